@@ -1,0 +1,246 @@
+"""Every schedule as a scalar function of the update's index: math and nothing else.
+
+The contract
+------------
+``curve(n, *functions, *parameters) -> float`` for 0 <= n < 2**53, the 0-based index of the update. Parameters are
+numbers and tuples of numbers (in compiled code: arrays); the schedules and shapes that a curve calls come before them.
+The same text runs in Python, compiled for the CPU and on the device, so:
+
+- an exponent is a float: ``x ** int`` is repeated multiplication in numba, and other bits;
+- nothing here raises in Python where compiled code returns infinity (`power`);
+- only functions that CPython takes from the C library as they are: sqrt, exp, log, log1p, cos (its gamma is its own).
+
+``lerp(a, b, 0)`` is a and ``lerp(a, b, 1)`` is b, to the bit: every schedule meets its ends exactly.
+"""
+
+from math import cos, exp, inf, log, log1p, pi, sqrt
+
+# --- Parts -----------------------------------------------------------------------------------------------------------
+
+
+def lerp(a, b, x):
+    """Value between a (x = 0) and b (x = 1): exact at both, never outside, and constant if a equals b."""
+    return a + (b - a) * x if x < 0.5 else b - (b - a) * (1.0 - x)
+
+
+def power(base, x):
+    """base**x for base > 0, and infinity where Python would raise OverflowError."""
+    return inf if base > 1.0 and x * log(base) > 709.0 else base**x
+
+
+def passed(n, boundaries):
+    """How many of the increasing boundaries are <= n, by bisection."""
+    low, high = 0, len(boundaries)
+    while low < high:
+        middle = (low + high) // 2
+        if boundaries[middle] <= n:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+# --- Shapes: from 1 at x = 0 to 0 at x = 1 ----------------------------------------------------------------------------
+
+
+def linear_fall(x):
+    """Straight line."""
+    return 1.0 - x
+
+
+def cosine_fall(x):
+    """Half a period of the cosine."""
+    return 0.5 * (1.0 + cos(pi * x))
+
+
+def sqrt_fall(x):
+    """One minus the square root: steep first, then ever flatter."""
+    return 1.0 - sqrt(x)
+
+
+def square_fall(x):
+    """One minus the square: flat first, then ever steeper."""
+    return 1.0 - x * x
+
+
+# --- Schedules, from simple to complex --------------------------------------------------------------------------------
+
+
+def constant(n, lr):
+    """Rate lr at every update."""
+    return lr
+
+
+def inverse_time(n, lr, decay):
+    """Rate over a linearly growing number."""
+    return lr / (1.0 + decay * n)
+
+
+def inverse_sqrt(n, lr, warmup):
+    """Up to lr in a straight line, then down with the square root of the index."""
+    return lr * (n / warmup) if n < warmup else lr * sqrt(warmup / n)
+
+
+def step_decay(n, lr, drop, every):
+    """Factor every so many updates, the first one update early."""
+    return lr * drop ** float((1 + n) // every)
+
+
+def multi_step(n, lr, milestones, gamma):
+    """Factor at each milestone."""
+    return lr * gamma ** float(passed(n, milestones))
+
+
+def piecewise(n, boundaries, values):
+    """Value for each interval between boundaries."""
+    return values[passed(n, boundaries)]
+
+
+def exponential(n, lr, rate, steps):
+    """Factor every so many updates, spread over them."""
+    return lr * power(rate, n / steps)
+
+
+def staircase(n, lr, rate, steps):
+    """Factor every so many updates, at once."""
+    return lr * power(rate, float(n // steps))
+
+
+def exponential_decay(n, lr, decay):
+    """Natural form: its own curve, since exp(-decay), rounded and raised to n, loses n units in the last place."""
+    return lr * exp(-decay * n)
+
+
+def linear(n, start, end, steps):
+    """Straight line from start to end."""
+    return lerp(start, end, n / steps) if n < steps else end
+
+
+def polynomial(n, lr, steps, end, exponent):
+    """Power of what is left."""
+    return lerp(end, lr, ((steps - n) / steps) ** exponent) if n < steps else end
+
+
+def cosine(n, lr, steps, end):
+    """Half a period of the cosine from lr to end."""
+    # cosine_fall written out: its call would be a fifth of the 0.2 us that this takes in Python.
+    return lerp(end, lr, 0.5 * (1.0 + cos(pi * (n / steps)))) if n < steps else end
+
+
+def cosine_restarts(n, lr, period, mult, decay, end):
+    """Cosine from the start again, each cycle `mult` times as long and `decay` times as high as the last."""
+    if mult == 1:
+        cycle, at, length = n // period, float(n % period), float(period)
+    else:  # floats, exact below 2**53, which the length may pass where an int64 would overflow
+        cycle, at, length = 0, float(n), float(period)
+        while at >= length:
+            cycle, at, length = cycle + 1, at - length, length * mult
+    return lerp(end, lr * decay ** float(cycle), cosine_fall(at / length))
+
+
+def cyclic(n, base, peak, up, down, gamma, per_cycle):
+    """Triangles, scaled by a power of gamma that grows with every cycle or with every update."""
+    cycle, at = n // (up + down), n % (up + down)
+    height = at / up if at < up else (up + down - at) / down
+    return lerp(base, peak, height * gamma ** float(cycle if per_cycle else n))
+
+
+def one_cycle(n, fall, start, peak, end, up, steps):
+    """Up from start to peak, then down to end."""
+    if n < up:
+        return lerp(peak, start, fall(n / up))
+    return lerp(end, peak, fall((n - up) / (steps - up))) if n < steps else end
+
+
+def warmup_stable_decay(n, fall, lr, warmup, stable, decay, start, end):
+    """Up in a straight line, level, then down by the shape."""
+    if n < warmup:
+        return lerp(start, lr, n / warmup)
+    at = n - warmup - stable
+    if at < 0:
+        return lr
+    return lerp(end, lr, fall(at / decay)) if at < decay else end
+
+
+def time_decay(n, lr, decay):
+    """Rate divided by 1 + decay*k for every k < n, within 5e-13 of the product and without its loop.
+
+    With a = 1/decay, log prod(1 + k/a) = log(gamma(a + n) / (gamma(a) a**n)). Stirling's series for both gammas, with
+    x = decay n, u = x/(2 + x) and log1p(x) = 2 atanh(u), leaves only terms that do not cancel:
+    n u (1 + u (1 + u) (atanh(u) - u)/u**3) - log1p(x)/2 + stirling(a + n) - stirling(a).
+    """
+    product, head = 1.0, 0
+    if (
+        n <= 16 or decay > 0.0625
+    ):  # the series needs a >= 16: the first factors one by one, the others over 1 + 16 decay
+        head = min(n, 16)
+        for k in range(head):
+            product *= 1.0 + decay * k
+        if head == n:
+            return lr / product
+    scale = 1.0 + decay * head
+    q = decay / scale
+    tail = n - head
+    x = q * tail
+    u = x / (2.0 + x)
+    half_log = 0.5 * log1p(x)
+    series = atanh_rest(u) if u < 0.25 else (half_log - u) / (u * u * u)
+    exponent = (
+        tail * log(scale) + tail * u * (1.0 + u * (1.0 + u) * series) - half_log + stirling(q / (1.0 + x)) - stirling(q)
+    )
+    half = exp(-0.5 * exponent)  # twice the root: a subnormal factor would lose digits that the rate may bring back
+    return lr / product * half * half
+
+
+def atanh_rest(u):
+    """(atanh(u) - u)/u**3 for u < 1/4, to 1e-16: the difference itself would cancel."""
+    z = u * u
+    rest = 1 / 15 + z * (1 / 17 + z * (1 / 19 + z * (1 / 21 + z * (1 / 23 + z / 25))))
+    return 1 / 3 + z * (1 / 5 + z * (1 / 7 + z * (1 / 9 + z * (1 / 11 + z * (1 / 13 + z * rest)))))
+
+
+def stirling(q):
+    """Stirling's remainder of log(gamma(a)) at a = 1/q >= 16, to 1e-14."""
+    z = q * q
+    return q * (1 / 12 - z * (1 / 360 - z * (1 / 1260 - z / 1680)))
+
+
+# --- Algebra: s and t are curves bound to their parameters ------------------------------------------------------------
+
+
+def warmup(n, s, steps, start):
+    """Straight line from start to where s begins, put in front of s."""
+    if n >= steps:
+        return s(n - steps)
+    return lerp(start, s(0), n / steps)
+
+
+def then(n, s, t, at):
+    """First s; t from its own beginning as of an index."""
+    return s(n) if n < at else t(n - at)
+
+
+def delay(n, s, steps):
+    """Schedule s, its first value held."""
+    return s(max(n - steps, 0))
+
+
+def every(n, s, steps):
+    """Schedule s with an index that counts only every so many updates."""
+    return s(n // steps)
+
+
+def clip(n, s, low, high):
+    """Schedule s within bounds; NaN compares false, and stays."""
+    x = s(n)
+    return low if x < low else high if x > high else x
+
+
+def product(n, s, t):
+    """Product of s and t."""
+    return s(n) * t(n)
+
+
+def total(n, s, t):
+    """Sum of s and t."""
+    return s(n) + t(n)

@@ -1,0 +1,204 @@
+"""What numba lacks: memory by address, atomics, tuples of any length, calls by address.
+
+Addresses are int64 (numba adds uint64 and int64 to a float64). A tuple of k pointers stands for the k state arrays of a
+rule, and the intrinsics walk it, so that drivers are written once for any number of states. Nothing here runs in Python
+mode, and nothing here knows a rule.
+"""
+
+import platform
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+_I64 = ir.IntType(64)
+_WORD = 8  # bytes
+
+
+def _pointer(builder, address, pointee):
+    return builder.inttoptr(address, ir.PointerType(pointee))
+
+
+@intrinsic
+def record(typingctx, table, k, dtype):
+    """View of the k-th record of that dtype in the table at that address: attributes read and write memory."""
+
+    def code(context, builder, sig, args):
+        start = builder.add(args[0], builder.mul(args[1], _I64(dtype.dtype.size)))
+        return builder.inttoptr(start, context.get_value_type(sig.return_type))
+
+    return dtype.dtype(table, types.int64, dtype), code
+
+
+@intrinsic
+def pointer(typingctx, address, like):
+    """Pointer to numbers of the type of `like`."""
+    return types.CPointer(like)(address, like), lambda context, builder, sig, args: builder.inttoptr(
+        args[0], context.get_value_type(sig.return_type)
+    )
+
+
+@intrinsic
+def put(typingctx, ptr, i, value):
+    """ptr[i] = value."""
+
+    def code(context, builder, sig, args):
+        builder.store(args[2], builder.gep(args[0], [args[1]]))
+        return context.get_dummy_value()
+
+    return types.void(ptr, i, value), code
+
+
+@intrinsic
+def load(typingctx, ptrs, i):
+    """Tuple of ptr[i] for each of the pointers."""
+    k = len(ptrs)
+    result = types.UniTuple(ptrs.dtype.dtype, k) if k else types.Tuple(())
+
+    def code(context, builder, sig, args):
+        out = [builder.load(builder.gep(builder.extract_value(args[0], j), [args[1]])) for j in range(k)]
+        return context.make_tuple(builder, sig.return_type, out)
+
+    return result(ptrs, i), code
+
+
+@intrinsic
+def store(typingctx, ptrs, i, values):
+    """ptr[i] = value for each of the pointers and values."""
+
+    def code(context, builder, sig, args):
+        for j in range(len(ptrs)):
+            builder.store(builder.extract_value(args[2], j), builder.gep(builder.extract_value(args[0], j), [args[1]]))
+        return context.get_dummy_value()
+
+    return types.void(ptrs, i, values), code
+
+
+@intrinsic
+def scaled(typingctx, numbers, k):
+    """Each of the numbers times k."""
+
+    def code(context, builder, sig, args):
+        out = [builder.fmul(builder.extract_value(args[0], j), args[1]) for j in range(len(numbers))]
+        return context.make_tuple(builder, sig.return_type, out)
+
+    return numbers(numbers, k), code
+
+
+@intrinsic
+def read_numbers(typingctx, address, like):
+    """As many float64 at the address as `like` has numbers, rounded to its dtype."""
+    k = len(like)
+    double = ir.DoubleType()
+
+    def code(context, builder, sig, args):
+        base = _pointer(builder, args[0], double)
+        out = [builder.load(builder.gep(base, [_I64(j)])) for j in range(k)]
+        if k and like.dtype == types.float32:
+            out = [builder.fptrunc(x, ir.FloatType()) for x in out]
+        return context.make_tuple(builder, sig.return_type, out)
+
+    return like(address, like), code
+
+
+@intrinsic
+def write_numbers(typingctx, address, numbers):
+    """Store the float64 numbers from the address on."""
+
+    def code(context, builder, sig, args):
+        base = _pointer(builder, args[0], ir.DoubleType())
+        for j in range(len(numbers)):
+            builder.store(builder.extract_value(args[1], j), builder.gep(base, [_I64(j)]))
+        return context.get_dummy_value()
+
+    return types.void(address, numbers), code
+
+
+@intrinsic
+def addresses(typingctx, address, like):
+    """Tuple of as many int64, from the address on, as `like` has numbers."""
+    k = len(like)
+    result = types.UniTuple(types.int64, k) if k else types.Tuple(())
+
+    def code(context, builder, sig, args):
+        base = _pointer(builder, args[0], _I64)
+        return context.make_tuple(
+            builder, sig.return_type, [builder.load(builder.gep(base, [_I64(j)])) for j in range(k)]
+        )
+
+    return result(address, like), code
+
+
+@intrinsic
+def pointers(typingctx, starts, offset, like):
+    """Pointer to numbers of the type of `like`, `offset` bytes behind each of the starts."""
+    k = len(starts)
+    result = types.UniTuple(types.CPointer(like), k) if k else types.Tuple(())
+
+    def code(context, builder, sig, args):
+        if not k:
+            return context.make_tuple(builder, sig.return_type, [])
+        kind = context.get_value_type(sig.return_type.dtype)
+        out = [builder.inttoptr(builder.add(builder.extract_value(args[0], j), args[1]), kind) for j in range(k)]
+        return context.make_tuple(builder, sig.return_type, out)
+
+    return result(starts, offset, like), code
+
+
+@intrinsic
+def call_drive(typingctx, function, job, phase, thread):
+    """Call the drive, void(int64, int64, int64), at that address."""
+
+    def code(context, builder, sig, args):
+        kind = ir.FunctionType(ir.VoidType(), [_I64] * 3)
+        builder.call(builder.inttoptr(args[0], ir.PointerType(kind)), args[1:])
+        return context.get_dummy_value()
+
+    return types.void(function, job, phase, thread), code
+
+
+# --- Atomics, all sequentially consistent: a few a chunk, so the order costs nothing and needs no thought -----------
+
+
+@intrinsic
+def atomic_add(typingctx, address, value):
+    """Add to the int64 at the address; what it was before."""
+
+    def code(context, builder, sig, args):
+        return builder.atomic_rmw("add", _pointer(builder, args[0], _I64), args[1], "seq_cst")
+
+    return types.int64(address, types.int64), code
+
+
+@intrinsic
+def atomic_swap(typingctx, address, value):
+    """Write the int64 at the address; what it was before."""
+
+    def code(context, builder, sig, args):
+        return builder.atomic_rmw("xchg", _pointer(builder, args[0], _I64), args[1], "seq_cst")
+
+    return types.int64(address, types.int64), code
+
+
+@intrinsic
+def atomic_read(typingctx, address):
+    """Read the int64 at the address."""
+
+    def code(context, builder, sig, args):
+        return builder.load_atomic(_pointer(builder, args[0], _I64), "seq_cst", _WORD)
+
+    return types.int64(address), code
+
+
+@intrinsic
+def pause(typingctx):
+    """Tell the core that this is a spinning loop, where LLVM has an intrinsic for it."""
+
+    def code(context, builder, sig, args):
+        if platform.machine() in ("x86_64", "AMD64"):
+            kind = ir.FunctionType(ir.VoidType(), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause"), [])
+        return context.get_dummy_value()
+
+    return types.void(), code

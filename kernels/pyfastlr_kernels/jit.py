@@ -1,0 +1,250 @@
+"""Compile once, load always: the one place with code generation, the disk cache and its key.
+
+Numba compiles a function with a C signature, LLVM turns its IR into an object, and the object is what is kept and what
+is linked into this process. A process that finds its objects in the cache never imports numba (0.3 to 0.6 s).
+
+One file per function, named by the sha256 of all that shapes its code: the sources of this package, the versions of
+numba and llvmlite, the CPU's name and features, and numba's code-generation variables. So a file is never changed, only
+written (to a temporary name, then renamed): no lock is needed, two processes at worst compile the same object twice,
+and an edited rule, another CPU or another numba has files of its own. Each file carries the sha256 of its object; a
+damaged one is compiled again. Numba's own cache is not used: it keys on one source file, pickles, and loses races
+(numba#6264, numba#9348).
+
+Code is loaded from the cache directory, so it is not used if others may write to it.
+"""
+
+import ctypes
+import hashlib
+import importlib.metadata
+import os
+import stat
+import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import llvmlite.binding as llvm
+
+ENTRY = "pyfastlr_entry"
+_MAGIC = b"pyfastlr object 1\n"
+_SOURCES = ("rules.py", "chunks.py", "intrinsics.py", "cpu.py", "launch.py", "pool.py", "jit.py")
+# What numba reads from the environment and leaves out of its own key.
+_VARIABLES = ("NUMBA_OPT", "NUMBA_LOOP_VECTORIZE", "NUMBA_SLP_VECTORIZE", "NUMBA_BOUNDSCHECK", "NUMBA_CPU_NAME",
+              "NUMBA_CPU_FEATURES", "NUMBA_ENABLE_AVX", "NUMBA_DEBUGINFO")  # fmt: skip
+
+compiled: list[str] = []  # names of what this process had to compile, in order; the tests count them
+_loaded: dict[str, tuple[int, Any]] = {}  # address, and the tracker that keeps the code
+_lock = threading.RLock()
+
+
+def directory() -> Path:
+    """Where compiled objects are kept: PYFASTLR_CACHE_DIR, else pyfastlr/ in the user's cache directory."""
+    asked = os.environ.get("PYFASTLR_CACHE_DIR")
+    if asked:
+        return Path(asked)
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA")
+    elif sys.platform == "darwin":
+        base = os.path.expanduser("~/Library/Caches")
+    else:
+        base = os.environ.get("XDG_CACHE_HOME")
+    return Path(base or os.path.expanduser("~/.cache")) / "pyfastlr"
+
+
+@cache
+def target() -> "tuple[str, str]":
+    """Name and features of this CPU, as LLVM has them."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+
+
+@cache
+def digest() -> str:
+    """All that shapes the code, hashed."""
+    key = hashlib.sha256(repr((*target(), sys.version_info[:2], sys.platform)).encode())
+    for package in ("numba", "llvmlite"):
+        key.update(importlib.metadata.version(package).encode())
+    for name in _VARIABLES:
+        key.update(f"{name}={os.environ.get(name)}".encode())
+    for name in _SOURCES:
+        key.update((Path(__file__).parent / name).read_bytes())
+    return key.hexdigest()[:20]
+
+
+def load(name: str, make: Callable[[], "tuple[Callable[..., Any], Any]"]) -> int:
+    """Address of the compiled function of that name; `make` returns its Python text and numba signature."""
+    with _lock:
+        if name not in _loaded:
+            path = directory() / f"{name}-{digest()}.o"
+            image = _read(path)
+            if image is None:
+                image = emit(*make())
+                compiled.append(name)
+                _write(path, image)
+            _loaded[name] = _link(name, image)
+        return _loaded[name][0]
+
+
+def _machine() -> Any:
+    cpu, features = target()
+    return llvm.Target.from_default_triple().create_target_machine(
+        cpu=os.environ.get("NUMBA_CPU_NAME") or cpu, features=features, opt=3, reloc="pic", codemodel="default"
+    )
+
+
+def module(function: Callable[..., Any], signature: Any, machine: Any) -> Any:
+    """Optimized LLVM module with the function as its one entry."""
+    from numba import cfunc
+
+    callback = cfunc(signature, error_model="numpy")(function)
+    code = llvm.parse_assembly(callback.inspect_llvm())
+    for item in (*code.functions, *code.global_variables):
+        if item.name == callback.native_name:
+            item.name, item.linkage = ENTRY, "external"
+        elif not item.is_declaration:
+            item.linkage = "internal"
+    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
+    passes = builder.getModulePassManager()
+    passes.add_global_dead_code_eliminate_pass()
+    passes.run(code, builder)
+    return code
+
+
+def emit(function: Callable[..., Any], signature: Any) -> bytes:
+    """Object code of the function, its one symbol named ENTRY."""
+    machine = _machine()
+    image: bytes = machine.emit_object(module(function, signature, machine))
+    return image
+
+
+def assembly(function: Callable[..., Any], signature: Any) -> str:
+    """Assembly of the function, to see what was vectorised."""
+    machine = _machine()
+    text: str = machine.emit_assembly(module(function, signature, machine))
+    return text
+
+
+@cache
+def _linker() -> Any:
+    return llvm.create_lljit_compiler(_machine())
+
+
+def _link(name: str, image: bytes) -> "tuple[int, Any]":
+    library = llvm.JITLibraryBuilder().add_object_img(image).add_current_process().export_symbol(ENTRY)
+    tracker = library.link(_linker(), name)
+    return tracker[ENTRY], tracker
+
+
+# --- The files -------------------------------------------------------------------------------------------------------
+
+
+@cache
+def _warn(problem: str) -> None:
+    """Say it once in a process."""
+    warnings.warn(f"pyfastlr compiles without its cache: {problem}", RuntimeWarning, stacklevel=2)
+
+
+def _trusted(place: Path) -> bool:
+    """Whether nobody but this user and root may have put code there."""
+    if not hasattr(os, "getuid"):
+        return True
+    status = place.stat()
+    if status.st_uid in (0, os.getuid()) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return True
+    _warn(f"others may write to {place}")
+    return False
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        if not _trusted(path.parent):
+            return None
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as problem:
+        _warn(str(problem))
+        return None
+    head = len(_MAGIC) + 32
+    image = content[head:]
+    if content[:head] != _MAGIC + hashlib.sha256(image).digest():
+        _warn(f"{path} is damaged; it is compiled again")
+        return None
+    return image
+
+
+def _write(path: Path, image: bytes) -> None:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not _trusted(path.parent):
+            return
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(_MAGIC + hashlib.sha256(image).digest() + image)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as problem:
+        _warn(str(problem))
+
+
+# --- The three kinds of function --------------------------------------------------------------------------------------
+
+
+def drive(rule: str, convention: str, dtype: str, by_element: bool) -> int:
+    """Address of the drive of a rule (cpu.py)."""
+
+    def make() -> "tuple[Callable[..., Any], Any]":
+        from . import cpu
+
+        return cpu.make_drive(rule, convention, dtype, by_element), cpu.DRIVE
+
+    return load(f"{rule}-{convention}-{dtype}{'-by-element' if by_element else ''}", make)
+
+
+def worker() -> int:
+    """Address of a pool thread's loop (launch.py)."""
+
+    def make() -> "tuple[Callable[..., Any], Any]":
+        from . import launch
+
+        return launch.make_worker(), launch.WORKER
+
+    return load("worker", make)
+
+
+class _MethodDef(ctypes.Structure):  # PyMethodDef
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("method", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("doc", ctypes.c_char_p),
+    )
+
+
+_METH_FASTCALL = 0x80
+
+
+@cache
+def _launch_definition() -> _MethodDef:
+    def make() -> "tuple[Callable[..., Any], Any]":
+        from . import launch
+
+        return launch.make_launch(), launch.LAUNCH
+
+    return _MethodDef(b"launch", load("launch", make), _METH_FASTCALL, None)
+
+
+def launch(job: int) -> Callable[[Any, int, Any], int]:
+    """Launch (launch.py) of the job at that address, as a function of CPython: (gradients, n, parameters) -> status."""
+    new = ctypes.pythonapi.PyCFunction_NewEx
+    new.restype, new.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)
+    function: Callable[[Any, int, Any], int] = new(ctypes.addressof(_launch_definition()), job, None)
+    return function

@@ -1,0 +1,245 @@
+"""The launch, which Python calls, and the worker, a pool thread's whole life.
+
+The launch is a METH_FASTCALL function of CPython's C API, ``launch(self=address of the job, gradients, n,
+parameters)``: 60 ns a call, where a numba dispatcher takes 200 and a cffi pointer 390. Holding the interpreter lock it
+reads each array's own record (address, dtype, shape, flags) and compares it with what the table expects, so that an
+array that was replaced, resized or reinterpreted since the last step is bound anew or refused, never trusted. Then it
+has the drive fold, shares the walk with the pool, and counts the step: nothing in Python counts beside it, so Ctrl-C
+cannot tear the two apart.
+
+The pool's protocol
+-------------------
+A caller takes the pool if it is free (OWNER); if not, it walks alone: callers in many threads neither wait nor
+oversubscribe. It publishes the job, hands out tickets, wakes sleepers and walks at once itself. When no chunk is left
+it withdraws the tickets and waits for those inside, not for those who never came: a core that a neighbour holds costs
+its share of the work, not a scheduler's quantum. A worker enters RUNNING before it takes a ticket, so that the caller
+cannot miss it.
+"""
+
+import numpy as np
+from numba import njit, types
+
+from .chunks import BUFFER, COUNT, FOLD_CARRY, FOLD_WIDTH, JOB, LINE, MAX_CARRY, TENSOR
+from .cpu import FOLD, OPTIONS, WALK
+from .intrinsics import (
+    atomic_add,
+    atomic_read,
+    atomic_swap,
+    call_drive,
+    pause,
+    pointer,
+    read_numbers,
+    record,
+    write_numbers,
+)  # fmt: skip
+from .pool import ALIVE, CONDITION, GENERATION, JOB_AT, MUTEX, OWNER, RUNNING, SLEEPERS, STOP, TICKETS
+
+OK, STALE, NO_WORKERS = 0, -1, -2  # k > 0: gradient k - 1 cannot be bound as it is; k <= MOVED: parameter MOVED - k
+MOVED = -3
+
+_I64, _I32 = types.int64, types.int32
+LAUNCH = _I64(_I64, _I64, _I64)  # PyObject *(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+WORKER = types.void(_I64, _I64)
+
+PyLong_AsLongLong = types.ExternalFunction("PyLong_AsLongLong", _I64(_I64))
+PyLong_FromLongLong = types.ExternalFunction("PyLong_FromLongLong", _I64(_I64))
+PyList_Size = types.ExternalFunction("PyList_Size", _I64(_I64))
+PyList_GetItem = types.ExternalFunction("PyList_GetItem", _I64(_I64, _I64))  # a borrowed reference
+PyEval_SaveThread = types.ExternalFunction("PyEval_SaveThread", _I64())
+PyEval_RestoreThread = types.ExternalFunction("PyEval_RestoreThread", types.void(_I64))
+sched_yield = types.ExternalFunction("sched_yield", _I32())
+pthread_mutex_lock = types.ExternalFunction("pthread_mutex_lock", _I32(_I64))
+pthread_mutex_unlock = types.ExternalFunction("pthread_mutex_unlock", _I32(_I64))
+pthread_cond_wait = types.ExternalFunction("pthread_cond_wait", _I32(_I64, _I64))
+pthread_cond_broadcast = types.ExternalFunction("pthread_cond_broadcast", _I32(_I64))
+
+# PyArrayObject_fields, numpy's public struct (numpy/ndarraytypes.h), behind the object's head.
+_HEAD = object.__basicsize__
+_TYPE, _DATA, _NDIM, _SHAPE, _DESCR, _FLAGS = _HEAD - 8, _HEAD, _HEAD + 8, _HEAD + 16, _HEAD + 40, _HEAD + 48
+_C_CONTIGUOUS_ALIGNED = 0x1 | 0x100
+
+HOLD_BELOW = 8192  # elements; a step of a few microseconds is shorter than giving the interpreter lock away and back
+SPINS = 2000  # of a pause each (20 to 100 us) before a worker sleeps: less than waking it costs
+
+_ZERO64, _ZERO32 = np.int64(0), np.int32(0)
+_CARRY = (0.0,) * MAX_CARRY
+_COUNT_SIZE, _CARRY_AT = COUNT.itemsize, COUNT.fields["carry"][1]
+
+
+@njit(**OPTIONS)
+def word(address):
+    return pointer(address, _ZERO64)[0]
+
+
+@njit(**OPTIONS)
+def half_word(address):
+    return pointer(address, _ZERO32)[0]
+
+
+@njit(**OPTIONS)
+def same_shape(array, b):
+    """Whether the ndarray has the shape that the buffer had when the table was built."""
+    if half_word(array + _NDIM) != b.ndim:
+        return False
+    shape = word(array + _SHAPE)
+    for j in range(b.ndim):
+        if word(shape + 8 * j) != word(b.shape + 8 * j):
+            return False
+    return True
+
+
+@njit(**OPTIONS)
+def overlaps(job, start, end):
+    """Whether [start, end) overlaps anything that a step writes: the spans are disjoint and in ascending order."""
+    low, high = 0, job.n_spans  # the first span that starts at or behind `end`
+    while low < high:
+        middle = (low + high) >> 1
+        if word(job.spans + 8 * middle) < end:
+            low = middle + 1
+        else:
+            high = middle
+    return low > 0 and word(job.spans + 8 * (job.n_spans + low - 1)) > start
+
+
+@njit(**OPTIONS)
+def bind(job, gradients, parameters):
+    """Check every parameter and gradient and note the gradients' addresses. Nothing is written but in the table."""
+    if not job.single and PyList_Size(gradients) != job.n_buffers:
+        return 1
+    if parameters != job.none and PyList_Size(parameters) != job.n_buffers:
+        return MOVED
+    for k in range(job.n_buffers):
+        b = record(job.buffers, k, BUFFER)
+        if word(b.object + _DATA) != b.data or not same_shape(b.object, b):
+            return MOVED - k
+        if parameters != job.none and PyList_GetItem(parameters, k) != b.given:
+            return MOVED - k
+        g = gradients if job.single else PyList_GetItem(gradients, k)
+        if g == job.none and not job.single:
+            b.grad = 0
+            continue
+        if (
+            word(g + _TYPE) != job.ndarray
+            or word(g + _DESCR) != job.dtype
+            or (half_word(g + _FLAGS) & _C_CONTIGUOUS_ALIGNED) != _C_CONTIGUOUS_ALIGNED
+            or not same_shape(g, b)
+        ):
+            return k + 1
+        address = word(g + _DATA)
+        if b.size > 0 and overlaps(job, address, address + b.size * job.itemsize):
+            return k + 1
+        b.grad = address
+    for k in range(job.n_tensors):
+        t = record(job.tensors, k, TENSOR)
+        grad = record(job.buffers, t.buffer, BUFFER).grad
+        t.g = grad + t.offset
+        t.slot = 0 if grad != 0 else -1
+    return OK
+
+
+@njit(**OPTIONS)
+def rewind(job):
+    for k in range(job.threads):
+        pointer(job.cursors + k * LINE, _ZERO64)[0] = k * job.n_chunks // job.threads
+
+
+@njit(**OPTIONS)
+def walk_shared(address, job):
+    """Walk with the pool's help, or alone if another caller has it."""
+    pool = job.pool
+    if atomic_swap(pool + OWNER, 1) != 0:
+        call_drive(job.drive, address, WALK, 0)
+        return
+    atomic_swap(pool + JOB_AT, address)
+    atomic_swap(pool + TICKETS, job.threads - 1)
+    atomic_add(pool + GENERATION, 1)
+    if atomic_read(pool + SLEEPERS) > 0:
+        pthread_mutex_lock(pool + MUTEX)
+        pthread_cond_broadcast(pool + CONDITION)
+        pthread_mutex_unlock(pool + MUTEX)
+    call_drive(job.drive, address, WALK, 0)
+    atomic_swap(pool + TICKETS, 0)
+    spins = 0
+    while atomic_read(pool + RUNNING) > 0:
+        spins += 1
+        if spins < SPINS:
+            pause()
+        else:
+            sched_yield()  # the worker may be waiting for this very core
+    atomic_swap(pool + OWNER, 0)
+
+
+@njit(**OPTIONS)
+def commit(job):
+    """Count the step: of each tensor that had a gradient, and of the optimizer."""
+    for k in range(job.n_tensors):
+        slot = record(job.tensors, k, TENSOR).slot
+        if slot >= 0:
+            carry = job.counts + k * _COUNT_SIZE + _CARRY_AT
+            write_numbers(carry, read_numbers(job.folds + (slot * FOLD_WIDTH + FOLD_CARRY) * 8, _CARRY))
+            record(job.counts, k, COUNT).count += 1
+    job.steps += 1
+
+
+@njit(**OPTIONS)
+def step(address, job, gradients, n, parameters):
+    if n != job.steps:
+        return STALE
+    if job.threads > 1 and atomic_read(job.pool + ALIVE) < job.threads - 1:
+        return NO_WORKERS
+    status = bind(job, gradients, parameters)
+    if status != OK:
+        return status
+    state = PyEval_SaveThread() if job.size >= HOLD_BELOW else 0
+    call_drive(job.drive, address, FOLD, 0)
+    rewind(job)
+    if job.threads > 1:
+        walk_shared(address, job)
+    else:
+        call_drive(job.drive, address, WALK, 0)
+    commit(job)
+    if state != 0:
+        PyEval_RestoreThread(state)
+    return OK
+
+
+def make_launch():
+    """Python text of the launch."""
+
+    def launch(self, arguments, count):
+        address = PyLong_AsLongLong(self)
+        job = record(address, 0, JOB)
+        n = PyLong_AsLongLong(word(arguments + 8))
+        return PyLong_FromLongLong(step(address, job, word(arguments), n, word(arguments + 16)))
+
+    return launch
+
+
+def make_worker():
+    """Python text of the worker: it takes part in one generation after the other until it is told to stop."""
+
+    def worker(pool, index):
+        seen = 0
+        while True:
+            spins = 0
+            while atomic_read(pool + GENERATION) == seen and spins < SPINS:
+                pause()
+                spins += 1
+            if atomic_read(pool + GENERATION) == seen:
+                pthread_mutex_lock(pool + MUTEX)
+                atomic_add(pool + SLEEPERS, 1)
+                while atomic_read(pool + GENERATION) == seen:
+                    pthread_cond_wait(pool + CONDITION, pool + MUTEX)
+                atomic_add(pool + SLEEPERS, -1)
+                pthread_mutex_unlock(pool + MUTEX)
+            seen = atomic_read(pool + GENERATION)
+            if atomic_read(pool + STOP) != 0:
+                return
+            atomic_add(pool + RUNNING, 1)
+            ticket = atomic_add(pool + TICKETS, -1)
+            if ticket > 0:
+                address = atomic_read(pool + JOB_AT)
+                call_drive(record(address, 0, JOB).drive, address, WALK, ticket)
+            atomic_add(pool + RUNNING, -1)
+
+    return worker

@@ -1,0 +1,27 @@
+"""pyfastlr: compiled optimizer steps over flat parameter buffers, with a learning rate for every step.
+
+Importing it imports neither numba nor any framework, and compiles nothing: the first step does, once per machine.
+"""
+
+from . import schedules as schedules
+from .flat import Flat as Flat
+from .optimizers import SGD as SGD
+from .optimizers import AdaDelta as AdaDelta
+from .optimizers import AdaGrad as AdaGrad
+from .optimizers import Adam as Adam
+from .optimizers import Adamax as Adamax
+from .optimizers import AdamW as AdamW
+from .optimizers import AMSGrad as AMSGrad
+from .optimizers import Lion as Lion
+from .optimizers import NAdam as NAdam
+from .optimizers import Optimizer as Optimizer
+from .optimizers import RAdam as RAdam
+from .optimizers import RMSProp as RMSProp
+from .optimizers import Stats as Stats
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "SGD", "AMSGrad", "AdaDelta", "AdaGrad", "Adam", "AdamW", "Adamax", "Flat", "Lion", "NAdam", "Optimizer", "RAdam",
+    "RMSProp", "Stats", "schedules",
+]  # fmt: skip

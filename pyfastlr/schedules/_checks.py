@@ -1,0 +1,129 @@
+"""Checks of a schedule's arguments: ``check(value, name)`` gives it back as a plain int, float, bool, str, tuple.
+
+Each raises TypeError for a wrong kind and ValueError for a value out of range, naming the argument.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from itertools import pairwise
+from math import inf, isfinite, nextafter
+from typing import Any
+
+import numpy as np
+
+Check = Callable[[Any, str], Any]
+
+
+def number(need: str, low: float = -inf, high: float = inf) -> Check:
+    """Check for a finite number in [low, high]; `need` says so in words."""
+
+    def check(value: Any, name: str) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+            raise TypeError(f"`{name}` must be {need}, got {value!r}")
+        try:
+            result = float(value)
+        except OverflowError:  # an int above 1e308
+            result = inf
+        if not (isfinite(result) and low <= result <= high):
+            raise ValueError(f"`{name}` must be {need}, got {value!r}")
+        return result
+
+    return check
+
+
+def integer(low: int) -> Check:
+    """Check for an integer of at least `low`, not a float with an integer's value."""
+    need = f"an integer >= {low} and <= 2**53"
+
+    def check(value: Any, name: str) -> int:
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise TypeError(f"`{name}` must be {need}, got {value!r}")
+        if not low <= int(value) <= 2**53:  # up to there integers are exact as float64
+            raise ValueError(f"`{name}` must be {need}, got {value!r}")
+        return int(value)
+
+    return check
+
+
+def flag(value: Any, name: str) -> bool:
+    """Check for a bool."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"`{name}` must be True or False, got {value!r}")
+    return bool(value)
+
+
+def choice(*names: str) -> Check:
+    """Check for one of the names."""
+    need = f"one of {', '.join(map(repr, names))}"
+
+    def check(value: Any, name: str) -> str:
+        if not isinstance(value, str):
+            raise TypeError(f"`{name}` must be {need}, got {value!r}")
+        if value not in names:
+            raise ValueError(f"`{name}` must be {need}, got {value!r}")
+        return str(value)
+
+    return check
+
+
+def function(value: Any, name: str) -> Callable[..., Any]:
+    """Check for a callable."""
+    if not callable(value):
+        raise TypeError(f"`{name}` must be a callable n -> float, got {value!r}")
+    return value  # type: ignore[no-any-return]
+
+
+def each(check: Check) -> Check:
+    """Check every item of a sequence or 1-D array; gives a tuple."""
+
+    def check_all(value: Any, name: str) -> tuple[Any, ...]:
+        if isinstance(value, np.ndarray) and value.ndim == 1:
+            value = list(value)
+        if not isinstance(value, list | tuple | range):
+            raise TypeError(f"`{name}` must be a sequence of numbers, got {value!r}")
+        return tuple(check(item, f"{name}[{i}]") for i, item in enumerate(value))
+
+    return check_all
+
+
+def increasing(value: Any, name: str) -> tuple[int, ...]:
+    """Check for strictly increasing indices."""
+    indices: tuple[int, ...] = each(integer(0))(value, name)
+    if not all(a < b for a, b in pairwise(indices)):
+        raise ValueError(f"`{name}` must be strictly increasing, got {value!r}")
+    return indices
+
+
+nonnegative = number("a finite number >= 0", 0.0)
+positive = number("a finite number > 0", nextafter(0.0, 1.0))
+factor = number("a number > 0 and <= 1", nextafter(0.0, 1.0), 1.0)
+fraction = number("a number > 0 and < 1", nextafter(0.0, 1.0), nextafter(1.0, 0.0))
+
+positive_integer = integer(1)
+natural = integer(0)
+rates = each(nonnegative)
+
+
+def index(value: Any) -> int:
+    """Check the index of an update that is not a plain int: any integer but bool, from 0."""
+    try:
+        n = operator.index(value)
+    except TypeError:
+        n = None
+    if n is None or isinstance(value, bool):
+        raise TypeError(f"`n` must be an integer >= 0 or an array of them, got {value!r}")
+    if n < 0:
+        raise ValueError(f"`n` must be >= 0, got {value!r}")
+    return n
+
+
+def indices(value: np.ndarray[Any, Any]) -> list[int]:
+    """Check an array of indices of updates; gives them flat, in C order. No floats, integral or not."""
+    if value.dtype.kind not in "iu":
+        raise TypeError(f"`n` must be an integer >= 0 or an array of them, got an array of {value.dtype}")
+    flat: list[int] = value.ravel().tolist()
+    if flat and min(flat) < 0:
+        raise ValueError(f"`n` must be >= 0, got {min(flat)}")
+    return flat

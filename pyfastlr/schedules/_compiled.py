@@ -1,0 +1,76 @@
+"""A schedule's curve as compiled code: loaded by `Schedule.compiled`, the one place here that imports numba."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core.errors import TypingError
+from numba.extending import intrinsic, register_jitable
+
+from pyfastlr_kernels import curves
+
+_I64 = ir.IntType(64)
+_jit = njit(error_model="numpy")  # a division by zero is never met, and its check costs
+_jit_once = cache(_jit)  # for curves, which are few
+
+for _part in (curves.lerp, curves.power, curves.passed, curves.cosine_fall, curves.atanh_rest, curves.stirling):
+    register_jitable(error_model="numpy")(_part)  # what curves call by name
+
+
+def _opaque(typingctx: Any, numbers: Any) -> Any:
+    """Give the tuple back, its numbers unknown to the optimizer.
+
+    Numba freezes what a closure holds, and LLVM turns a power with a known base or exponent (2, 1/2) into another
+    function: exp2, a square root, a product. One value in a thousand differs in its last bit. An empty piece of
+    assembly that "may" have changed the number stops that; its side effect keeps vector libraries away as well.
+    """
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        def hide(kind: Any, value: Any) -> Any:
+            if not isinstance(kind, types.Float | types.Integer):
+                return value
+            asm = ir.InlineAsm(ir.FunctionType(_I64, [_I64]), "", "=r,0", side_effect=True)
+            return builder.bitcast(builder.call(asm, [builder.bitcast(value, _I64)]), value.type)
+
+        items = [hide(kind, builder.extract_value(args[0], i)) for i, kind in enumerate(numbers)]
+        return context.make_tuple(builder, numbers, items)
+
+    return numbers(numbers), code
+
+
+def _index(typingctx: Any, n: Any) -> Any:
+    """Give an integer of any width as int64: an unsigned one less a signed one would be a float in numba."""
+    if not isinstance(n, types.Integer):
+        raise TypingError(f"the index of an update must be an integer, got {n}")
+    return types.int64(n), lambda context, builder, _, args: context.cast(builder, args[0], n, types.int64)
+
+
+opaque: Any = intrinsic(_opaque)
+index: Any = intrinsic(_index)
+
+
+def _constant(parameter: Any) -> Any:
+    """Parameter as numba takes it: a tuple as an array, since the code for a tuple grows with its length."""
+    if isinstance(parameter, tuple):
+        return np.array(parameter, np.int64 if all(type(x) is int for x in parameter) else np.float64)
+    return float(parameter) if isinstance(parameter, float) else int(parameter)
+
+
+def compile_curve(curve: Callable[..., float], parameters: tuple[Any, ...]) -> Callable[[int], float]:
+    """Compile ``curve(n, *parameters)`` as a function of n for `@njit` code; the functions come first."""
+    calls = [p if hasattr(p, "py_func") else _jit_once(p) for p in parameters if callable(p)]
+    numbers = tuple(_constant(p) for p in parameters if not callable(p))
+    f = _jit_once(curve)
+    # A tuple of functions would be typed as numba's experimental first-class functions, so each is named.
+    match calls, numbers:
+        case [s, t], ():
+            return _jit(lambda n: f(index(n), s, t))
+        case [s], _:
+            return _jit(lambda n: f(index(n), s, *opaque(numbers)))
+        case _:
+            return _jit(lambda n: f(index(n), *opaque(numbers)))

@@ -1,0 +1,157 @@
+"""Every optimizer as its textbook formula in numpy, and the rounding error that the formula allows.
+
+A formula is written once: ``formula(p, g, state, t, lr, **hyperparameters) -> (p, state)`` on float64 arrays. ``t`` is
+the number of this update of this tensor, from 1; ``lr`` is a number or an array (the rate as a diagonal matrix);
+``state`` maps torch's names to arrays. Run on `Terms` in place of arrays, the same formula also yields how much
+rounding its result may carry.
+"""
+
+from math import prod
+
+import numpy as np
+
+
+class Terms(np.lib.mixins.NDArrayOperatorsMixin):
+    """An array of values, and for each the sum of the absolute values of the terms that add up to it.
+
+    ``terms / |value|`` is the condition number of the value to first order: 1 where nothing cancels, more where
+    something does (RMSProp's centered variance, coupled decay against the gradient). So k ulp of rounding per term move
+    the value by about ``k * ulp * terms``. A sum adds its terms; every other operation carries the excess
+    ``terms - |value|`` through its derivative.
+    """
+
+    def __init__(self, value, terms=None):
+        self.value = np.asarray(value, np.float64)
+        self.terms = np.abs(self.value) if terms is None else terms
+
+    def __array_ufunc__(self, ufunc, method, *inputs):
+        operands = [x if isinstance(x, Terms) else Terms(x) for x in inputs]
+        value = ufunc(*(x.value for x in operands))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return Terms(value, _TERMS[ufunc](np.abs(value), *operands))
+
+
+def _excess(x):
+    return x.terms - np.abs(x.value)
+
+
+def _sum(_, a, b):
+    return a.terms + b.terms
+
+
+def _sign(_, x):
+    # A sign is exact unless rounding can turn it: 2**-20 is 8 ulp of float32. There it may be anything from -1 to 1.
+    return np.where(np.abs(x.value) < 2.0**-20 * x.terms, np.inf, 1.0)
+
+
+_TERMS = {
+    np.add: _sum,
+    np.subtract: _sum,
+    np.multiply: lambda y, a, b: y + np.abs(a.value) * _excess(b) + np.abs(b.value) * _excess(a),
+    np.divide: lambda y, a, b: y + (_excess(a) + y * _excess(b)) / np.abs(b.value),
+    np.sqrt: lambda y, x: y + np.where(_excess(x) > 0, _excess(x) / (2 * y), 0.0),
+    np.maximum: lambda _, a, b: np.maximum(a.terms, b.terms),
+    np.absolute: lambda _, x: x.terms,
+    np.sign: _sign,
+}
+
+
+def initial(names, p, initial_accumulator_value=0.0, **_):
+    """State before the first update: zeros, but for AdaGrad's sum."""
+    return {name: np.full_like(p, initial_accumulator_value if name == "sum" else 0.0) for name in names}
+
+
+def update(formula, p, g, state, t, lr, weight_decay=0.0, decay="coupled", **hyperparameters):
+    """One update with weight decay: a part of the gradient, or a shrinking of the parameters before the update."""
+    if decay == "coupled":
+        g = g + weight_decay * p
+    elif decay == "decoupled":
+        p = p - lr * weight_decay * p
+    elif decay == "independent":
+        p = p - weight_decay * p
+    else:
+        raise ValueError(decay)
+    return formula(p, g, state, t, lr, **hyperparameters)
+
+
+def sgd(p, g, state, t, lr, momentum=0.0, dampening=0.0, nesterov=False):
+    if momentum == 0:
+        return p - lr * g, {}
+    buf = g if t == 1 else momentum * state["momentum_buffer"] + (1 - dampening) * g
+    return p - lr * (g + momentum * buf if nesterov else buf), {"momentum_buffer": buf}
+
+
+def rmsprop(p, g, state, t, lr, alpha=0.99, eps=1e-8, centered=False, momentum=0.0):
+    new = {"square_avg": alpha * state["square_avg"] + (1 - alpha) * (g * g)}
+    variance = new["square_avg"]
+    if centered:
+        avg = new["grad_avg"] = alpha * state["grad_avg"] + (1 - alpha) * g
+        variance = np.maximum(variance - avg * avg, 0.0)
+    direction = g / (np.sqrt(variance) + eps)
+    if momentum != 0:
+        direction = new["momentum_buffer"] = momentum * state["momentum_buffer"] + direction
+    return p - lr * direction, new
+
+
+def adagrad(p, g, state, t, lr, lr_decay=0.0, eps=1e-10, initial_accumulator_value=0.0):
+    total = state["sum"] + g * g
+    return p - lr / (1 + (t - 1) * lr_decay) * (g / (np.sqrt(total) + eps)), {"sum": total}
+
+
+def _moments(g, state, beta1, beta2):
+    return beta1 * state["exp_avg"] + (1 - beta1) * g, beta2 * state["exp_avg_sq"] + (1 - beta2) * (g * g)
+
+
+def adam(p, g, state, t, lr, betas=(0.9, 0.999), eps=1e-8):
+    m, v = _moments(g, state, *betas)
+    m_hat, v_hat = m / (1 - betas[0] ** t), v / (1 - betas[1] ** t)
+    return p - lr * m_hat / (np.sqrt(v_hat) + eps), {"exp_avg": m, "exp_avg_sq": v}
+
+
+def amsgrad(p, g, state, t, lr, betas=(0.9, 0.999), eps=1e-8):
+    m, v = _moments(g, state, *betas)
+    v_max = np.maximum(state["max_exp_avg_sq"], v)
+    m_hat, v_hat = m / (1 - betas[0] ** t), v_max / (1 - betas[1] ** t)
+    return p - lr * m_hat / (np.sqrt(v_hat) + eps), {"exp_avg": m, "exp_avg_sq": v, "max_exp_avg_sq": v_max}
+
+
+def nadam_mu(t, beta1=0.9, momentum_decay=4e-3):
+    """NAdam's momentum of update t."""
+    return beta1 * (1 - 0.5 * 0.96 ** (t * momentum_decay))
+
+
+def nadam(p, g, state, t, lr, betas=(0.9, 0.999), eps=1e-8, momentum_decay=4e-3):
+    m, v = _moments(g, state, *betas)
+    mu, mu_next = (nadam_mu(i, betas[0], momentum_decay) for i in (t, t + 1))
+    product = prod(nadam_mu(i, betas[0], momentum_decay) for i in range(1, min(t, 10_000) + 1))  # 0.9**10_000 is 0.0
+    m_bar = mu_next * m / (1 - product * mu_next) + (1 - mu) * g / (1 - product)
+    return p - lr * m_bar / (np.sqrt(v / (1 - betas[1] ** t)) + eps), {"exp_avg": m, "exp_avg_sq": v}
+
+
+def adamax(p, g, state, t, lr, betas=(0.9, 0.999), eps=1e-8):
+    m = betas[0] * state["exp_avg"] + (1 - betas[0]) * g
+    u = np.maximum(betas[1] * state["exp_inf"], np.absolute(g) + eps)
+    return p - lr * (m / (1 - betas[0] ** t)) / u, {"exp_avg": m, "exp_inf": u}
+
+
+def radam(p, g, state, t, lr, betas=(0.9, 0.999), eps=1e-8):
+    m, v = _moments(g, state, *betas)
+    m_hat = m / (1 - betas[0] ** t)
+    rho_inf = 2 / (1 - betas[1]) - 1
+    rho = rho_inf - 2 * t * betas[1] ** t / (1 - betas[1] ** t)
+    if rho > 5:
+        rectification = ((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho)) ** 0.5
+        m_hat = rectification * m_hat * (1 - betas[1] ** t) ** 0.5 / (np.sqrt(v) + eps)
+    return p - lr * m_hat, {"exp_avg": m, "exp_avg_sq": v}
+
+
+def adadelta(p, g, state, t, lr, rho=0.9, eps=1e-6):
+    square_avg = rho * state["square_avg"] + (1 - rho) * (g * g)
+    delta = np.sqrt(state["acc_delta"] + eps) / np.sqrt(square_avg + eps) * g
+    acc_delta = rho * state["acc_delta"] + (1 - rho) * (delta * delta)
+    return p - lr * delta, {"square_avg": square_avg, "acc_delta": acc_delta}
+
+
+def lion(p, g, state, t, lr, betas=(0.9, 0.99)):
+    direction = np.sign(betas[0] * state["exp_avg"] + (1 - betas[0]) * g)
+    return p - lr * direction, {"exp_avg": betas[1] * state["exp_avg"] + (1 - betas[1]) * g}

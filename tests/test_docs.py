@@ -1,0 +1,87 @@
+"""The pages and the docstrings: what they promise is there and runs."""
+
+import inspect
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pyfastlr
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+CI = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def page_id(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_links_lead_to_files(page):
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
+def test_index_names_every_page():
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    assert [
+        page.name for page in ROOT.glob("docs/*.md") if page.name != "index.md" and f"({page.name})" not in index
+    ] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_python_blocks_are_doctests(page):
+    """The doctest runner sees prompts alone: code without them would be shown and never run."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert [block for block in blocks if not block.startswith(">>> ")] == []
+
+
+PUBLIC = {
+    f"{module.__name__}.{name}": item
+    for module in (pyfastlr, pyfastlr.schedules)
+    for name in module.__all__
+    if inspect.isclass(item := getattr(module, name)) or inspect.isroutine(item)
+}
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_name_has_a_docstring_with_an_example(name):
+    assert ">>> " in (PUBLIC[name].__doc__ or "")
+
+
+@pytest.mark.parametrize(("name", "last"), [("demo", "pyfastlr demo --plot demo.png"), ("test", "python -m pytest")])
+def test_readme_command_is_what_ci_runs(name, last):
+    printed = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "readme_commands.py", name], capture_output=True, text=True, check=True
+    )
+    (line,) = printed.stdout.splitlines()
+    assert line.startswith("python3 -m venv ")
+    assert line.endswith(last)
+    assert re.search(rf"^readme {name}\b", CI, re.MULTILINE)
+
+
+def test_readme_tables_are_those_of_the_cases():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    render = runpy.run_path(str(ROOT / "scripts" / "readme_tables.py"))["render"]
+    assert render(text) == text
+    assert render(text.replace("| `Lion` |", "| `Tiger` |")) == text
+    with pytest.raises(ValueError, match="need a section"):
+        render("no table here")
+
+
+def test_pre_commit_hooks_are_commands_of_ci():
+    hooks = re.findall(r"^ +entry: (.+)$", (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(hooks) == 3
+    assert set(hooks) <= set(CI.splitlines())
+
+
+def test_every_pin_is_exact():
+    pins = [
+        line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if not line.startswith("#")
+    ]
+    assert [pin for pin in pins if not re.fullmatch(r"[\w.-]+==[\d.]+", pin)] == []
+    assert {"numba", "numpy", "torch", "jax", "optax", "keras", "pytest"} <= {pin.partition("==")[0] for pin in pins}

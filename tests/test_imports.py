@@ -1,0 +1,61 @@
+"""What imports what: a light `import pyfastlr`, and kernels that know nothing of the package above them."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+KERNELS = ROOT / "kernels"
+HEAVY = {"numba", "llvmlite", "torch", "jax", "keras", "optax", "thinc", "sklearn", "scipy"}
+HEAVY |= {"matplotlib", "typer", "rich"}
+
+
+def loaded(program, tmp_path):
+    """Top-level modules in a new process after a program, which must leave its cache folder alone."""
+    cache = tmp_path / "cache"
+    result = subprocess.run(
+        [sys.executable, "-c", f"{program}\nimport json, sys\nprint(json.dumps(list(sys.modules)))"],
+        env={"PYFASTLR_CACHE_DIR": str(cache)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not cache.exists()
+    return {name.partition(".")[0] for name in json.loads(result.stdout)}
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import pyfastlr",
+        "from pyfastlr import schedules as S; S.Cosine(1e-3, steps=100).warmup(10)",
+    ],
+)
+def test_import_loads_no_compiler_and_no_peer(program, tmp_path):
+    modules = loaded(program, tmp_path)
+    assert "pyfastlr" in modules
+    assert not modules & HEAVY
+
+
+def imports(path):
+    """Absolute names that a source file imports, wherever in the file."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module
+
+
+@pytest.mark.parametrize("path", sorted(KERNELS.rglob("*.py")), ids=lambda path: path.relative_to(KERNELS).as_posix())
+def test_kernels_do_not_import_pyfastlr(path):
+    assert "pyfastlr" not in {name.partition(".")[0] for name in imports(path)}
+
+
+def test_kernels_folder_is_no_package():
+    """There is another `kernels` on PyPI: ours must not stand in its way, even where the tree is on sys.path."""
+    assert not (KERNELS / "__init__.py").exists()
+    assert [path.name for path in KERNELS.iterdir() if path.suffix == ".py"] == []

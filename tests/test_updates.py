@@ -1,0 +1,173 @@
+"""One update of every optimizer against its textbook formula in float64, from the same random state.
+
+Float32 must be within 8 ulp of the terms that add up to the result (`reference.Terms`), and 1 ulp of the parameter that
+they are added to; float64 within 1e-13 of them.
+"""
+
+import numpy as np
+import pytest
+
+import pyfastlr as flr
+import reference
+from cases import CASES, DECAYS
+from oracles import problem, weight_decay
+from reference import Terms
+
+SIZES = (0, 1, 3, 7, 297, 4_097, 100_003)
+COUNTS = (1, 2, 5, 6, 100, 10**6)  # 5 and 6: RAdam's rectification sets in
+SIGNED = {"exp_avg", "momentum_buffer", "grad_avg"}
+FLOATS = [np.float32, np.float64]
+
+each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+each_dtype = pytest.mark.parametrize("dtype", FLOATS, ids=lambda dtype: dtype.__name__)
+
+
+def magnitudes(rng, n, low, high):
+    """Numbers of both signs whose magnitudes are spread evenly between two powers of ten."""
+    return 10.0 ** rng.uniform(low, high, n) * rng.choice([-1.0, 1.0], n)
+
+
+def random_update(case, rng, n, t, dtype):
+    """Parameters, gradient and a state that a run may have come to before its update t.
+
+    Every 16th element has a state that this update turns subnormal.
+    """
+    p, g = magnitudes(rng, n, -6, 2), magnitudes(rng, n, -12, 2)
+    state = {name: magnitudes(rng, n, -12, 2) for name in case.state}
+    for name in state.keys() - SIGNED:
+        state[name] = np.abs(state[name]) if name == "exp_inf" else state[name] ** 2
+    if "grad_avg" in state:
+        state["square_avg"] = state["grad_avg"] ** 2 * (1 + 10.0 ** rng.uniform(-1, 2, n))
+    dying = np.arange(n) % 16 == 5
+    for x in (p, g, *state.values()):
+        x[dying] = 0.0 if x is p or x is g else 1.0001 * np.finfo(dtype).tiny
+    if t == 1:
+        state = reference.initial(case.state, p, **case.kwargs)
+    return p.astype(dtype), g.astype(dtype), {name: x.astype(dtype) for name, x in state.items()}
+
+
+def resumed(case, p, state, t, lr, **options):
+    """An optimizer that is about to make update t of its parameters."""
+    opt = case.make(p, lr, **options)
+    for name, view in opt.state.items():
+        view[...] = state[name]
+    saved = opt.state_dict()
+    saved["counts"][...] = t - 1
+    if case.cls == "NAdam":
+        saved["carry"][..., 0] = np.prod([reference.nadam_mu(i) for i in range(1, min(t, 10_000))])
+    opt.load_state_dict(saved)
+    return opt
+
+
+def expected(case, p, g, state, t, lr, weight_decay=0.0, decay="coupled"):
+    """The formula's result with its terms."""
+    p, g, state = Terms(p), Terms(g), {name: Terms(x) for name, x in state.items()}
+    return reference.update(case.formula, p, g, state, t, lr, weight_decay, decay, **case.kwargs)
+
+
+def allowed(want, dtype):
+    return (8 * np.finfo(np.float32).eps if dtype == np.float32 else 1e-13) * want
+
+
+def assert_parameter(got, want, before):
+    """``want.terms`` is the absolute value of the parameter before, then the update's."""
+    ulp = np.spacing(np.maximum(np.abs(before), np.abs(want.value).astype(got.dtype)))
+    ulp *= 1 if got.dtype == np.float32 else 2  # the formula rounds p in float64 as well
+    flushed = 1e10 * np.finfo(got.dtype).tiny  # a subnormal state, taken for zero, over the smallest eps
+    error = np.abs(got - want.value)
+    bound = allowed(want.terms - np.abs(before), got.dtype) + ulp + flushed
+    assert (error <= bound).all(), f"{(error / bound).max():.3g} of what rounding allows"
+
+
+def assert_state(got, want):
+    """Subnormal numbers are zero: they slow a step up to ten times."""
+    tiny = np.finfo(got.dtype).tiny
+    flushed = np.abs(want.value) < tiny
+    assert not got[flushed].any()
+    error, bound = np.abs(got - want.value)[~flushed], allowed(want.terms, got.dtype)[~flushed]
+    assert (error <= bound).all(), f"{(error / bound).max():.3g} of what rounding allows"
+
+
+@each_dtype
+@pytest.mark.parametrize("decay", DECAYS)
+@each_case
+def test_one_update(case, decay, dtype):
+    """Of any size, after any count, with any decay; by one thread and by two, with the same bits."""
+    rng = np.random.default_rng(1)
+    lr, options = 0.7 * case.lr, {"weight_decay": 0.1, "decay": decay}
+    for n in SIZES:
+        for t in COUNTS if n < 100_000 else (1, 6):
+            before, g, state = random_update(case, rng, n, t, dtype)
+            want_p, want_state = expected(case, before, g, state, t, lr, **options)
+            p, alone = before.copy(), before.copy()
+            opt = resumed(case, p, state, t, lr, threads=2, **options)
+            opt.step(g)
+            assert_parameter(p, want_p, before)
+            assert tuple(opt.state) == case.state
+            for name, got in opt.state.items():
+                assert_state(got, want_state[name])
+            serial = resumed(case, alone, state, t, lr, threads=1, **options)
+            serial.step(g)
+            assert alone.tobytes() == p.tobytes()
+            assert all(serial.state[name].tobytes() == opt.state[name].tobytes() for name in case.state)
+
+
+@each_dtype
+@pytest.mark.parametrize("decay", DECAYS)
+@each_case
+def test_lr_scale_is_the_rate_as_a_diagonal_matrix(case, decay, dtype):
+    rng = np.random.default_rng(2)
+    n, t, options = 297, 7, {"weight_decay": 0.1, "decay": decay}
+    before, g, state = random_update(case, rng, n, t, dtype)
+    scale = rng.choice([0.0, 0.5, 1.0, 2.5], n).astype(dtype)
+    for lr_scale in (scale, 0.25):
+        p = before.copy()
+        resumed(case, p, state, t, case.lr, lr_scale=lr_scale, **options).step(g)
+        assert_parameter(p, expected(case, before, g, state, t, case.lr * np.float64(lr_scale), **options)[0], before)
+
+
+@each_case
+def test_float32_run_step_by_step(case):
+    """Every step of a run with a schedule is the formula's from the float32 state that the step before left."""
+    run = problem(n=257, bank=101, seed=3)
+    p, options = run.p.astype(np.float32), {"weight_decay": weight_decay(case, case.decay), "decay": case.decay}
+    opt = case.make(p, lambda n: case.lr * run.schedule[n], **options)
+    for k in range(300):
+        before, state = p.copy(), {name: x.copy() for name, x in opt.state.items()}
+        g = run.gradient(k).astype(np.float32)
+        opt.step(g)
+        want_p, want_state = expected(case, before, g, state, k + 1, case.lr * run.schedule[k], **options)
+        assert_parameter(p, want_p, before)
+        for name, got in opt.state.items():
+            assert_state(got, want_state[name])
+
+
+@each_dtype
+@each_case
+def test_non_finite_gradients_stay_where_they_are(case, dtype):
+    """NaN where the formula has NaN, and it stays; NaN or an infinity where it has one; the others do not notice."""
+    n, t = 297, 7
+    p, g, state = random_update(case, np.random.default_rng(4), n, t, dtype)
+    g[[0, 100, 296]], g[[1, 8]], g[[2, 64]] = np.nan, np.inf, -np.inf
+    finite = np.isfinite(g)
+    opt = resumed(case, p, state, t, case.lr)
+    for k, gradient in enumerate((g, np.ones_like(g))):
+        before, state = p.copy(), {name: x.copy() for name, x in opt.state.items()}
+        opt.step(gradient)
+        with np.errstate(invalid="ignore"):
+            want_p, want_state = expected(case, before, gradient, state, t + k, case.lr)
+        for got, want in [(p, want_p), *((opt.state[name], want_state[name]) for name in case.state)]:
+            assert np.isnan(got[np.isnan(want.value)]).all()
+            assert not np.isfinite(got[np.isinf(want.value)]).any()
+        assert_parameter(p[finite], Terms(want_p.value[finite], want_p.terms[finite]), before[finite])
+
+
+@each_dtype
+def test_centered_variance_of_a_constant_gradient_is_not_negative(dtype):
+    """v - a*a rounds below zero, and torch makes NaN of that."""
+    g = np.random.default_rng(5).standard_normal(1_000).astype(dtype)
+    p = np.zeros_like(g)
+    opt = flr.RMSProp(p, 1e-3, centered=True)
+    for _ in range(3_000):
+        opt.step(g)
+    assert np.isfinite(p).all()
