@@ -28,7 +28,7 @@ def shaped(dtype: Any, shape: Sequence[int]) -> str:
 
 def aligned(size: int, dtype: Any) -> Array:
     """Zeros that start at a cache line."""
-    dtype = np.dtype(dtype)
+    dtype = np.dtype(np.dtype(dtype).name)  # numpy's own object, whatever a pickle brought
     raw = np.zeros(size * dtype.itemsize + LINE, np.uint8)
     start = -raw.ctypes.data % LINE
     return raw[start : start + size * dtype.itemsize].view(dtype)
@@ -40,24 +40,23 @@ def span(x: Array) -> tuple[int, int]:
 
 
 def as_ndarray(x: Any, name: str, need: str) -> Array:
-    """View of what the caller handed over as a plain ndarray: never a copy."""
+    """Return what the caller handed over as a plain ndarray: itself if it is one, else a view, never a copy."""
     if isinstance(x, np.ndarray):
         if type(x) is not np.ndarray and not isinstance(x, np.memmap):
             raise TypeError(
                 f"`{name}` must be {need}, got {describe(x)}: what the subclass adds (a mask, units) would be ignored; "
                 f"hand over a plain array"
             )
-        plain = x.view(np.ndarray)
+        plain = x if type(x) is np.ndarray else x.view(np.ndarray)
     elif hasattr(x, "__cuda_array_interface__"):
         raise TypeError(f"`{name}` must be {need} in host memory, got a CUDA array: this version has no CUDA target")
     elif hasattr(x, "__dlpack__") and not isinstance(x, np.generic):
         plain = _from_dlpack(x, name, need)
     else:
         raise TypeError(f"`{name}` must be {need}, got {describe(x)}")
-    if plain.dtype.name in DTYPES and plain.dtype.isnative:
-        plain = plain.view(
-            np.dtype(plain.dtype.name)
-        )  # numpy's one object for the dtype: an unpickled array has its own
+    known = np.dtype(plain.dtype.name) if plain.dtype.name in DTYPES else plain.dtype
+    if plain.dtype is not known and plain.dtype == known:
+        return plain.view(known)  # numpy's one object for the dtype: an unpickled array may have its own
     return plain
 
 
@@ -94,7 +93,9 @@ def parameter(x: Any, name: str, dtype: Any = None) -> Array:
     """View of a parameter that can be updated in place."""
     need = f"a {dtype or ' or '.join(DTYPES)} ndarray"
     array = as_ndarray(x, name, need)
-    if array.dtype.newbyteorder("=").name not in DTYPES or (dtype is not None and array.dtype.newbyteorder("=") != dtype):
+    if array.dtype.newbyteorder("=").name not in DTYPES or (
+        dtype is not None and array.dtype.newbyteorder("=") != dtype
+    ):
         also = " like the other parameters" if dtype is not None else ""
         raise TypeError(f"`{name}` must be {need}{also}, got {describe(array)}")
     _check_layout(array, name)

@@ -46,7 +46,11 @@ def number(value: Any, field: str, where: str = "") -> float:
     """Value as a float within the field's range, or an error that names the field."""
     allowed = RANGES[field]
     called = CALLED.get(field, field)
-    if isinstance(value, bool | np.bool_ | str | bytes) or not hasattr(value, "__float__") or getattr(value, "ndim", 0) != 0:
+    if (
+        isinstance(value, bool | np.bool_ | str | bytes)
+        or not hasattr(value, "__float__")
+        or getattr(value, "ndim", 0) != 0
+    ):
         raise TypeError(f"`{called}` must be {allowed.words}, got {value!r}{where}")
     result = float(value)
     if not allowed.low <= result <= allowed.high:

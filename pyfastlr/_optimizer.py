@@ -200,7 +200,7 @@ class Optimizer:
         """
         with self._lock:
             n = self._steps[0]
-            if inv_scale != self._inv_scale:
+            if inv_scale != self._inv_scale or type(inv_scale) is not float:
                 self._set_inv_scale(inv_scale)
             numbers = self._numbers
             for call, low, high, field, places in self._asked:

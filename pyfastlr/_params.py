@@ -41,7 +41,7 @@ class Parameters:
             check_disjoint(self.buffers, self.labels("params"))
             self.shapes = [x.shape for x in self.buffers]
             self.extents = [(k, 0, x.size) for k, x in enumerate(self.buffers)]
-        self.dtype = self.buffers[0].dtype
+        self.dtype = np.dtype(self.buffers[0].dtype.name)
         self.size = sum(x.size for x in self.buffers)
         self.one = self._node.kind == "leaf"
         self._gather = _tree.gatherer(self._node)
@@ -52,7 +52,7 @@ class Parameters:
 
     def leaves(self, tree: Any, argument: str) -> list[Any]:
         """Leaves of a container with the parameters' structure, in the table's order."""
-        if self._gather is not None and type(tree) in (dict, list):
+        if self._gather is not None:
             try:
                 return self._gather(tree)
             except LookupError:

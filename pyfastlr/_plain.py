@@ -44,7 +44,7 @@ def adam(p: Array, g: Array, s: State, t: int, lr: float) -> None:
 
 def adamw(p: Array, g: Array, s: State, t: int, lr: float, weight_decay: float = 1e-2) -> None:
     """Loshchilov, Hutter, "Decoupled weight decay regularization", 2019."""
-    p *= 1 - lr * weight_decay
+    p -= lr * weight_decay * p
     adam(p, g, s, t, lr)
 
 

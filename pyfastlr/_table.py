@@ -39,7 +39,7 @@ class Table:
         single: bool,
         threads: int,
     ) -> None:
-        dtype = buffers[0].dtype
+        dtype = np.dtype(buffers[0].dtype.name)
         size = sum(buffer.size for buffer in buffers)
         n_states = len(states[0])
         moved = size * dtype.itemsize * (3 + 2 * n_states)

@@ -92,17 +92,15 @@ def rebuild(node: Node, leaves: Sequence[Any]) -> Any:
 
 
 def gatherer(node: Node) -> Callable[[Any], list[Any]] | None:
-    """Quick `match` for a dict or list that is not nested: it raises anything, or lies, where `match` would explain."""
+    """Quick `match` for a plain dict or list that is not nested; LookupError for anything that `match` must look at."""
     if node.kind == "leaf" or any(child.kind != "leaf" for child in node.children):
         return None
-    if node.kind == "list":
-        return list
-    keys, count = node.keys, len(node.keys)
-    pick = itemgetter(*keys)
+    keys, count, kind = node.keys, len(node.keys), dict if node.kind == "dict" else list
+    pick: Callable[[Any], Any] = itemgetter(*keys) if count > 1 else lambda x: (x[keys[0]],)
 
     def gather(x: Any) -> list[Any]:
-        if len(x) != count:
+        if type(x) is not kind or len(x) != count:
             raise LookupError
-        return list(pick(x)) if count > 1 else [pick(x)]
+        return list(pick(x)) if kind is dict else x  # type: ignore[no-any-return]
 
     return gather

@@ -33,7 +33,7 @@ def training(run: Training) -> Figure:
     updates = np.arange(1, len(run.losses) + 1)
     steps = [point.step for point in run.points]
     accuracy = [100 * point.accuracy for point in run.points]
-    figure.suptitle(f"{run.name} with the {run.schedule} schedule on digits: {accuracy[-1]:.1f} % right")
+    figure.suptitle(f"{run.name} with the {run.schedule} schedule on digits: test accuracy {accuracy[-1]:.1f} %")
 
     top.plot(updates, run.losses, color=BLUE, alpha=0.25, linewidth=0.8, label="mini-batch")
     top.plot(steps, [point.loss for point in run.points], color=BLUE, label=f"mean of {steps[0]}")

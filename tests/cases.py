@@ -33,7 +33,7 @@ class Case:
         """The pyfastlr optimizer of this row, without weight decay unless the options have it."""
         import pyfastlr
 
-        options = {"weight_decay": 0.0, **self.kwargs, **options}
+        options = {"weight_decay": 0.0, "convention": self.convention, **self.kwargs, **options}
         return getattr(pyfastlr, self.cls)(params, self.lr if lr is None else lr, **options)
 
 

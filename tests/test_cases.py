@@ -31,5 +31,5 @@ def test_row_states_the_defaults_of_its_class(case):
     opt = case.make(p, weight_decay=0.1)
     assert tuple(opt.state) == case.state
     opt.step(np.ones(3))
-    case.make(explicit, weight_decay=0.1, decay=case.decay, convention=case.convention).step(np.ones(3))
+    case.make(explicit, weight_decay=0.1, decay=case.decay).step(np.ones(3))
     assert p.tobytes() == explicit.tobytes()

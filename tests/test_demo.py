@@ -60,7 +60,7 @@ def test_defaults_reach_95_per_cent():
 def test_every_optimizer_learns_and_agrees_with_plain_numpy(name):
     training = train(name.lower(), steps=300)
     assert training.points[-1].accuracy >= 0.9
-    assert training.plain is None or training.largest_difference() < 1e-3
+    assert training.plain is None or training.largest_difference() < 1e-5  # of weights up to 1
 
 
 @pytest.mark.parametrize("steps", [1, 2, 200])

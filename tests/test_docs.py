@@ -28,9 +28,8 @@ def test_links_lead_to_files(page):
 
 def test_index_names_every_page():
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
-    assert [
-        page.name for page in ROOT.glob("docs/*.md") if page.name != "index.md" and f"({page.name})" not in index
-    ] == []
+    pages = {page.name for page in ROOT.glob("docs/*.md")} - {"index.md"}
+    assert {name for name in pages if f"({name})" not in index} == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)

@@ -15,8 +15,7 @@ import pyfastlr as flr
 from cases import CASES
 from pyfastlr import schedules as S
 
-settings.register_profile("properties", max_examples=12, deadline=None, derandomize=True)
-settings.load_profile("properties")
+few = settings(max_examples=12, deadline=None, derandomize=True)  # for each optimizer; compiling takes any time
 
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 dtypes = st.sampled_from([np.float32, np.float64])
@@ -61,6 +60,7 @@ def trained(case, params, gradients, **options):
 
 
 @each_case
+@few
 @given(sizes=st.lists(lengths, min_size=1, max_size=4), dtype=dtypes, threads=st.sampled_from([1, 2, 3, 5]), seed=seeds)
 def test_layout_and_threads_do_not_change_a_bit(case, sizes, dtype, threads, seed):
     """step(concat) == concat(steps): one buffer, a list, a nested dict, a Flat, n dimensions; any number of threads."""
@@ -85,6 +85,7 @@ def test_layout_and_threads_do_not_change_a_bit(case, sizes, dtype, threads, see
 
 
 @each_case
+@few
 @given(n=lengths, dtype=dtypes, seed=seeds)
 def test_permuted_elements_give_permuted_results(case, n, dtype, seed):
     rng = np.random.default_rng(seed)
@@ -98,33 +99,37 @@ def test_permuted_elements_give_permuted_results(case, n, dtype, seed):
     assert bits([straight[order], *(x[order] for x in opt.state.values())]) == bits([permuted, *other.state.values()])
 
 
-def by_state_dict(case, params, opt):
-    params = [p.copy() for p in params]
-    fresh = case.make(params, SCHEDULE, weight_decay=0.1)
-    fresh.load_state_dict(opt.state_dict())
-    return params, fresh
+def by_state_dict(case, params, opt, through=copy.copy):
+    params, saved = [p.copy() for p in params], through(opt.state_dict())
+
+    def restore():
+        fresh = case.make(params, SCHEDULE, weight_decay=0.1)
+        fresh.load_state_dict(saved)
+        return params, fresh
+
+    return restore
 
 
 def by_pickled_state_dict(case, params, opt):
-    params = [p.copy() for p in params]
-    fresh = case.make(params, SCHEDULE, weight_decay=0.1)
-    fresh.load_state_dict(pickle.loads(pickle.dumps(opt.state_dict())))
-    return params, fresh
+    return by_state_dict(case, params, opt, lambda state: pickle.loads(pickle.dumps(state)))
 
 
 def by_pickle(case, params, opt):
-    return pickle.loads(pickle.dumps((params, opt)))
+    data = pickle.dumps((params, opt))
+    return lambda: pickle.loads(data)
 
 
 def by_deepcopy(case, params, opt):
-    return copy.deepcopy((params, opt))
+    twin = copy.deepcopy((params, opt))
+    return lambda: twin
 
 
-@pytest.mark.parametrize("copied", [by_state_dict, by_pickled_state_dict, by_pickle, by_deepcopy])
+@pytest.mark.parametrize("saved", [by_state_dict, by_pickled_state_dict, by_pickle, by_deepcopy])
 @each_case
+@few
 @given(steps=st.integers(1, 9), at=st.integers(0, 9), dtype=dtypes, seed=seeds)
-def test_resuming_at_any_step_equals_the_uninterrupted_run(case, copied, steps, at, dtype, seed):
-    """The schedule runs on, each tensor counts on, and the run that was copied goes its own way."""
+def test_resuming_at_any_step_equals_the_uninterrupted_run(case, saved, steps, at, dtype, seed):
+    """The schedule runs on, each tensor counts on, and what was saved does not change when the first run goes on."""
     rng = np.random.default_rng(seed)
     params, *gradients = (numbers(rng, [5, 0, 33], dtype) for _ in range(steps + 1))
     for g in gradients:
@@ -133,10 +138,10 @@ def test_resuming_at_any_step_equals_the_uninterrupted_run(case, copied, steps, 
     at = min(at, steps - 1)
     for g in gradients[:at]:
         opt.step(g)
-    twin_params, twin = copied(case, params, opt)
-    before = whole(opt, params)
+    restore, before = saved(case, params, opt), whole(opt, params)
     for g in gradients[at:]:
         opt.step(g)
+    twin_params, twin = restore()
     assert whole(twin, twin_params) == before
     for k, g in enumerate(gradients[at:], start=at):
         assert (twin.steps, twin.lr) == (k, SCHEDULE(k))
@@ -146,6 +151,7 @@ def test_resuming_at_any_step_equals_the_uninterrupted_run(case, copied, steps, 
 
 
 @each_case
+@few
 @given(dtype=dtypes, seed=seeds)
 def test_none_gradient_keeps_parameter_state_and_count(case, dtype, seed):
     rng = np.random.default_rng(seed)
@@ -164,6 +170,7 @@ def test_none_gradient_keeps_parameter_state_and_count(case, dtype, seed):
 
 
 @each_case
+@few
 @given(n=lengths, dtype=dtypes, seed=seeds)
 def test_zero_gradients_move_nothing_from_a_fresh_state(case, n, dtype, seed):
     (p,) = numbers(np.random.default_rng(seed), [n], dtype, special=False)
@@ -175,6 +182,7 @@ def test_zero_gradients_move_nothing_from_a_fresh_state(case, n, dtype, seed):
 
 
 @each_case
+@few
 @given(n=lengths, dtype=dtypes, seed=seeds, exponent=st.integers(-10, 10))
 def test_maximize_and_inv_scale_are_exact(case, n, dtype, seed, exponent):
     """Maximizing is minimizing along -g; a loss scale that is a power of two leaves no trace."""

@@ -7,7 +7,7 @@ numbers and tuples of numbers (in compiled code: arrays); the schedules and shap
 The same text runs in Python, compiled for the CPU and on the device, so:
 
 - an exponent is a float: ``x ** int`` is repeated multiplication in numba, and other bits;
-- nothing here raises in Python where compiled code returns infinity (`power`);
+- nothing here raises in Python where compiled code returns infinity (`grown`);
 - only functions that CPython takes from the C library as they are: sqrt, exp, log, log1p, cos (its gamma is its own).
 
 ``lerp(a, b, 0)`` is a and ``lerp(a, b, 1)`` is b, to the bit: every schedule meets its ends exactly.
@@ -23,9 +23,11 @@ def lerp(a, b, x):
     return a + (b - a) * x if x < 0.5 else b - (b - a) * (1.0 - x)
 
 
-def power(base, x):
-    """base**x for base > 0, and infinity where Python would raise OverflowError."""
-    return inf if base > 1.0 and x * log(base) > 709.0 else base**x
+def grown(lr, base, x):
+    """Rate lr * base**x for base > 0, infinite where Python would raise OverflowError; a rate of zero stays zero."""
+    if base > 1.0 and x * log(base) > 709.0:
+        return inf if lr > 0.0 else lr
+    return lr * base**x
 
 
 def passed(n, boundaries):
@@ -98,12 +100,12 @@ def piecewise(n, boundaries, values):
 
 def exponential(n, lr, rate, steps):
     """Factor every so many updates, spread over them."""
-    return lr * power(rate, n / steps)
+    return grown(lr, rate, n / steps)
 
 
 def staircase(n, lr, rate, steps):
     """Factor every so many updates, at once."""
-    return lr * power(rate, float(n // steps))
+    return grown(lr, rate, float(n // steps))
 
 
 def exponential_decay(n, lr, decay):

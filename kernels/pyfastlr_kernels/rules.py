@@ -206,7 +206,7 @@ def amsgrad(p, g, s, h, r):
     m, v, x = s
     m = flush(beta1 * m + w1 * g, tiny)
     v = flush(beta2 * v + w2 * g * g, tiny)
-    x = maximum(x, v)
+    x = flush(maximum(x, v), tiny)
     return step * m / (sqrt(x) * v_scale + eps), (m, v, x)
 
 

@@ -103,6 +103,11 @@ class Custom(Schedule):
     """A callable ``n -> float`` of your own, as `as_schedule` takes it: ``function(n)``.
 
     It has the algebra, but no JSON form and no `compiled`. What it returns is not checked here.
+
+    Examples
+    --------
+    >>> Custom(lambda n: 1 / (n + 1))(3)
+    0.25
     """
 
     __slots__ = ()
@@ -129,7 +134,13 @@ class Custom(Schedule):
 
 
 class Warmup(Schedule):
-    """A straight line from `start` to s(0) put in front of a schedule s: see `Schedule.warmup`."""
+    """A straight line from `start` to s(0) put in front of a schedule s: see `Schedule.warmup`.
+
+    Examples
+    --------
+    >>> Warmup(Constant(0.5), steps=4)(1) == Constant(0.5).warmup(4)(1) == 0.125
+    True
+    """
 
     __slots__ = ()
     curve = staticmethod(curves.warmup)
@@ -144,7 +155,13 @@ class Warmup(Schedule):
 
 
 class Then(Schedule):
-    """One schedule, and as of update `at` another from its own beginning: see `Schedule.then` and `join`."""
+    """One schedule, and as of update `at` another from its own beginning: see `Schedule.then` and `join`.
+
+    Examples
+    --------
+    >>> [Then(Constant(0.1), Constant(0.2), at=5)(n) for n in (4, 5)]
+    [0.1, 0.2]
+    """
 
     __slots__ = ()
     curve = staticmethod(curves.then)
@@ -157,7 +174,13 @@ class Then(Schedule):
 
 
 class Delay(Schedule):
-    """A schedule whose first value is held longer: see `Schedule.delay`."""
+    """A schedule whose first value is held longer: see `Schedule.delay`.
+
+    Examples
+    --------
+    >>> Delay(Custom(lambda n: 1 / (n + 1)), steps=10)(11)
+    0.5
+    """
 
     __slots__ = ()
     curve = staticmethod(curves.delay)
@@ -168,7 +191,13 @@ class Delay(Schedule):
 
 
 class Every(Schedule):
-    """A schedule that counts epochs instead of updates: see `Schedule.every`."""
+    """A schedule that counts epochs instead of updates: see `Schedule.every`.
+
+    Examples
+    --------
+    >>> Every(Custom(lambda n: 1 / (n + 1)), steps=10)(39)
+    0.25
+    """
 
     __slots__ = ()
     curve = staticmethod(curves.every)
@@ -179,7 +208,13 @@ class Every(Schedule):
 
 
 class Clip(Schedule):
-    """A schedule kept within bounds: see `Schedule.clip`."""
+    """A schedule kept within bounds: see `Schedule.clip`.
+
+    Examples
+    --------
+    >>> Clip(Custom(lambda n: 1 / (n + 1)), 0.2, 0.4)(0)
+    0.4
+    """
 
     __slots__ = ()
     curve = staticmethod(curves.clip)
@@ -193,7 +228,13 @@ class Clip(Schedule):
 
 
 class Product(Schedule):
-    """The product of two schedules, made by ``s * t`` and ``0.5 * s``."""
+    """The product of two schedules, made by ``s * t`` and ``0.5 * s``.
+
+    Examples
+    --------
+    >>> (0.5 * Constant(0.5))(0)
+    0.25
+    """
 
     __slots__ = ()
     curve = staticmethod(curves.product)
@@ -204,7 +245,13 @@ class Product(Schedule):
 
 
 class Sum(Schedule):
-    """The sum of two schedules, made by ``s + t`` and ``0.5 + s``."""
+    """The sum of two schedules, made by ``s + t`` and ``0.5 + s``.
+
+    Examples
+    --------
+    >>> (0.5 + Constant(0.5))(0)
+    1.0
+    """
 
     __slots__ = ()
     curve = staticmethod(curves.total)

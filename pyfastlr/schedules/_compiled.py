@@ -18,7 +18,7 @@ _I64 = ir.IntType(64)
 _jit = njit(error_model="numpy")  # a division by zero is never met, and its check costs
 _jit_once = cache(_jit)  # for curves, which are few
 
-for _part in (curves.lerp, curves.power, curves.passed, curves.cosine_fall, curves.atanh_rest, curves.stirling):
+for _part in (curves.lerp, curves.grown, curves.passed, curves.cosine_fall, curves.atanh_rest, curves.stirling):
     register_jitable(error_model="numpy")(_part)  # what curves call by name
 
 
@@ -67,10 +67,11 @@ def compile_curve(curve: Callable[..., float], parameters: tuple[Any, ...]) -> C
     numbers = tuple(_constant(p) for p in parameters if not callable(p))
     f = _jit_once(curve)
     # A tuple of functions would be typed as numba's experimental first-class functions, so each is named.
-    match calls, numbers:
-        case [s, t], ():
-            return _jit(lambda n: f(index(n), s, t))
-        case [s], _:
-            return _jit(lambda n: f(index(n), s, *opaque(numbers)))
-        case _:
+    match calls:
+        case []:
             return _jit(lambda n: f(index(n), *opaque(numbers)))
+        case [s]:
+            return _jit(lambda n: f(index(n), s, *opaque(numbers)))
+        case [s, t]:
+            return _jit(lambda n: f(index(n), s, t, *opaque(numbers)))
+    raise TypeError(f"a curve can call two functions at most, got {len(calls)}")

@@ -108,7 +108,7 @@ class Exponential(Schedule):
 
     Notes
     -----
-    Ends: s(0) = lr, to no end.
+    Ends: s(0) = lr, to no end; with staircase it changes at n = steps, 2·steps, ...; with decay it is lr·e^(-decay·n).
 
     Elsewhere: torch's ExponentialLR has steps = 1; with staircase it is StepLR; Keras' ExponentialDecay and optax's
     exponential_decay are this (optax also clamps at an end value: `.clip`).
@@ -219,7 +219,7 @@ class Polynomial(Schedule):
 
     References
     ----------
-    Liu, Rabinovich and Berg, ParseNet: looking wider to see better, 2015, section 4.
+    Liu, Rabinovich and Berg, ParseNet: looking wider to see better, 2015.
     """
 
     __slots__ = ()

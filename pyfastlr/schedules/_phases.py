@@ -175,8 +175,8 @@ class WSD(Schedule):
 
     References
     ----------
-    Hu et al., MiniCPM, 2024, section 4; Hägele et al., Scaling laws and compute-optimal training beyond fixed training
-    durations, 2024 (1-sqrt).
+    Hu et al., MiniCPM: unveiling the potential of small language models with scalable training strategies, 2024;
+    Hägele et al., Scaling laws and compute-optimal training beyond fixed training durations, 2024 (1-sqrt).
     """
 
     __slots__ = ()

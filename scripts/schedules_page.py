@@ -1,0 +1,111 @@
+"""Write the tables and the picture of docs/schedules.md: `python scripts/schedules_page.py`.
+
+A table stands between `<!-- NAME:begin -->` and `<!-- NAME:end -->` and comes from the classes: signature, `equation`,
+and the paragraphs "Ends", "Elsewhere" and "References" of the docstring.
+"""
+
+import inspect
+import re
+from pathlib import Path
+from string import Formatter
+
+import numpy as np
+
+from pyfastlr import schedules as S
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "schedules.md"
+DRAWN = [
+    S.TimeDecay(1.0, 1e-3), S.InverseTime(1.0, 0.05), S.StepDecay(1.0, 0.5, 25), S.MultiStep(1.0, [30, 60, 80], 0.4),
+    S.Piecewise([20, 60], [0.4, 1.0, 0.2]), S.Exponential(1.0, 0.1, 50), S.Linear(1.0, 0.0, 80),
+    S.Polynomial(1.0, 80, power=2.0), S.Cosine(1.0, 80), S.CosineRestarts(1.0, 14, mult=2, decay=0.8),
+    S.Cyclic(0.1, 1.0, 10, 15, "triangular2"), S.OneCycle(1.0, 80), S.InverseSqrt(1.0, 20), S.WSD(1.0, 10, 60, 25),
+    S.Cosine(1.0, 80).warmup(15), S.Constant(1.0).then(S.Exponential(1.0, 0.95), at=40),
+]  # fmt: skip
+METHODS = {
+    "warmup": S.Warmup, "then": S.Then, "delay": S.Delay, "every": S.Every, "clip": S.Clip,
+    "__mul__": S.Product, "__add__": S.Sum,
+}  # fmt: skip
+
+
+def classes() -> list[type[S.Schedule]]:
+    """Return the schedules that are not made of others, in the order of the picture."""
+    return [S.Constant, *dict.fromkeys(type(s) for s in DRAWN if type(s) not in METHODS.values())]
+
+
+def symbols(schedule: type[S.Schedule]) -> str:
+    """Return the equation with the parameters' names."""
+    return schedule.equation.format_map({name: name for _, name, _, _ in Formatter().parse(schedule.equation) if name})
+
+
+def signature(function: object) -> str:
+    """Return the arguments without self and types."""
+    parameters = list(inspect.signature(function).parameters.values())
+    return ", ".join(str(p.replace(annotation=p.empty)) for p in parameters if p.name != "self")
+
+
+def paragraph(schedule: type[S.Schedule], start: str) -> str:
+    """Return the docstring's paragraph that begins so, in one line."""
+    found = re.search(rf"^{start}(.+?)(?:\n\n|\Z)", inspect.getdoc(schedule), re.DOTALL | re.MULTILINE)
+    if found is None:
+        raise ValueError(f"the docstring of {schedule.__name__} must have a paragraph {start!r}")
+    return " ".join(found[1].split())
+
+
+def row(*cells: str) -> str:
+    """Return a table's line."""
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def schedules() -> str:
+    """Return the table of schedules."""
+    lines = [row("schedule", "s(n)", "ends and boundaries", "elsewhere", "source"), "|---" * 5 + "|"]
+    for c in classes():
+        call = f"`S.{c.__name__}({signature(c)})`"
+        source = paragraph(c, r"References\n-+\n") if c is not S.Constant else "-"
+        lines.append(row(call, f"`{symbols(c)}`", paragraph(c, "Ends: "), paragraph(c, "Elsewhere: "), source))
+    return "\n".join(lines)
+
+
+def algebra() -> str:
+    """Return the table of what makes schedules of schedules."""
+    lines = [row("call", "value"), "|---|---|"]
+    operators = {"__mul__": "s * t", "__add__": "s + t"}
+    for method, c in METHODS.items():
+        call = operators.get(method) or f"s.{method}({signature(getattr(S.Schedule, method))})"
+        names = {"left": "s(n)", "right": "t(n)"}
+        value = c.equation if method not in operators else c.equation.format_map(names)
+        value = re.sub(r"[;,] [st]\(n\) = .*", "", value).replace("{", "").replace("}", "")
+        lines.append(row(f"`{call}`", f"`{value}`"))
+    return "\n".join(lines)
+
+
+def render(text: str) -> str:
+    """Return the page with both tables as they must be."""
+    for name, table in {"schedules": schedules, "algebra": algebra}.items():
+        head, begin, rest = text.partition(f"<!-- {name}:begin -->\n")
+        _, end, tail = rest.partition(f"<!-- {name}:end -->")
+        if not end:
+            raise ValueError(f"need a section from <!-- {name}:begin --> to <!-- {name}:end -->, got none")
+        text = f"{head}{begin}{table()}\n{end}{tail}"
+    return text
+
+
+def draw(path: Path) -> None:
+    """Write the picture: the first 100 updates of one schedule of each kind."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 7), dpi=80, layout="constrained")
+    n = np.arange(101)
+    for axes, s in zip(figure.subplots(4, 4, sharex=True, sharey=True).flat, DRAWN, strict=True):
+        axes.plot(n, s(n), drawstyle="steps-post" if type(s) in (S.StepDecay, S.MultiStep, S.Piecewise) else "default")
+        axes.set_title(type(s).__name__, fontsize=10)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.supxlabel("update n")
+    figure.supylabel("rate over its highest")
+    figure.savefig(path, metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    draw(PAGE.with_suffix(".png"))

@@ -1,0 +1,48 @@
+"""The inner loops vectorise: packed arithmetic in the assembly that this machine runs."""
+
+import re
+
+import pytest
+
+from pyfastlr_kernels import cpu, jit
+from pyfastlr_kernels.rules import RULES
+
+ROOTS = {name for name in RULES if name not in ("sgd", "momentum", "nesterov", "lion", "adamax")}
+DIVISIONS = {*ROOTS, "adamax"}
+SUFFIX = {"float32": "ps", "float64": "pd"}
+
+
+def packed(text, operation, dtype):
+    """Number of packed instructions of that kind, with AVX or without."""
+    return len(re.findall(rf"\bv?{operation}{SUFFIX[dtype]}\b", text))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", RULES)
+def test_rule_is_vectorised(name, dtype):
+    convention = next(iter(RULES[name].folds))
+    text = jit.assembly(cpu.make_drive(name, convention, dtype, True), cpu.DRIVE)
+    assert packed(text, "mul", dtype) >= 4  # both loops: with one rate, and with one for each element
+    if name in ROOTS:
+        assert packed(text, "sqrt", dtype) >= 2
+    if name in DIVISIONS:
+        assert packed(text, "div", dtype) >= 2
+    if dtype == "float32":
+        widened = re.findall(r"\bv?cvtps2pd\b", text)
+        assert not widened, "the inner loop computes in float64"
+
+
+def test_a_loop_that_checks_divisions_is_seen():
+    """What the test above would catch: numba's default error model leaves the loop scalar."""
+    from numba import njit, types
+
+    from pyfastlr_kernels.intrinsics import pointer, put
+
+    rule = njit(error_model="python")(lambda a, b: a / b)
+
+    def loop(p, q, n):
+        for i in range(n):
+            put(pointer(p, 1.0), i, rule(pointer(p, 1.0)[i], pointer(q, 1.0)[i]))
+
+    text = jit.assembly(loop, types.void(types.int64, types.int64, types.int64))
+    assert packed(text, "div", "float64") == 0

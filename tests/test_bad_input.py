@@ -1,0 +1,445 @@
+"""Bad input gets an error that names the argument, what it needs and what came, and changes nothing."""
+
+import numpy as np
+import pytest
+
+import pyfastlr as flr
+from pyfastlr import schedules as S
+
+
+def photograph(opt, *arrays):
+    """Bytes of everything that a step may change."""
+    state = opt.state_dict()
+    return (
+        [x.tobytes() for x in arrays],
+        [x.tobytes() for x in flat_arrays(state["state"])],
+        state["steps"],
+        state["counts"].tolist(),
+    )
+
+
+def flat_arrays(x):
+    if isinstance(x, np.ndarray):
+        return [x]
+    return [y for part in (x.values() if isinstance(x, dict) else x) for y in flat_arrays(part)]
+
+
+def unaligned(n, dtype):
+    raw = np.zeros(n * np.dtype(dtype).itemsize + 1, np.uint8)
+    return raw[1:].view(dtype)
+
+
+def read_only(x):
+    x.flags.writeable = False
+    return x
+
+
+F4 = "float32"
+BAD_GRADIENTS = {
+    "float64": (lambda p: p.astype("f8"), TypeError, "got float64[8]"),
+    "float16": (lambda p: p.astype("f2"), TypeError, "got float16[8]"),
+    "integers": (lambda p: np.ones(8, "i4"), TypeError, "got int32[8]"),
+    "booleans": (lambda p: np.ones(8, bool), TypeError, "got bool[8]"),
+    "complex": (lambda p: np.ones(8, "c8"), TypeError, "got complex64[8]"),
+    "objects": (lambda p: np.ones(8, object), TypeError, "got object[8]"),
+    "list": (lambda p: [1.0] * 8, TypeError, "got list"),
+    "number": (lambda p: 1.0, TypeError, "got float"),
+    "numpy scalar": (lambda p: np.float32(1.0), TypeError, "got float32"),
+    "None": (lambda p: None, TypeError, "got None"),
+    "string": (lambda p: "grads", TypeError, "got str"),
+    "dict": (lambda p: {"w": p.copy()}, TypeError, "got dict"),
+    "short": (lambda p: np.ones(7, F4), ValueError, "got float32[7]"),
+    "long": (lambda p: np.ones(9, F4), ValueError, "got float32[9]"),
+    "empty": (lambda p: np.ones(0, F4), ValueError, "got float32[0]"),
+    "0-d": (lambda p: np.array(1.0, F4), ValueError, "got float32[]"),
+    "2-d": (lambda p: np.ones((2, 4), F4), ValueError, "got float32[2, 4]"),
+    "strided": (lambda p: np.ones(16, F4)[::2], ValueError, "C-contiguous"),
+    "reversed": (lambda p: np.ones(8, F4)[::-1], ValueError, "C-contiguous"),
+    "broadcast": (lambda p: np.broadcast_to(np.float32(1), 8), ValueError, "C-contiguous"),
+    "big-endian": (lambda p: np.ones(8, ">f4"), ValueError, "byte order"),
+    "misaligned": (lambda p: unaligned(8, F4), ValueError, "aligned"),
+    "masked": (lambda p: np.ma.masked_array(np.ones(8, F4), mask=[True] * 8), TypeError, "MaskedArray"),
+    "the parameters": (lambda p: p, ValueError, "overlap"),
+}
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["first step", "later step"])
+@pytest.mark.parametrize("name", BAD_GRADIENTS)
+def test_bad_gradient(name, first):
+    make, error, words = BAD_GRADIENTS[name]
+    p = np.linspace(1, 2, 8, dtype=F4)
+    opt = flr.Adam(p, lr=0.1)
+    if not first:
+        opt.step(np.ones(8, F4))
+    before = photograph(opt, p)
+    with pytest.raises(error, match=r"`grads`") as caught:
+        opt.step(make(p))
+    assert words in str(caught.value)
+    assert photograph(opt, p) == before
+    opt.step(np.ones(8, F4))  # and goes on
+
+
+# None is no gradient there, and a container is a wrong structure, tested below.
+@pytest.mark.parametrize("name", [name for name in BAD_GRADIENTS if name not in ("None", "list", "dict")])
+def test_bad_gradient_in_a_dict(name):
+    make, error, words = BAD_GRADIENTS[name]
+    p = {"a": np.ones((3, 2), F4), "w": np.linspace(1, 2, 8, dtype=F4)}
+    opt = flr.Adam(p, lr=0.1)
+    opt.step({"a": np.ones((3, 2), F4), "w": np.ones(8, F4)})
+    before = photograph(opt, *p.values())
+    with pytest.raises(error, match=r"`grads\['w'\]`") as caught:
+        opt.step({"a": np.ones((3, 2), F4), "w": make(p["w"])})
+    assert words in str(caught.value)
+    assert photograph(opt, *p.values()) == before
+
+
+@pytest.mark.parametrize("shift", [-7, -3, -1, 1, 3, 7])
+def test_gradient_that_partly_overlaps_the_parameters(shift):
+    buffer = np.ones(40, F4)
+    p, g = buffer[16:24], buffer[16 + shift : 24 + shift]
+    opt = flr.SGD(p, lr=0.1)
+    with pytest.raises(ValueError, match="overlap"):
+        opt.step(g)
+    assert (buffer == 1).all()
+
+
+@pytest.mark.parametrize("shift", [-8, 8])
+def test_neighbours_do_not_overlap(shift):
+    buffer = np.ones(40, F4)
+    p, g = buffer[16:24], buffer[16 + shift : 24 + shift]
+    flr.SGD(p, lr=0.5).step(g)
+    assert (p == 0.5).all()
+    assert (g == 1).all()
+
+
+def test_gradient_that_is_the_state():
+    p = np.ones(8, F4)
+    opt = flr.Adam(p, lr=0.1)
+    with pytest.raises(ValueError, match=r"`grads` must not overlap `state\['exp_avg_sq'\]`"):
+        opt.step(opt.state["exp_avg_sq"])
+    assert opt.steps == 0
+
+
+def test_gradient_of_one_that_is_another_parameter():
+    p = {"a": np.ones(8, F4), "b": np.ones(8, F4)}
+    opt = flr.SGD(p, lr=0.1)
+    with pytest.raises(ValueError, match=r"`grads\['a'\]` must not overlap"):
+        opt.step({"a": p["b"], "b": np.ones(8, F4)})
+    assert (p["a"] == 1).all()
+
+
+def test_one_array_as_gradient_of_two():
+    p = [np.ones(8, F4), np.ones(8, F4)]
+    g = np.ones(8, F4)
+    flr.SGD(p, lr=0.5).step([g, g])
+    assert (p[0] == 0.5).all()
+    assert (p[1] == 0.5).all()
+
+
+STRUCTURES = {
+    "missing key": ({"a": 1}, ValueError, "no ['b']"),
+    "unknown key": ({"a": 1, "b": 1, "c": 1}, ValueError, "unknown ['c']"),
+    "other key": ({"a": 1, "c": 1}, ValueError, "no ['b'] and unknown ['c']"),
+    "list": ([1, 1], TypeError, "must be a dict"),
+    "array": (1, TypeError, "must be a dict"),
+    "None": (None, TypeError, "must be a dict"),
+    "deeper": ({"a": {"x": 1}, "b": 1}, TypeError, "got dict"),
+}
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_wrong_structure(name):
+    tree, error, words = STRUCTURES[name]
+    p = {"a": np.ones(4, F4), "b": np.ones(4, F4)}
+    opt = flr.Adam(p, lr=0.1)
+    with pytest.raises(error, match="`grads") as caught:
+        opt.step(filled(tree))
+    assert words in str(caught.value)
+    assert opt.steps == 0
+    assert (p["a"] == 1).all()
+
+
+def filled(tree):
+    if isinstance(tree, dict):
+        return {key: filled(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [filled(value) for value in tree]
+    return None if tree is None else np.ones(4, F4)
+
+
+def test_list_of_wrong_length():
+    opt = flr.Adam([np.ones(4, F4)] * 1, lr=0.1)
+    with pytest.raises(ValueError, match="must have 1 entries like the parameters, got 2"):
+        opt.step([np.ones(4, F4), np.ones(4, F4)])
+
+
+BAD_PARAMETERS = {
+    "float16": (lambda: np.ones(8, "f2"), TypeError, "got float16[8]"),
+    "integers": (lambda: np.ones(8, "i4"), TypeError, "got int32[8]"),
+    "objects": (lambda: np.ones(8, object), TypeError, "got object[8]"),
+    "numbers": (lambda: [1.0, 2.0], TypeError, "`params[0]`"),
+    "None": (lambda: None, TypeError, "got None"),
+    "string": (lambda: "w", TypeError, "got str"),
+    "empty dict": (dict, ValueError, "empty dict"),
+    "empty list": (list, ValueError, "empty list"),
+    "read-only": (lambda: read_only(np.ones(8, F4)), ValueError, "writeable"),
+    "strided": (lambda: np.ones(16, F4)[::2], ValueError, "C-contiguous"),
+    "Fortran": (lambda: np.ones((4, 4), F4, order="F"), ValueError, "C-contiguous"),
+    "big-endian": (lambda: np.ones(8, ">f4"), ValueError, "byte order"),
+    "misaligned": (lambda: unaligned(8, F4), ValueError, "aligned"),
+    "masked": (lambda: np.ma.masked_array(np.ones(8, F4)), TypeError, "MaskedArray"),
+    "mixed dtypes": (lambda: [np.ones(8, F4), np.ones(8)], TypeError, "`params[1]`"),
+    "same array twice": (lambda: [X, X], ValueError, "overlap"),
+    "overlapping": (lambda: {"a": X[:5], "b": X[4:]}, ValueError, "`params['a']` and `params['b']`"),
+    "itself": (lambda: CYCLE, ValueError, "contains itself"),
+    "one name twice": (lambda: {"a": {"b": X.copy()}, "a.b": X.copy()}, ValueError, "'a.b'"),
+    "odd key": (lambda: {1.5: X.copy()}, TypeError, "1.5"),
+}
+X = np.ones(8, F4)
+CYCLE: list = []
+CYCLE.append(CYCLE)
+
+
+@pytest.mark.parametrize("name", BAD_PARAMETERS)
+def test_bad_parameters(name):
+    make, error, words = BAD_PARAMETERS[name]
+    with pytest.raises(error, match="`params") as caught:
+        flr.Adam(make(), lr=0.1)
+    assert words in str(caught.value)
+
+
+BAD_ARGUMENTS = {
+    "negative lr": ({"lr": -1e-3}, ValueError, "`lr`"),
+    "NaN lr": ({"lr": float("nan")}, ValueError, "`lr`"),
+    "infinite lr": ({"lr": float("inf")}, ValueError, "`lr`"),
+    "string lr": ({"lr": "0.1"}, TypeError, "`lr`"),
+    "True as lr": ({"lr": True}, TypeError, "`lr`"),
+    "array as lr": ({"lr": np.ones(2)}, TypeError, "`lr`"),
+    "betas of one": ({"betas": (0.9,)}, TypeError, "`betas`"),
+    "beta of one": ({"betas": (0.9, 1.0)}, ValueError, "`betas[1]`"),
+    "negative beta": ({"betas": (-0.1, 0.9)}, ValueError, "`betas[0]`"),
+    "negative eps": ({"eps": -1e-8}, ValueError, "`eps`"),
+    "negative decay": ({"weight_decay": -0.1}, ValueError, "`weight_decay`"),
+    "complex decay": ({"weight_decay": 1j}, TypeError, "`weight_decay`"),
+    "unknown kind": ({"decay": "l2"}, ValueError, "`decay`"),
+    "unknown convention": ({"convention": "mxnet"}, ValueError, "`convention`"),
+    "negative lr_scale": ({"lr_scale": -1.0}, ValueError, "`lr_scale`"),
+    "short lr_scale": ({"lr_scale": np.ones(7, F4)}, ValueError, "`lr_scale`"),
+    "float64 lr_scale": ({"lr_scale": np.ones(8)}, TypeError, "`lr_scale`"),
+    "NaN in lr_scale": ({"lr_scale": np.full(8, np.nan, F4)}, ValueError, "`lr_scale`"),
+    "threads 0": ({"threads": 0}, ValueError, "`threads`"),
+    "threads 1.5": ({"threads": 1.5}, TypeError, "`threads`"),
+    "maximize 1": ({"maximize": 1}, TypeError, "`maximize`"),
+    "groups of a dict": ({"groups": {"params": "*"}}, TypeError, "`groups`"),
+    "group without params": ({"groups": [{"lr": 0.1}]}, ValueError, "`groups[0]`"),
+    "pattern without match": ({"groups": [{"params": "head.*"}]}, ValueError, "'head.*'"),
+    "index without match": ({"groups": [{"params": 1}]}, ValueError, "got 1"),
+    "named twice": ({"groups": [{"params": [0, 0]}]}, ValueError, "twice"),
+    "unknown in a group": ({"groups": [{"params": 0, "rate": 1}]}, ValueError, "'rate'"),
+    "bad lr in a group": ({"groups": [{"params": 0, "lr": -1.0}]}, ValueError, "`lr`"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_ARGUMENTS)
+def test_bad_argument(name):
+    options, error, words = BAD_ARGUMENTS[name]
+    with pytest.raises(error) as caught:
+        flr.AdamW(np.ones(8, F4), **{"lr": 0.1, **options})
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda p: flr.Lion(p), ValueError, "`lr` must be given"),
+        (lambda p: flr.Lion(p, lr=1.0, convention="torch"), ValueError, "`convention`"),
+        (lambda p: flr.SGD(p, nesterov=True), ValueError, "`nesterov`"),
+        (lambda p: flr.SGD(p, momentum=0.9, dampening=0.1, nesterov=True), ValueError, "`dampening`"),
+        (lambda p: flr.SGD(p, momentum=-0.1), ValueError, "`momentum`"),
+        (lambda p: flr.SGD(p, dampening=float("nan")), ValueError, "`dampening`"),
+        (lambda p: flr.RMSProp(p, alpha=1.1), ValueError, "`alpha`"),
+        (lambda p: flr.RMSProp(p, centered=1), TypeError, "`centered`"),
+        (lambda p: flr.AdaGrad(p, initial_accumulator_value=-1.0), ValueError, "`initial_accumulator_value`"),
+        (lambda p: flr.AdaGrad(p, lr_decay=-1.0), ValueError, "`lr_decay`"),
+        (lambda p: flr.AdaDelta(p, rho=-0.5), ValueError, "`rho`"),
+        (lambda p: flr.NAdam(p, momentum_decay=-1.0), ValueError, "`momentum_decay`"),
+    ],
+)
+def test_bad_argument_of_one_class(make, error, words):
+    with pytest.raises(error) as caught:
+        make(np.ones(3))
+    assert words in str(caught.value)
+
+
+BAD_VALUES = {
+    "NaN": (float("nan"), ValueError),
+    "infinity": (float("inf"), ValueError),
+    "negative": (-1e-9, ValueError),
+    "None": (None, TypeError),
+    "string": ("0.1", TypeError),
+    "True": (True, TypeError),
+    "complex": (0.1j, TypeError),
+    "array": (np.ones(2), TypeError),
+}
+
+
+@pytest.mark.parametrize("field", ["lr", "weight_decay", "beta", "group"])
+@pytest.mark.parametrize("name", BAD_VALUES)
+def test_schedule_with_a_bad_value_is_refused_at_its_step(name, field):
+    bad, error = BAD_VALUES[name]
+    good = 0.5
+    values = [good, good, bad, good]
+    call = values.__getitem__
+    options = {
+        "lr": {"lr": call},
+        "weight_decay": {"weight_decay": call},
+        "beta": {"betas": (call, 0.999)},
+        "group": {"groups": [{"params": "1", "lr": call}]},
+    }[field]
+    called = {"beta": r"`betas\[0\]`", "group": "`lr`"}.get(field, f"`{field}`")
+    p = [np.ones(5), np.ones(5)]
+    opt = flr.Adam(p, **{"lr": 0.1, **options})
+    g = [np.full(5, 0.3), np.full(5, 0.3)]
+    opt.step(g)
+    opt.step(g)
+    before = photograph(opt, *p)
+    for _ in range(2):
+        with pytest.raises(error, match=called + ".*at update 2"):
+            opt.step(g)
+    assert photograph(opt, *p) == before
+    values[2] = good
+    opt.step(g)
+    assert opt.steps == 3
+
+
+def test_numbers_that_other_libraries_return_are_taken():
+    p = np.ones(5)
+    opt = flr.SGD(p, lr=lambda n: [np.float32(0.5), np.array(0.5), 1][n])
+    for _ in range(3):
+        opt.step(np.full(5, 0.25))
+    assert p.tolist() == [0.5] * 5
+
+
+def test_exception_of_a_callable_passes_through():
+    def rate(n):
+        if n == 1:
+            raise ZeroDivisionError("mine")
+        return 0.1
+
+    p = np.ones(5)
+    opt = flr.Adam(p, lr=rate)
+    opt.step(np.ones(5))
+    before = photograph(opt, p)
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        opt.step(np.ones(5))
+    assert photograph(opt, p) == before
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [(0.0, ValueError), (-1.0, ValueError), (float("nan"), ValueError), (float("inf"), ValueError), ("1", TypeError),
+     (True, TypeError), (None, TypeError)],
+)  # fmt: skip
+def test_bad_inv_scale(value, error):
+    p = np.ones(5)
+    opt = flr.SGD(p, lr=0.5)
+    with pytest.raises(error, match="`inv_scale`"):
+        opt.step(np.ones(5), inv_scale=value)
+    opt.step(np.ones(5))
+    assert p.tolist() == [0.5] * 5
+
+
+def test_parameter_replaced_in_its_dict():
+    """``params["w"] = params["w"] - x`` would leave the optimizer with an array that nobody sees."""
+    p = {"w": np.ones(4), "b": np.ones(2)}
+    opt = flr.SGD(p, lr=0.1)
+    g = {"w": np.ones(4), "b": np.ones(2)}
+    opt.step(g)
+    p["w"] = p["w"] - 1.0
+    with pytest.raises(ValueError, match=r"`params\['w'\]`.*another"):
+        opt.step(g)
+    assert opt.steps == 1
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_parameter_replaced_in_its_list(nested):
+    p = [[np.ones(4)], np.ones(2)] if nested else [np.ones(4), np.ones(2)]
+    g = [[np.ones(4)], np.ones(2)] if nested else [np.ones(4), np.ones(2)]
+    opt = flr.SGD(p, lr=0.1)
+    p[1] = np.ones(2)
+    with pytest.raises(ValueError, match=r"`params\[1\]`.*another"):
+        opt.step(g)
+
+
+def test_gradients_replaced_and_reshaped_in_their_list_are_seen():
+    p = [np.ones(6), np.ones(2)]
+    opt = flr.SGD(p, lr=0.5)
+    g = [np.ones(6), np.ones(2)]
+    opt.step(g)
+    g[0] = np.full(6, 0.5)
+    opt.step(g)
+    assert p[0].tolist() == [0.25] * 6
+    g[0].shape = (2, 3)
+    with pytest.raises(ValueError, match=r"`grads\[0\]` must be float64\[6\], got float64\[2, 3\]"):
+        opt.step(g)
+
+
+@pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning")
+def test_parameter_reshaped_or_resized_in_place():
+    p = np.ones(6)
+    opt = flr.SGD(p, lr=0.5)
+    opt.step(np.ones(6))
+    p.shape = (2, 3)
+    with pytest.raises(ValueError, match="`params` must stay as it was"):
+        opt.step(np.ones(6))
+    p.shape = (6,)
+    opt.step(np.ones(6))
+    p.resize(4, refcheck=False)
+    with pytest.raises(ValueError, match="`params` must stay as it was"):
+        opt.step(np.ones(6))
+    assert opt.steps == 2
+
+
+def test_callable_that_calls_step():
+    calls = []
+
+    def nested(n):
+        if not calls:
+            calls.append(n)
+            opt.step(np.ones(5))
+        return 0.1
+
+    p = np.ones(5)
+    opt = flr.SGD(p, lr=nested)
+    with pytest.raises(RuntimeError, match="update 0 must not call step"):
+        opt.step(np.ones(5))
+    assert opt.steps == 1  # the inner one
+    assert p.tolist() == [0.9] * 5
+
+
+def test_setting_a_group():
+    opt = flr.AdamW({"w": np.ones(3), "b": np.ones(3)}, lr=0.1, groups=[{"params": "b"}])
+    for key, value, error in [
+        ("lr", -1.0, ValueError),
+        ("betas", (0.9, 2.0), ValueError),
+        ("momentum", 0.9, ValueError),
+        ("params", ["w"], ValueError),
+        ("decay", "none", ValueError),
+    ]:
+        before = repr(opt.groups)
+        with pytest.raises(error):
+            opt.groups[1][key] = value
+        assert repr(opt.groups) == before
+    with pytest.raises(ValueError, match="not removed"):
+        del opt.groups[1]["lr"]
+
+
+def test_momentum_that_was_built_away():
+    opt = flr.SGD(np.ones(3), lr=0.1)
+    with pytest.raises(ValueError, match="momentum"):
+        opt.groups[0]["momentum"] = 0.9
+
+
+def test_arguments_of_later_versions_are_unknown():
+    with pytest.raises(TypeError, match="clip_norm"):
+        flr.Adam(np.ones(3), lr=S.Constant(0.1), clip_norm=1.0)

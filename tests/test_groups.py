@@ -1,0 +1,253 @@
+"""Groups, rates per element, rates set by hand: each equals separate optimizers with these hyperparameters."""
+
+import numpy as np
+import pytest
+
+import pyfastlr as flr
+from pyfastlr import schedules as S
+
+
+def arrays():
+    rng = np.random.default_rng(3)
+    return {name: rng.standard_normal(size) for name, size in (("body.w", 20), ("body.b", 4), ("head.w", 9))}
+
+
+def gradients(seed):
+    rng = np.random.default_rng(seed)
+    return {name: rng.standard_normal(x.size) for name, x in arrays().items()}
+
+
+def separate(options_of, steps=4):
+    """Each array by an optimizer of its own."""
+    p = arrays()
+    opts = {name: flr.AdamW(x, **options_of(name)) for name, x in p.items()}
+    for n in range(steps):
+        for name, g in gradients(n).items():
+            opts[name].step(g)
+    return p
+
+
+def together(steps=4, flat=False, **options):
+    p = flr.Flat(arrays()) if flat else arrays()
+    opt = flr.AdamW(p, **options)
+    for n in range(steps):
+        g = gradients(n)
+        if flat:
+            like = p.like()
+            for name in like:
+                like[name] = g[name]
+            g = like
+        opt.step(g)
+    return dict(p), opt
+
+
+def equal(p, q):
+    return all(p[name].tobytes() == q[name].tobytes() for name in q)
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("params", ["head.*", ["head.w"], 2, [2], "head.w"])
+def test_group_by_name_glob_and_index(params, flat):
+    p, opt = together(
+        flat=flat, lr=0.1, groups=[{"params": params, "lr": 0.01, "weight_decay": 0.0, "betas": (0.5, 0.9)}]
+    )
+    special = {"lr": 0.01, "weight_decay": 0.0, "betas": (0.5, 0.9)}
+    assert equal(p, separate(lambda name: special if name == "head.w" else {"lr": 0.1}))
+    assert opt.lrs == [0.1, 0.01]
+    assert opt.groups[1]["params"] == ("head.w",)
+    assert opt.groups[0]["params"] == ("body.w", "body.b")
+
+
+def test_first_match_wins():
+    p, opt = together(lr=0.1, groups=[{"params": "*.b", "lr": 0.5}, {"params": "body.*", "lr": 0.25}])
+    rates = {"body.w": 0.25, "body.b": 0.5, "head.w": 0.1}
+    assert equal(p, separate(lambda name: {"lr": rates[name]}))
+    assert opt.groups[2]["params"] == ("body.w",)
+
+
+def test_kind_of_decay_by_group():
+    p, _ = together(lr=0.1, weight_decay=0.1, groups=[{"params": "head.w", "decay": "coupled"}])
+    kind = {"head.w": "coupled"}
+    assert equal(p, separate(lambda name: {"lr": 0.1, "weight_decay": 0.1, "decay": kind.get(name, "decoupled")}))
+
+
+def test_schedules_by_group_and_one_call_an_update():
+    calls = []
+
+    def rate(n):
+        calls.append(n)
+        return 0.1 / (n + 1)
+
+    p, _ = together(
+        lr=rate, groups=[{"params": "head.*", "weight_decay": 0.5}, {"params": "*.b", "lr": S.Linear(1, 0, 8)}]
+    )
+    assert calls == [0, 1, 2, 3]
+
+    def options(name):
+        if name == "body.b":
+            return {"lr": S.Linear(1, 0, 8)}
+        return {"lr": lambda n: 0.1 / (n + 1), "weight_decay": 0.5 if name == "head.w" else 1e-2}
+
+    assert equal(p, separate(options))
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_rate_of_a_group_by_number(flat):
+    p, _ = together(flat=flat, lr=0.125, groups=[{"params": "head.*", "lr_scale": 0.25}])
+    assert equal(p, separate(lambda name: {"lr": 0.125, "lr_scale": 0.25 if name == "head.w" else 1.0}))
+
+
+@pytest.mark.parametrize("cls", [flr.SGD, flr.Adam, flr.AdamW])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_rate_by_element_is_the_rate_of_that_element(cls, threads):
+    rng = np.random.default_rng(5)
+    n = 5000
+    rates = rng.choice([0.0, 0.25, 1.0, 4.0], n)
+    start, g = rng.standard_normal(n), rng.standard_normal((3, n))
+    p = start.copy()
+    opt = cls(p, lr=0.125, weight_decay=0.1, lr_scale=rates, threads=threads)
+    for x in g:
+        opt.step(x)
+    for rate in set(rates):
+        q = start.copy()
+        other = cls(q, lr=0.125, weight_decay=0.1, lr_scale=float(rate))
+        for x in g:
+            other.step(x)
+        np.testing.assert_allclose(p[rates == rate], q[rates == rate], rtol=1e-15, atol=1e-16)
+    assert (p[rates == 0] == start[rates == 0]).all() or cls is not flr.AdamW
+
+
+def test_rates_by_element_are_read_at_every_step():
+    p, rates = np.ones(4), np.array([1.0, 0.0, 1.0, 0.0])
+    opt = flr.SGD(p, lr=0.5, lr_scale=rates)
+    opt.step(np.ones(4))
+    rates[:] = 1.0 - rates
+    opt.step(np.ones(4))
+    assert p.tolist() == [0.5] * 4
+
+
+def test_rates_by_element_in_a_dict_a_flat_and_a_group():
+    rates = {name: np.linspace(0, 1, x.size) for name, x in arrays().items()}
+    p, _ = together(lr=0.1, lr_scale=rates)
+    q, _ = together(lr=0.1, lr_scale=np.concatenate(list(rates.values())), flat=True)
+    r, opt = together(lr=0.1, lr_scale=rates, groups=[{"params": "head.w", "lr_scale": rates["head.w"]}])
+    assert equal(p, q)
+    assert equal(p, r)
+    s, _ = together(lr=0.1, groups=[{"params": "*", "lr_scale": rates}])
+    assert equal(p, s)
+    assert opt.groups[1]["lr_scale"] is rates["head.w"]
+
+
+def test_setting_rates_by_element_keeps_state_and_counts():
+    p, q = np.ones(6), np.ones(6)
+    opt, need = flr.Adam(p, lr=0.1), flr.Adam(q, lr=0.1, lr_scale=np.full(6, 0.5))
+    need.groups[0]["lr_scale"] = 1.0
+    for o in (opt, need):
+        o.step(np.full(6, 0.25))
+    for o in (opt, need):
+        o.groups[0]["lr_scale"] = np.full(6, 0.5)
+        o.step(np.full(6, 0.75))
+    assert p.tobytes() == q.tobytes()
+    assert opt.steps == 2
+
+
+def test_independent_decay_is_not_scaled():
+    p = np.ones(2)
+    opt = flr.SGD(p, lr=0.5, weight_decay=0.25, decay="independent", lr_scale=np.array([0.0, 1.0]))
+    opt.step(np.zeros(2))
+    assert p.tolist() == [0.75, 0.75]
+
+
+def test_setting_the_rate_by_hand_and_back_to_a_schedule():
+    p = np.zeros(1)
+    opt = flr.SGD(p, lr=S.Constant(1.0))
+    seen = []
+    for value in (None, 0.5, 0.25, S.Linear(8.0, 0.0, 8)):
+        if value is not None:
+            opt.lr = value
+        seen.append(opt.lr)
+        opt.step(np.ones(1))
+    assert seen == [1.0, 0.5, 0.25, 5.0]  # a schedule runs on opt.steps
+    assert p.tolist() == [-6.75]
+
+
+def test_groups_that_inherit_follow_the_base():
+    opt = flr.AdamW([np.ones(2), np.ones(2)], lr=0.1, groups=[{"params": 1, "weight_decay": 0.0}])
+    opt.lr = 0.5
+    assert opt.lrs == [0.5, 0.5]
+    opt.groups[1]["lr"] = 0.25
+    opt.lr = 1.0
+    assert opt.lrs == [1.0, 0.25]
+
+
+def test_group_with_a_momentum_of_its_own():
+    p = [np.ones(2), np.ones(2)]
+    opt = flr.SGD(p, lr=0.5, groups=[{"params": 1, "momentum": 0.5}])
+    for _ in range(2):
+        opt.step([np.ones(2), np.ones(2)])
+    assert p[0].tolist() == [0.0, 0.0]
+    assert p[1].tolist() == [-0.25, -0.25]
+
+
+def test_maximize_and_inv_scale():
+    """torch: the gradient's sign is turned before coupled decay is added."""
+    p, q = np.full(3, 2.0), np.full(3, 2.0)
+    flr.SGD(p, lr=0.5, weight_decay=0.5, maximize=True).step(np.full(3, 1024.0), inv_scale=1 / 1024)
+    flr.SGD(q, lr=0.5, weight_decay=0.5).step(np.full(3, -1.0))
+    assert p.tolist() == q.tolist() == [2.0] * 3
+
+
+def test_inv_scale_holds_for_one_step():
+    p = np.zeros(1)
+    opt = flr.SGD(p, lr=1.0)
+    opt.step(np.ones(1), inv_scale=0.5)
+    opt.step(np.ones(1))
+    opt.step(np.ones(1), inv_scale=np.float32(0.25))
+    assert p.tolist() == [-1.75]
+
+
+def test_counts_are_each_arrays_own_and_schedules_run_on_steps():
+    """An array without a gradient keeps its count, as in torch; the rate goes on."""
+    p = {"a": np.zeros(3), "b": np.zeros(3)}
+    opt = flr.Adam(p, lr=S.Linear(1.0, 0.0, 10), groups=[{"params": "b"}])
+    opt.step({"a": np.ones(3), "b": None})
+    assert (p["b"] == 0).all()
+    assert opt.state_dict()["counts"].tolist() == [1, 0]
+    opt.step({"a": None, "b": np.ones(3)})
+    np.testing.assert_allclose(p["b"], -0.9, rtol=1e-7)  # a first step: its bias is corrected with t = 1
+    opt.step({"a": None, "b": None})
+    assert opt.steps == 3
+    assert opt.state_dict()["counts"].tolist() == [1, 1]
+
+
+def test_empty_arrays_count():
+    opt = flr.Adam(np.zeros((0, 3)), lr=0.1)
+    opt.step(np.zeros((0, 3)))
+    assert opt.steps == 1
+    p = {"none": np.zeros(0), "some": np.zeros(2)}
+    opt = flr.Adam(p, lr=0.5)
+    opt.step({"none": np.zeros(0), "some": np.ones(2)})
+    assert opt.state_dict()["counts"].tolist() == [1, 1]
+    np.testing.assert_allclose(p["some"], -0.5, rtol=1e-7)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (2, 3, 4)])
+def test_any_number_of_dimensions(shape):
+    p = np.ones(shape)
+    opt = flr.SGD(p, lr=0.5)
+    opt.step(np.ones(shape))
+    assert (p == 0.5).all()
+    assert p.shape == shape
+
+
+def test_scheduled_betas_correct_with_the_current_ones():
+    """As torch: 1 - b_t**t."""
+    beta = S.Piecewise([1], [0.5, 0.75])
+    p = np.zeros(1)
+    opt = flr.Adam(p, lr=1.0, betas=(beta, beta), eps=0.0)
+    opt.step(np.array([2.0]))
+    opt.step(np.array([1.0]))
+    m = 0.75 * (0.5 * 2.0) + 0.25 * 1.0
+    v = 0.75 * (0.5 * 4.0) + 0.25 * 1.0
+    need = -1.0 - (m / (1 - 0.75**2)) / np.sqrt(v / (1 - 0.75**2))
+    np.testing.assert_allclose(p, need, rtol=1e-14)

@@ -1,0 +1,167 @@
+"""Rules are pure scalar functions, keep their dtype, and run compiled exactly as they do in plain Python."""
+
+import ast
+import inspect
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from cases import CASES
+from pyfastlr_kernels import rules
+from pyfastlr_kernels.rules import RULES
+
+ALLOWED = (
+    ast.FunctionDef, ast.arguments, ast.arg, ast.Return, ast.Assign, ast.Tuple, ast.Name, ast.Load, ast.Store,
+    ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.UnaryOp, ast.USub, ast.Compare, ast.Gt, ast.Lt, ast.GtE,
+    ast.IfExp, ast.Call, ast.Expr,
+)  # fmt: skip
+MAY_CALL = {"sqrt", "abs", *(helper.__name__ for helper in rules.HELPERS)}
+FUNCTIONS = {rule.update for rule in RULES.values()} | {*rules.HELPERS, rules.prologue, rules.epilogue}
+DTYPES = ("float32", "float64")
+
+
+@pytest.mark.parametrize("function", sorted(FUNCTIONS, key=lambda f: f.__name__), ids=lambda f: f.__name__)
+def test_rule_is_pure_arithmetic_without_literals(function):
+    body = ast.parse(inspect.getsource(function)).body[0]
+    if ast.get_docstring(body):
+        body.body = body.body[1:]
+    for node in ast.walk(body):
+        assert isinstance(node, ALLOWED), ast.dump(node)
+        if isinstance(node, ast.Call):
+            assert node.func.id in MAY_CALL
+
+
+def test_purity_test_sees_a_literal():
+    tree = ast.parse("def rule(p):\n    return 0.5 * p")
+    assert not all(isinstance(node, ALLOWED) for node in ast.walk(tree.body[0]))
+
+
+def folded(case, count, carry, **config):
+    """h, r and carry of a case's fold for its defaults."""
+    opt = case.make(np.zeros(1), **config)
+    group = opt.groups[0]
+    c = SimpleNamespace(tiny=0.0, **{field: group.source(field) for field in group.fields})
+    return RULES[opt.rule].folds[opt.convention](c, float(count), carry)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_rule_returns_the_dtype_it_is_given(case, dtype):
+    rule = RULES[case.make(np.zeros(1)).rule]
+    real = np.dtype(dtype).type
+    h, r, _ = folded(case, 3, rule.carry)
+    d, s = rule.update(
+        real(0.5), real(0.25), (real(0.125),) * len(rule.slots), tuple(map(real, h)), tuple(map(real, r))
+    )
+    assert type(d) is real
+    assert [type(x) for x in s] == [real] * len(rule.slots)
+
+
+def plain_step(case, opt, p, g, states, count, carry, scale):
+    """One step by the rule's own text on numpy scalars, in the order of the drive."""
+    rule, group, real = RULES[opt.rule], opt.groups[0], p.dtype.type
+    values = {field: group.source(field) for field in group.fields}
+    lr_scale = values["lr_scale"] if isinstance(values["lr_scale"], float) else 1.0
+    c = SimpleNamespace(tiny=float(np.finfo(p.dtype).tiny), **values)
+    h, r, carry = rule.folds[opt.convention](c, float(count), carry)
+    h, r = tuple(map(real, h)), tuple(real(x * lr_scale) for x in r)
+    kind, decay = values["decay"], values["weight_decay"]
+    l2 = real(decay if kind == "coupled" else 0.0)
+    shrink = real(c.lr * lr_scale * decay if kind == "decoupled" else 0.0)
+    shed = real(decay if kind == "independent" else 0.0)
+    new_p, new_s = p.copy(), [x.copy() for x in states]
+    for i in range(p.size):
+        k = None if scale is None else scale[i]
+        r_i, shrink_i = (r, shrink) if k is None else (tuple(x * k for x in r), shrink * k)
+        g_i = rules.prologue(p[i], g[i], real(1.0), l2)
+        d, s = rule.update(p[i], g_i, tuple(x[i] for x in states), h, r_i)
+        new_p[i] = rules.epilogue(p[i], d, shrink_i + shed)
+        for x, value in zip(new_s, s, strict=True):
+            x[i] = value
+    return new_p, new_s, carry
+
+
+@pytest.mark.parametrize("by_element", [False, True], ids=["rate", "rate-by-element"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_compiled_step_is_the_rule_in_plain_python_bit_for_bit(case, dtype, by_element):
+    rng = np.random.default_rng(len(case.name))
+    n = 67  # vectors of 16, and a remainder
+    p = rng.standard_normal(n).astype(dtype)
+    scale = rng.uniform(0.1, 2.0, n).astype(dtype) if by_element else None
+    decay = {"coupled": "decoupled", "decoupled": "independent"}[case.decay]
+    opt = case.make(p, weight_decay=0.01, decay=decay, lr_scale=0.7 if scale is None else scale)
+    rule = RULES[opt.rule]
+    carry = rule.carry
+    special = [np.nan, np.inf, -np.inf, 0.0, -0.0, np.finfo(dtype).tiny, np.finfo(dtype).smallest_subnormal]
+    for count in range(1, 9):
+        g = (rng.standard_normal(n) * 10.0 ** rng.uniform(-12, 2, n)).astype(dtype)
+        if count == 8:
+            g[: len(special)] = special
+        states = [x.copy() for x in opt.state.values()]
+        with np.errstate(all="ignore"):
+            need_p, need_s, carry = plain_step(case, opt, p, g, states, count, carry, scale)
+        opt.step(g)
+        assert same_bits(p, need_p)
+        for x, need in zip(opt.state.values(), need_s, strict=True):
+            assert same_bits(x, need)
+    assert opt.state_dict()["carry"][0].tolist() == list(carry)
+
+
+def same_bits(a, b):
+    """Equal bits, any NaN being equal to any other: which payload survives an addition is not specified."""
+    nan = np.isnan(a)
+    return np.array_equal(nan, np.isnan(b)) and a[~nan].tobytes() == b[~nan].tobytes()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_nan_gradient_makes_parameter_and_state_nan(case, bad):
+    """A maximum or a clamp must not lose it; an infinite gradient leaves no finite state."""
+    p = np.ones(40)
+    opt = case.make(p)
+    opt.step(np.full(40, 0.5))
+    g = np.full(40, 0.5)
+    g[17] = bad
+    opt.step(g)
+    assert np.isfinite(np.delete(p, 17)).all()
+    if np.isnan(bad):
+        assert np.isnan(p[17])
+        assert all(np.isnan(x[17]) for x in opt.state.values())
+    else:
+        assert not any(np.isfinite(x[17]) for x in opt.state.values())
+
+
+def test_maximum_passes_nan_on_from_either_side():
+    nan = float("nan")
+    assert rules.maximum(1.0, 2.0) == rules.maximum(2.0, 1.0) == 2.0
+    assert np.isnan(rules.maximum(nan, 1.0))
+    assert np.isnan(rules.maximum(1.0, nan))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", [case for case in CASES if case.state], ids=lambda case: case.name)
+def test_subnormal_state_is_flushed(case, dtype):
+    tiny = np.finfo(dtype).tiny
+    p = np.ones(20, dtype)
+    opt = case.make(p)
+    for x in opt.state.values():
+        x[:] = tiny * np.dtype(dtype).type(0.75)
+    opt.step(np.zeros(20, dtype))
+    for name, x in opt.state.items():
+        assert ((x == 0) | (np.abs(x) >= tiny)).all(), name
+
+
+def test_centered_variance_of_a_constant_gradient_is_not_negative():
+    """torch makes NaN here: rounding takes v - a*a below zero."""
+    import pyfastlr as flr
+
+    p = np.ones(1000, np.float32)
+    g = np.linspace(0.1, 3.0, 1000, dtype=np.float32)
+    opt = flr.RMSProp(p, lr=1e-6, alpha=0.9, centered=True)
+    for _ in range(400):
+        opt.step(g)
+    v, a = opt.state["square_avg"], opt.state["grad_avg"]
+    assert (v.astype(np.float64) - a.astype(np.float64) ** 2 < 0).any()
+    assert np.isfinite(p).all()
