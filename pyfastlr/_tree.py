@@ -95,12 +95,17 @@ def gatherer(node: Node) -> Callable[[Any], list[Any]] | None:
     """Quick `match` for a plain dict or list that is not nested; LookupError for anything that `match` must look at."""
     if node.kind == "leaf" or any(child.kind != "leaf" for child in node.children):
         return None
-    keys, count, kind = node.keys, len(node.keys), dict if node.kind == "dict" else list
+    keys, count = node.keys, len(node.keys)
     pick: Callable[[Any], Any] = itemgetter(*keys) if count > 1 else lambda x: (x[keys[0]],)
 
-    def gather(x: Any) -> list[Any]:
-        if type(x) is not kind or len(x) != count:
+    def from_list(x: Any) -> list[Any]:
+        if type(x) is not list or len(x) != count:
             raise LookupError
-        return list(pick(x)) if kind is dict else x  # type: ignore[no-any-return]
+        return x
 
-    return gather
+    def from_dict(x: Any) -> list[Any]:
+        if type(x) is not dict or len(x) != count:
+            raise LookupError
+        return list(pick(x))
+
+    return from_dict if node.kind == "dict" else from_list
