@@ -3,6 +3,8 @@
 Importing it imports neither numba nor any framework, and compiles nothing: the first step does, once per machine.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from . import schedules as schedules
 from .flat import Flat as Flat
 from .optimizers import SGD as SGD
@@ -19,9 +21,20 @@ from .optimizers import RAdam as RAdam
 from .optimizers import RMSProp as RMSProp
 from .optimizers import Stats as Stats
 
+if TYPE_CHECKING:
+    from . import kernels as kernels
+
 __version__ = "0.1.0"
 
 __all__ = [
     "SGD", "AMSGrad", "AdaDelta", "AdaGrad", "Adam", "AdamW", "Adamax", "Flat", "Lion", "NAdam", "Optimizer", "RAdam",
     "RMSProp", "Stats", "schedules",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name == "kernels":  # imports numba, so only when it is asked for
+        from importlib import import_module
+
+        return import_module(".kernels", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -177,3 +177,31 @@ def info(
         return
     for name, value in facts.items():
         typer.echo(f"{name.replace('_', ' '):<16} {' '.join(value) if isinstance(value, list) else value}")
+
+
+@app.command()
+def warmup(
+    optimizer: Annotated[
+        list[str] | None, typer.Option(help="Optimizer class; may be repeated. Without it, all of them.")
+    ] = None,
+    dtype: Annotated[list[str] | None, typer.Option(help="float32 or float64; may be repeated.")] = None,
+    convention: Annotated[
+        list[str] | None, typer.Option(help="torch, keras or optax; may be repeated. Without it, each class's own.")
+    ] = None,
+    by_element: Annotated[bool, typer.Option(help="With an array as lr_scale.")] = False,
+) -> None:
+    """Compile ahead of time, so that no first step has to."""
+    from pyfastlr._warmup import compile_all, targets
+    from pyfastlr_kernels import jit
+
+    with _usage_errors():
+        wanted = targets(optimizer, dtype, convention, by_element)
+    console = Console()
+    before = len(jit.compiled)
+    columns = (BarColumn(), TextColumn("{task.completed}/{task.total}  {task.description}"))
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=len(wanted) + 2)
+        for name in compile_all(wanted):
+            progress.update(task, advance=1, description=name)
+    new = len(jit.compiled) - before
+    typer.echo(f"{new} compiled, {len(wanted) + 2 - new} were there: {jit.directory()}")

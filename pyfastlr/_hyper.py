@@ -1,7 +1,7 @@
 """Hyperparameters: what each may be, and the errors where it is not."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -114,3 +114,11 @@ def inverse_scale(value: Any) -> float:
     if not 0.0 < value < float("inf"):
         raise ValueError(f"`inv_scale` must be a finite number > 0, got {value!r}")
     return float(value)
+
+
+def chosen(value: Any, known: Sequence[str], name: str) -> str:
+    """Checked name, in any case."""
+    for one in known:
+        if isinstance(value, str) and value.lower() == one.lower():
+            return one
+    raise ValueError(f"`{name}` must be one of {', '.join(known)}, got {value!r}")

@@ -2,8 +2,9 @@
 
 import os
 import threading
+import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -17,10 +18,18 @@ from ._groups import Group, Groups, membership
 from ._hyper import DECAYS, RANGES, boolean, inverse_scale, number, thread_count
 from ._params import Parameters
 from ._state import State
-from ._table import Table
+from ._table import Asked, Table
 from .flat import Flat
+from .schedules import Schedule
 
-OK, STALE, NO_WORKERS, MOVED = 0, -1, -2, -3  # what a launch answers: see kernels/pyfastlr_kernels/launch.py
+# What a launch answers: see kernels/pyfastlr_kernels/launch.py.
+OK, BUSY, NO_WORKERS, BAD_SCALE, MOVED = 0, -1, -2, -3, -4
+NOT_COMPILED = 1 << 62
+
+
+def _not_compiled(*arguments: Any) -> int:
+    """Stand in for the launch until the first step."""
+    return NOT_COMPILED
 
 
 class Stats(NamedTuple):
@@ -68,6 +77,7 @@ class Optimizer:
     """
 
     _defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    _rules: ClassVar[tuple[str, ...]] = ()  # those it may run, by its arguments
 
     def __init__(
         self,
@@ -107,14 +117,19 @@ class Optimizer:
     def _complete(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments of the caller, and the convention's defaults for those that are None."""
         defaults = self._defaults[self._convention]
+        for name, value in given.items():
+            if value is not None and name not in defaults and name != "lr_scale":
+                raise ValueError(f"`{name}` must be left out: {self._convention}'s {type(self).__name__} has none")
         values = {name: defaults.get(name) if value is None else value for name, value in given.items()}
         if values["lr"] is None:
-            raise ValueError(f"`lr` must be given: {type(self).__name__} has no default in {self._convention!r}")
-        return values
+            raise ValueError(f"`lr` must be given: {self._convention}'s {type(self).__name__} has no default")
+        return {name: value for name, value in values.items() if value is not None}
 
     def _make_groups(self, rows: list[int], count: int) -> None:
-        fields = ("lr", "lr_scale", "weight_decay", *RULES[self._rule].hyper)
-        self._groups = Groups(self._parameters, rows, count, fields, self._assign)
+        known = {*self._defaults[self._convention], "beta1", "beta2"}
+        fields = ("lr", "lr_scale", "weight_decay", *(field for field in RULES[self._rule].hyper if field in known))
+        weak = weakref.proxy(self)
+        self._groups = Groups(self._parameters, rows, count, fields, lambda group, fields: weak._assign(group, fields))
         self.groups = self._groups.list
 
     def _make_table(self) -> None:
@@ -132,11 +147,11 @@ class Optimizer:
             params.one,
             self._threads or pool.default_threads(),
         )
-        self._numbers = self._table.numbers()
-        self._steps = self._table.field("steps")
-        self._launch: Any = None  # found by the first step
-        self._lock = threading.RLock()
-        self._set_inv_scale(1.0)
+        self._table.field("sign")[0] = self._sign
+        self._steps, self._owner = self._table.field("steps"), self._table.field("owner")
+        self._launch: Any = _not_compiled
+        self._one = params.one
+        self._exclusive = _Exclusive(self)
         self._forget_counts()
         self._fill_rows()
         _live.add(self)
@@ -144,40 +159,44 @@ class Optimizer:
     def _forget_counts(self) -> None:
         carry = RULES[self._rule].carry
         n = len(self._parameters.names)
-        self._restore_counts(np.zeros(n, np.int64), np.tile(np.array(carry), (n, 1)), 0)
+        self._restore_counts(np.zeros(n, np.int64), np.tile(np.array(carry), (n, 1)), 0, None)
 
-    def _restore_counts(self, counts: Array, carry: Array, steps: int) -> None:
+    def _restore_counts(self, counts: Array, carry: Array, steps: int, used_lr: float | None) -> None:
         self._table.counts["count"] = counts
         self._table.counts["carry"][:, : carry.shape[1]] = carry
         self._steps[0] = steps
-        self._used_lr: float | None = None
+        self._table.field("used_lr")[0] = np.nan if used_lr is None else used_lr
 
     def _fill_rows(self) -> None:
         """Write the numbers into the config rows, and list what is asked for a number at each update."""
-        asked: dict[tuple[int, str], tuple[Any, str, list[int]]] = {}
+        weak = weakref.proxy(self)  # no cycles: the state of a dropped optimizer is freed at once
+        asked: dict[tuple[int, str], Asked] = {}
         for row, group in enumerate(self.groups):
-            self._numbers[self._table.place(row, "tiny")] = float(np.finfo(self._parameters.dtype).tiny)
-            self._numbers[self._table.place(row, "decay")] = DECAYS[group.source("decay")]
+            self._table.write(row, "tiny", float(np.finfo(self._parameters.dtype).tiny))
+            self._table.write(row, "decay", DECAYS[group.source("decay")])
             for field in group.fields[:-1]:
-                value, place = group.source(field), self._table.place(row, field)
+                value = group.source(field)
                 if callable(value):
-                    asked.setdefault((id(value), field), (value, field, []))[2].append(place)
+                    at = value._at if isinstance(value, Schedule) else value
+                    entry: Asked = (at, _convert(weak, field), *RANGES[field][:2], [])
+                    asked.setdefault((id(value), field), entry)[-1].append(self._table.place(row, field))
                 else:
-                    self._numbers[place] = value if isinstance(value, float) else 1.0  # an lr_scale per element
-        self._asked = [(call, *RANGES[field][:2], field, tuple(places)) for call, field, places in asked.values()]
+                    self._table.write(row, field, value if isinstance(value, float) else 1.0)  # an array: lr_scale
+        self._table.ask(list(asked.values()))
 
     def _assign(self, group: Group, fields: dict[str, Any]) -> None:
         """Take checked fields into a group, for the next step."""
-        with self._lock:
+        if self._owner[0] == threading.get_ident():
+            raise RuntimeError("a schedule or callable must not set hyperparameters of the optimizer that asks it")
+        with self._exclusive:
             scales = self._groups.scales
             self._groups.take(group, fields)
             if all(a is b for a, b in zip(scales, self._groups.scales, strict=True)):
                 self._fill_rows()
-            else:
-                counts, steps, used = self._table.counts.copy(), self.steps, self._used_lr
-                self._make_table()
-                self._restore_counts(counts["count"], counts["carry"], steps)
-                self._used_lr = used
+                return
+            kept = (self._table.counts["count"], self._table.counts["carry"], self.steps, self.stats.lr)
+            self._make_table()
+            self._restore_counts(*kept)
 
     # --- The step ----------------------------------------------------------------------------------------------------
 
@@ -198,57 +217,49 @@ class Optimizer:
             If a gradient, a parameter that was replaced, or a schedule's value is not what it must be. Nothing is
             changed then: parameters, state and counts are as before the call.
         """
-        with self._lock:
-            n = self._steps[0]
-            if inv_scale != self._inv_scale or type(inv_scale) is not float:
-                self._set_inv_scale(inv_scale)
-            numbers = self._numbers
-            for call, low, high, field, places in self._asked:
-                value = call(n)
-                if type(value) is not float or not low <= value <= high:
-                    value = number(value, field, f" from its schedule at update {n}")
-                for place in places:
-                    numbers[place] = value
-            if self._parameters.one:
-                leaves, held = (grads.buffer if type(grads) is Flat else grads), None
-            else:
-                leaves, held = self._parameters.leaves(grads, "grads"), self._held()
-            if self._launch is None or (status := self._launch(leaves, n, held)):
-                self._recover(OK if self._launch is None else status, leaves, n, held)
-            self._used_lr = numbers[0]
+        if self._one:
+            leaves, held = (grads.buffer if type(grads) is Flat else grads), None
+        else:
+            leaves = self._parameters.leaves(grads, "grads")
+            held = self._parameters.leaves(self._parameters.params, "params")
+        if status := self._launch(leaves, inv_scale, held):
+            self._recover(status, leaves, inv_scale, held)
 
-    def _held(self) -> list[Any]:
-        """What the caller's container holds now: it must still be what the table was built for."""
-        return self._parameters.leaves(self._parameters.params, "params")
-
-    def _set_inv_scale(self, value: Any) -> None:
-        self._inv_scale = inverse_scale(value)
-        self._table.field("grad_scale")[0] = self._sign * self._inv_scale
-
-    def _recover(self, status: int, leaves: Any, n: int, held: Any) -> None:
+    def _recover(self, status: int, leaves: Any, inv_scale: Any, held: Any) -> None:
         """Do what the compiled step asked for and have it try again, or say what is wrong."""
-        if self._launch is None:
-            self._launch = self._table.launch(self._drive())
-            status = self._launch(leaves, n, held)
-        if status == NO_WORKERS:
-            if not pool.shared().ensure(self._table.threads):
-                self._table.single_thread()
-            status = self._launch(leaves, n, held)
-        if status > OK:
-            leaves = self._parameters.checked(leaves)
-            status = self._launch(leaves, n, held)
-        if status == STALE:
-            raise RuntimeError(f"a schedule or callable that is asked for update {n} must not call step()")
-        if status <= MOVED:
-            self._parameters.explain_moved(MOVED - status, held)
-        if status > OK:
-            self._parameters.explain_overlap(leaves, self._state.slots)
+        checked = False
+        while status != OK:
+            if status == NOT_COMPILED:
+                self._compile()
+            elif status == BUSY:
+                self._wait()
+            elif status == NO_WORKERS:
+                if not pool.shared().ensure(self._table.threads):
+                    self._table.single_thread()
+            elif status == BAD_SCALE:
+                inv_scale = inverse_scale(inv_scale)
+            elif status <= MOVED:
+                self._parameters.explain_moved(MOVED - status, held)
+            elif checked:
+                self._parameters.explain_overlap(leaves, self._state.slots)
+            else:
+                leaves, checked = self._parameters.checked(leaves), True
+            status = self._launch(leaves, inv_scale, held)
 
-    def _drive(self) -> int:
+    def _compile(self) -> None:
+        """Compile the step, or load it."""
         from pyfastlr_kernels import jit
 
         by_element = any(scale is not None for scale in self._groups.scales)
-        return jit.drive(self._rule, self._convention, self._parameters.dtype.name, by_element)
+        drive = jit.drive(self._rule, self._convention, self._parameters.dtype.name, by_element)
+        with self._exclusive:
+            self._launch = self._table.launch(drive)
+
+    def _wait(self) -> None:
+        """Wait while another thread is in the step or reads what it changes."""
+        if self._owner[0] == threading.get_ident():
+            raise RuntimeError("step() must not be called from what runs inside of it: a schedule or callable")
+        time.sleep(5e-5)
 
     # --- What there is to see ----------------------------------------------------------------------------------------
 
@@ -288,7 +299,8 @@ class Optimizer:
     @property
     def stats(self) -> Stats:
         """What the last step did."""
-        return Stats(lr=self._used_lr)
+        lr = self._table.field("used_lr")[0]
+        return Stats(lr=None if np.isnan(lr) else lr)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -297,7 +309,7 @@ class Optimizer:
 
     def reset(self) -> None:
         """Forget all updates: state, counts and steps are those of a new optimizer; parameters and rates stay."""
-        with self._lock:
+        with self._exclusive:
             self._state.clear()
             self._forget_counts()
 
@@ -310,7 +322,7 @@ class Optimizer:
             format, class, convention, rule, dtype, structure (name and shape of each array), steps, counts (int64, one
             for each array), carry (float64), state (by slot, each like the parameters; a `Flat`'s as its buffer).
         """
-        with self._lock:
+        with self._exclusive:
             return _state.export(self, RULES[self._rule])
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -321,7 +333,7 @@ class Optimizer:
         TypeError, ValueError
             If it is of another class, convention, structure or dtype, or damaged. Nothing is written then.
         """
-        with self._lock:
+        with self._exclusive:
             _state.restore(self, state, RULES[self._rule])
 
     def __repr__(self) -> str:
@@ -331,7 +343,7 @@ class Optimizer:
     # --- Copies ------------------------------------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        with self._lock:
+        with self._exclusive:
             return {
                 **{name: getattr(self, name) for name in ("_convention", "_rule", "_sign", "_threads")},
                 "params": self._parameters.params,
@@ -341,7 +353,7 @@ class Optimizer:
                 "slots": self._state.slots,
                 "counts": self._table.counts,
                 "steps": self.steps,
-                "used_lr": self._used_lr,
+                "used_lr": self.stats.lr,
             }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -355,8 +367,49 @@ class Optimizer:
         for name, buffer in self._state.slots.items():
             buffer[:] = state["slots"][name]
         self._make_table()
-        self._restore_counts(state["counts"]["count"], state["counts"]["carry"], state["steps"])
-        self._used_lr = state["used_lr"]
+        counts = state["counts"]
+        self._restore_counts(counts["count"], counts["carry"], state["steps"], state["used_lr"])
+
+
+def _convert(optimizer: Optimizer, field: str) -> Callable[[Any], float]:
+    """Make what turns a schedule's value that is no float in its range into one, or raises the error."""
+    return lambda value: number(value, field, f" from its schedule at update {optimizer.steps}")
+
+
+class _Exclusive:
+    """Keep steps out while a thread reads or writes what they change; a thread may enter again."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self._optimizer: Optimizer = weakref.proxy(optimizer)
+        self.renew()
+
+    def renew(self) -> None:
+        """Be free, whoever held it."""
+        self._lock = threading.RLock()  # between those who are here; a step looks at the job's owner alone
+        self._depth = 0
+        self._taken = False
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self._depth += 1
+        if self._depth == 1:
+            self._taken = self._take()
+
+    def _take(self) -> bool:
+        """Own the job, unless nobody else can: before the first step, and inside of this thread's own."""
+        optimizer = self._optimizer
+        while optimizer._launch is not _not_compiled and optimizer._owner[0] != threading.get_ident():
+            if optimizer._launch() == OK:
+                return True
+            time.sleep(5e-5)
+        return False
+
+    def __exit__(self, *exception: object) -> None:
+        self._depth -= 1
+        if self._depth == 0 and self._taken:
+            self._taken = False
+            self._optimizer._owner[0] = 0
+        self._lock.release()
 
 
 _live: "weakref.WeakSet[Optimizer]" = weakref.WeakSet()
@@ -365,7 +418,8 @@ _live: "weakref.WeakSet[Optimizer]" = weakref.WeakSet()
 def _after_fork() -> None:
     """Renew the locks: one that another thread held when the process forked would be held for ever in the child."""
     for optimizer in _live:
-        optimizer._lock = threading.RLock()
+        optimizer._owner[0] = 0
+        optimizer._exclusive.renew()
 
 
 if hasattr(os, "register_at_fork"):

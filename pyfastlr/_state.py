@@ -110,7 +110,7 @@ def restore(optimizer: "Optimizer", given: Mapping[str, Any], rule: Rule) -> Non
     for name, tensors in arrays.items():
         for view, x in zip(optimizer._state.tensors(name), tensors, strict=True):
             view[...] = x
-    optimizer._restore_counts(counts, carry, steps)
+    optimizer._restore_counts(counts, carry, steps, None)
 
 
 def _structure(value: Any) -> Any:

@@ -9,6 +9,8 @@ from pyfastlr_kernels import chunks
 
 from ._arrays import Array, aligned, span
 
+# A callable, the conversion of what is no float in its range, low, high, and places in the config rows.
+Asked = tuple[Callable[[int], Any], Callable[[Any], float], float, float, list[int]]
 PARALLEL_ABOVE = 1 << 20  # bytes that a step moves; below, waking a helper costs more than it brings
 
 
@@ -77,8 +79,8 @@ class Table:
             tensors=span(self.tensors)[0], counts=span(self.counts)[0], n_tensors=len(tensors),
             chunks=span(self.chunks)[0], n_chunks=len(self.chunks), rows=span(self.rows)[0],
             folds=span(folds)[0], cursors=span(cursors)[0], spans=span(spans)[0], n_spans=len(spans) // 2,
-            size=size, itemsize=dtype.itemsize, dtype=id(dtype), ndarray=id(np.ndarray), none=id(None),
-            threads=self.threads, grad_scale=1.0,
+            size=size, itemsize=dtype.itemsize, dtype=id(dtype), ndarray=id(np.ndarray), float=id(float), none=id(None),
+            threads=self.threads, used_lr=np.nan,
         )  # fmt: skip
 
     def _fill(self, **fields: Any) -> None:
@@ -91,18 +93,28 @@ class Table:
         assert names is not None
         return int(row * len(names) + names.index(field))
 
-    def numbers(self) -> Any:
-        """Config rows as one line of float64, in the form that Python writes fastest."""
-        numbers: Any = self.rows.view(np.float64)
-        return memoryview(numbers)
+    def write(self, row: int, field: str, value: float) -> None:
+        """Write a number into a config row."""
+        self.rows[field][row] = value
+
+    def ask(self, asked: Sequence[Asked]) -> None:
+        """Ask these at each update: (callable, conversion of what is no float in its range, low, high, places)."""
+        records: list[Any] = []
+        places: list[int] = []
+        for call, convert, low, high, at in asked:
+            records.append((id(call), id(convert), low, high, 0.0, len(places), len(at)))
+            places += at
+        table, flat = np.array(records, chunks.ASKED), np.array(places, np.int64)
+        self._asked = (asked, table, flat)
+        self._fill(asked=span(table)[0], n_asked=len(table), places=span(flat)[0])
 
     def field(self, name: str) -> Any:
-        """One number of the job, as a line of one."""
+        """One number of the job, as a line of one: Python reads and writes it at [0]."""
         number: Any = self.job[name]
         return memoryview(number)
 
-    def launch(self, drive: int) -> Callable[[Any, int, Any], int]:
-        """Compiled step: (gradients, n, parameters' container or None) -> status."""
+    def launch(self, drive: int) -> Callable[..., int]:
+        """Compiled step: (gradients, inv_scale, parameters' list or None) -> status."""
         from pyfastlr_kernels import jit, pool
 
         self._fill(drive=drive, pool=pool.shared().address)

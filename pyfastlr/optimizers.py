@@ -12,7 +12,8 @@ decay : {"coupled", "decoupled", "independent"}, optional
     coupled: ``g += weight_decay * p``. decoupled: ``p *= 1 - lr * lr_scale * weight_decay`` with this update's rate,
     before the update. independent: ``p *= 1 - weight_decay``. None is the convention's.
 convention : str, optional
-    Whose formula and defaults: "torch", or for Lion "optax".
+    Whose formula and defaults: "torch", "keras" or "optax". None is torch's, or for Lion, which torch lacks, optax's.
+    Under "optax" `lr` must be given. The classes below give torch's defaults; docs/conventions.md has all.
 groups : list of dict, optional
     Own hyperparameters for some of the arrays: ``{"params": "head.*", "lr": 1e-4}``; "params" is a name, glob, index or
     a list of them; the first group that matches an array has it.
@@ -93,8 +94,11 @@ class SGD(Optimizer):
     inside of the buffer, which differs as soon as the rate changes; optax has no dampening.
     """
 
+    _rules = ("sgd", "momentum", "nesterov")
     _defaults: ClassVar[Defaults] = {
-        "torch": {"lr": 1e-3, "momentum": 0.0, "dampening": 0.0, "weight_decay": 0.0, "decay": "coupled"}
+        "torch": {"lr": 1e-3, "momentum": 0.0, "dampening": 0.0, "weight_decay": 0.0, "decay": "coupled"},
+        "keras": {"lr": 1e-2, "momentum": 0.0, "weight_decay": 0.0, "decay": "decoupled"},
+        "optax": {"lr": None, "momentum": 0.0, "weight_decay": 0.0, "decay": "decoupled"},
     }
 
     def __init__(
@@ -175,8 +179,11 @@ class RMSProp(Optimizer):
     inside of the root and the rate inside of the buffer.
     """
 
+    _rules = ("rmsprop", "rmsprop_centered", "rmsprop_momentum", "rmsprop_centered_momentum")
     _defaults: ClassVar[Defaults] = {
-        "torch": {"lr": 1e-2, "alpha": 0.99, "eps": 1e-8, "momentum": 0.0, "weight_decay": 0.0, "decay": "coupled"}
+        "torch": {"lr": 1e-2, "alpha": 0.99, "eps": 1e-8, "momentum": 0.0, "weight_decay": 0.0, "decay": "coupled"},
+        "keras": {"lr": 1e-3, "alpha": 0.9, "eps": 1e-7, "momentum": 0.0, "weight_decay": 0.0, "decay": "decoupled"},
+        "optax": {"lr": None, "alpha": 0.9, "eps": 1e-8, "momentum": 0.0, "weight_decay": 0.0, "decay": "decoupled"},
     }
 
     def __init__(
@@ -251,6 +258,7 @@ class AdaGrad(Optimizer):
     2011. As torch. Keras and optax start the sum at 0.1 and have eps inside of the root.
     """
 
+    _rules = ("adagrad",)
     _defaults: ClassVar[Defaults] = {
         "torch": {
             "lr": 1e-2,
@@ -259,7 +267,9 @@ class AdaGrad(Optimizer):
             "eps": 1e-10,
             "weight_decay": 0.0,
             "decay": "coupled",
-        }
+        },
+        "keras": {"lr": 1e-3, "initial_accumulator_value": 0.1, "eps": 1e-7, "weight_decay": 0.0, "decay": "decoupled"},
+        "optax": {"lr": None, "initial_accumulator_value": 0.1, "eps": 1e-7, "weight_decay": 0.0, "decay": "decoupled"},
     }
 
     def __init__(
@@ -337,8 +347,11 @@ class AdaDelta(Optimizer):
     1e-3 and rho 0.95 as defaults, optax the same formula.
     """
 
+    _rules = ("adadelta",)
     _defaults: ClassVar[Defaults] = {
-        "torch": {"lr": 1.0, "rho": 0.9, "eps": 1e-6, "weight_decay": 0.0, "decay": "coupled"}
+        "torch": {"lr": 1.0, "rho": 0.9, "eps": 1e-6, "weight_decay": 0.0, "decay": "coupled"},
+        "keras": {"lr": 1e-3, "rho": 0.95, "eps": 1e-7, "weight_decay": 0.0, "decay": "decoupled"},
+        "optax": {"lr": None, "rho": 0.9, "eps": 1e-6, "weight_decay": 0.0, "decay": "coupled"},
     }
 
     def __init__(
@@ -401,7 +414,11 @@ class Lion(Optimizer):
     Keras the same formula with lr 1e-3.
     """
 
-    _defaults: ClassVar[Defaults] = {"optax": {"betas": (0.9, 0.99), "weight_decay": 1e-3, "decay": "decoupled"}}
+    _rules = ("lion",)
+    _defaults: ClassVar[Defaults] = {
+        "optax": {"lr": None, "betas": (0.9, 0.99), "weight_decay": 1e-3, "decay": "decoupled"},
+        "keras": {"lr": 1e-3, "betas": (0.9, 0.99), "weight_decay": 0.0, "decay": "decoupled"},
+    }
 
     def __init__(
         self,
@@ -463,8 +480,11 @@ class Adam(Optimizer):
     Keras adds eps before it corrects the root (the paper's eps hat), which matters for gradients near eps.
     """
 
+    _rules = ("adam",)
     _defaults: ClassVar[Defaults] = {
-        "torch": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "decay": "coupled"}
+        "torch": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "decay": "coupled"},
+        "keras": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-7, "weight_decay": 0.0, "decay": "decoupled"},
+        "optax": {"lr": None, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "decay": "decoupled"},
     }
 
     def __init__(
@@ -528,8 +548,11 @@ class AdamW(Optimizer):
     has 1e-4 and Keras 4e-3 as default of weight_decay.
     """
 
+    _rules = ("adam",)
     _defaults: ClassVar[Defaults] = {
-        "torch": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 1e-2, "decay": "decoupled"}
+        "torch": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 1e-2, "decay": "decoupled"},
+        "keras": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-7, "weight_decay": 4e-3, "decay": "decoupled"},
+        "optax": {"lr": None, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 1e-4, "decay": "decoupled"},
     }
 
     def __init__(
@@ -594,8 +617,11 @@ class AMSGrad(Optimizer):
     torch and Keras: the maximum is of the uncorrected v; optax takes that of the corrected one.
     """
 
+    _rules = ("amsgrad",)
     _defaults: ClassVar[Defaults] = {
-        "torch": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "decay": "coupled"}
+        "torch": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "decay": "coupled"},
+        "keras": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-7, "weight_decay": 0.0, "decay": "decoupled"},
+        "optax": {"lr": None, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "decay": "decoupled"},
     }
 
     def __init__(
@@ -664,6 +690,7 @@ class NAdam(Optimizer):
     "Incorporating Nesterov momentum into Adam", 2016. As torch. Keras has psi = 1; optax has no schedule of the weight.
     """
 
+    _rules = ("nadam",)
     _defaults: ClassVar[Defaults] = {
         "torch": {
             "lr": 2e-3,
@@ -672,7 +699,15 @@ class NAdam(Optimizer):
             "momentum_decay": 4e-3,
             "weight_decay": 0.0,
             "decay": "coupled",
-        }
+        },
+        "keras": {
+            "lr": 1e-3,
+            "betas": (0.9, 0.999),
+            "eps": 1e-7,
+            "weight_decay": 0.0,
+            "decay": "decoupled",
+        },
+        "optax": {"lr": None, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "decay": "decoupled"},
     }
 
     def __init__(
@@ -745,8 +780,11 @@ class Adamax(Optimizer):
     and optax; Keras adds eps to the denominator instead.
     """
 
+    _rules = ("adamax",)
     _defaults: ClassVar[Defaults] = {
-        "torch": {"lr": 2e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "decay": "coupled"}
+        "torch": {"lr": 2e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "decay": "coupled"},
+        "keras": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-7, "weight_decay": 0.0, "decay": "decoupled"},
+        "optax": {"lr": None, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "decay": "decoupled"},
     }
 
     def __init__(
@@ -814,8 +852,10 @@ class RAdam(Optimizer):
     optax rectifies from rho >= 5 on and adds eps after the correction.
     """
 
+    _rules = ("radam",)
     _defaults: ClassVar[Defaults] = {
-        "torch": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "decay": "coupled"}
+        "torch": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "decay": "coupled"},
+        "optax": {"lr": None, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "decay": "decoupled"},
     }
 
     def __init__(

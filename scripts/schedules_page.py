@@ -6,6 +6,7 @@ and the paragraphs "Ends", "Elsewhere" and "References" of the docstring.
 
 import inspect
 import re
+from functools import partial
 from pathlib import Path
 from string import Formatter
 
@@ -39,11 +40,11 @@ def symbols(schedule: type[S.Schedule]) -> str:
 
 def signature(function: object) -> str:
     """Return the arguments without self and types."""
-    parameters = list(inspect.signature(function).parameters.values())
-    return ", ".join(str(p.replace(annotation=p.empty)) for p in parameters if p.name != "self")
+    parameters = inspect.signature(function).parameters.values()
+    return str(inspect.Signature([p.replace(annotation=p.empty) for p in parameters if p.name != "self"]))[1:-1]
 
 
-def paragraph(schedule: type[S.Schedule], start: str) -> str:
+def paragraph(schedule: object, start: str) -> str:
     """Return the docstring's paragraph that begins so, in one line."""
     found = re.search(rf"^{start}(.+?)(?:\n\n|\Z)", inspect.getdoc(schedule), re.DOTALL | re.MULTILINE)
     if found is None:
@@ -79,9 +80,24 @@ def algebra() -> str:
     return "\n".join(lines)
 
 
+def foreign(library: str) -> str:
+    """Return the table of another library's schedules."""
+    module = getattr(S, library)
+    lines = [row("call", "value", "ends and boundaries", "elsewhere"), "|---" * 4 + "|"]
+    for name in module.__all__:
+        item = getattr(module, name)
+        summary = inspect.getdoc(item).partition("\n")[0].replace("``", "`")
+        call = f"`S.{library}.{name}({signature(item)})`"
+        lines.append(row(call, summary, paragraph(item, "Ends: "), paragraph(item, "Elsewhere: ")))
+    return "\n".join(lines)
+
+
+TABLES = {"schedules": schedules, "algebra": algebra} | {x: partial(foreign, x) for x in ("torch", "keras", "optax")}
+
+
 def render(text: str) -> str:
-    """Return the page with both tables as they must be."""
-    for name, table in {"schedules": schedules, "algebra": algebra}.items():
+    """Return the page with its tables as they must be."""
+    for name, table in TABLES.items():
         head, begin, rest = text.partition(f"<!-- {name}:begin -->\n")
         _, end, tail = rest.partition(f"<!-- {name}:end -->")
         if not end:

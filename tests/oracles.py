@@ -1,8 +1,12 @@
 """Runs of the live libraries in float64, for the golden files and for the tests that have the libraries at hand."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Any
 
 import numpy as np
 
@@ -18,44 +22,84 @@ class Problem:
 
     p: np.ndarray  # float64[n], the initial parameters
     bank: np.ndarray  # float64[k, n]
-    schedule: np.ndarray  # float64[STEPS]: the rate is the case's times this
+    schedule: np.ndarray  # float64[STEPS]: the rate is `run_lr` times this
 
     def gradient(self, step: int) -> np.ndarray:
         return self.bank[step % len(self.bank)]
 
 
 def problem(n: int, bank: int, seed: int) -> Problem:
-    """Normal parameters; gradients of magnitudes from 1e-4 to 10, with zeros; a warm-up, then a cosine to zero."""
+    """Parameters away from zero; gradients from 1e-9 to 1e2, and zeros; a rate that warms up, pauses at 0 and falls."""
     rng = np.random.default_rng(seed)
-    gradients = rng.standard_normal((bank, n)) * 10.0 ** rng.uniform(-4, 1, n)
+    size = 10.0 ** rng.uniform(-9, 2, n)
+    gradients = rng.choice([-1.0, 1.0], (bank, n)) * np.clip(size * 10.0 ** rng.uniform(-1, 1, (bank, n)), 1e-9, 1e2)
     gradients[rng.random((bank, n)) < 0.02] = 0.0
     step = np.arange(STEPS)
     schedule = np.minimum((step + 1) / 100, 0.5 + 0.5 * np.cos(np.pi * step / STEPS))
-    return Problem(rng.standard_normal(n), gradients, schedule)
+    schedule[600:620] = 0.0
+    return Problem(rng.choice([-1.0, 1.0], n) * rng.uniform(1.5, 3.0, n), gradients, schedule)
+
+
+def run_lr(case: Case) -> float:
+    """The case's rate, for RMSProp with momentum less: bouncing around zero under coupled decay it is chaotic."""
+    return 1e-4 if {"square_avg", "momentum_buffer"} <= {*case.state} else case.lr
 
 
 def weight_decay(case: Case, decay: str) -> float:
     """A weight decay that takes a part of the parameters over a run, and leaves the rest to the gradients."""
-    return {"none": 0.0, "coupled": 0.05, "decoupled": 5e-4 / case.lr, "independent": 5e-4}[decay]
+    return {"none": 0.0, "coupled": 0.05, "decoupled": 5e-4 / run_lr(case), "independent": 5e-4}[decay]
 
 
-def trajectory(case: Case, problem: Problem, decay: str) -> np.ndarray:
-    """Parameters after every step of a run of the convention's live library: float64[STEPS, n].
-
-    ``decay`` is "none" or a kind. The convention's own kind is the library's doing; the others are done by hand before
-    the library's step.
-    """
-    wd, own = weight_decay(case, decay), decay in ("none", case.decay)
-    step = {"torch": _start_torch, "optax": _start_optax}[case.convention](case, problem, wd if own else 0.0)
-    out = np.empty((STEPS, problem.p.size))
-    p = problem.p
+def run_of(case: Case, problem: Problem, decay: str) -> np.ndarray:
+    """The same run by pyfastlr, the rate a schedule and the convention's own kind of decay the default."""
+    p, out = problem.p.copy(), np.empty((STEPS, problem.p.size))
+    options = {} if decay in ("none", case.decay) else {"decay": decay}
+    lr, wd = run_lr(case) * problem.schedule, weight_decay(case, decay)
+    opt = case.make(p, lambda n: lr[n], weight_decay=wd, **options)
     for k in range(STEPS):
-        g, lr = problem.gradient(k), case.lr * problem.schedule[k]
-        if not own:
-            g = g + wd * p if decay == "coupled" else g
-            p = p * {"coupled": 1.0, "decoupled": 1.0 - lr * wd, "independent": 1.0 - wd}[decay]
-        p = out[k] = step(p, g, lr)
+        opt.step(problem.gradient(k))
+        out[k] = p
     return out
+
+
+def assert_same_run(got: np.ndarray, want: np.ndarray, start: np.ndarray) -> None:
+    """To 1e-10 of the farthest that a parameter gets from its start, each by itself, and the rounding of its sums."""
+    got, want = np.atleast_2d(got), np.atleast_2d(want)
+    distance = np.abs(want - start).max(axis=0)
+    rounding = STEPS * np.spacing(np.abs(np.concatenate([want, start[None]])).max(axis=0))
+    error = np.abs(got - want).max(axis=0)
+    worst = (error / (1e-10 * distance + rounding)).max()
+    assert worst <= 1, f"{worst:.3g} of what is allowed"
+
+
+def other_process() -> ProcessPoolExecutor:
+    """A process for the libraries that have float64 as a switch of the process."""
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+
+
+def trajectories(case: Case, problem: Problem) -> dict[str, np.ndarray]:
+    """Parameters after every step, float64[STEPS, n], of a run of the live library for each of RUNS.
+
+    The library's own kind of decay is its own doing where it takes a weight decay; the others are done here, before its
+    step. All runs go side by side as parameters of one optimizer.
+    """
+    start = {"torch": _torch, "keras": _keras, "optax": _optax}[case.convention]
+    return start(case, problem, case.decay if case.live.decayed else None)
+
+
+def _decayed(decays: dict[str, float], p: Any, g: Any, lr: Any) -> tuple[Any, Any]:
+    """Parameters and gradients by run, the decay of `decays` applied by hand."""
+    p, g = dict(p), dict.fromkeys(p, g)
+    for kind, wd in decays.items():
+        if kind == "coupled":
+            g[kind] = g[kind] + wd * p[kind]
+        else:
+            p[kind] = p[kind] * (1.0 - (lr * wd if kind == "decoupled" else wd))
+    return p, g
+
+
+def _by_hand(case: Case, own: str | None) -> dict[str, float]:
+    return {kind: weight_decay(case, kind) for kind in DECAYS if kind != own}
 
 
 @contextmanager
@@ -69,41 +113,112 @@ def torch_scalars_in_float64() -> Iterator[None]:
     torch.set_default_dtype(before)
 
 
-def _start_torch(case, problem, wd):
+def _torch(case: Case, problem: Problem, own: str | None) -> dict[str, np.ndarray]:
     import torch
 
-    tensor = torch.tensor(problem.p)
-    optimizer = case.torch([tensor], case.lr, weight_decay=wd)
-
-    def step(p, g, lr):
-        optimizer.param_groups[0]["lr"] = lr
-        tensor.copy_(torch.from_numpy(p))
-        tensor.grad = torch.from_numpy(g)
+    tensors = {run: torch.tensor(problem.p) for run in RUNS}
+    groups = [
+        {"params": [x], "weight_decay": weight_decay(case, run) if run == own else 0.0} for run, x in tensors.items()
+    ]
+    optimizer = case.live(groups, case.lr)
+    hand = _by_hand(case, own)
+    out = {run: np.empty((STEPS, problem.p.size)) for run in RUNS}
+    for k in range(STEPS):
+        lr = run_lr(case) * problem.schedule[k]
+        p, g = _decayed(hand, tensors, torch.from_numpy(problem.gradient(k)), lr)
+        for run, x in tensors.items():
+            x.copy_(p[run])
+            x.grad = g[run].clone()
+        for group in optimizer.param_groups:
+            group["lr"] = lr
         with torch_scalars_in_float64():
             optimizer.step()
-        return tensor.numpy().copy()
+        for run, x in tensors.items():
+            out[run][k] = x.numpy()
+    return out
 
-    return step
 
-
-def _start_optax(case, problem, wd):
+def _jax() -> Any:
     import jax
 
     jax.config.update("jax_enable_x64", True)  # for the whole process: tests run this in one of its own
+    return jax
+
+
+def _scan(case: Case, problem: Problem, own: str | None, state: Any, update: Callable[..., Any]) -> Any:
+    """Run ``update(g, state, p, lr) -> (p, state)`` over all steps as one compiled loop."""
+    jax = _jax()
+    hand = _by_hand(case, own)
+
+    def step(carry, x):
+        g, lr = x
+        p, g = _decayed(hand, carry[0], g, lr)
+        p, state = update(g, carry[1], p, lr)
+        return (p, state), p
+
+    gradients = np.array([problem.gradient(k) for k in range(STEPS)])
+    rates = run_lr(case) * problem.schedule
+    start = dict.fromkeys(RUNS, jax.numpy.asarray(problem.p))
+    _, out = jax.jit(lambda *carry: jax.lax.scan(step, carry, (gradients, rates)))(start, state)
+    return {run: np.asarray(x) for run, x in out.items()}
+
+
+def _optax(case: Case, problem: Problem, own: str | None) -> dict[str, np.ndarray]:
+    jax = _jax()
     import optax
 
-    rates = jax.numpy.asarray(case.lr * problem.schedule)
-    transform = case.optax(lambda count: rates[count], weight_decay=wd)
-    state = transform.init(problem.p)
+    rates = jax.numpy.asarray(run_lr(case) * problem.schedule)
+    masks = {"weight_decay_mask" if case.cls == "AdaDelta" else "mask": {run: run == own for run in RUNS}}
+    options = {"weight_decay": weight_decay(case, own), **masks} if own else {}
+    transform = case.live(lambda count: rates[count], **options)
 
-    @jax.jit
-    def update(p, g, state):
+    def update(g, state, p, _):
         change, state = transform.update(g, state, p)
         return optax.apply_updates(p, change), state
 
-    def step(p, g, lr):
-        nonlocal state
-        p, state = update(p, g, state)
-        return np.asarray(p)
+    start = dict.fromkeys(RUNS, jax.numpy.asarray(problem.p))
+    return _scan(case, problem, own, transform.init(start), update)
 
-    return step
+
+def keras_in_float64() -> Any:
+    """Keras over JAX, where a run compiles to one loop: step by step it takes milliseconds."""
+    os.environ["KERAS_BACKEND"] = "jax"
+    _jax()
+    import keras
+
+    keras.config.set_floatx("float64")
+    return keras
+
+
+def _keras(case: Case, problem: Problem, own: str | None) -> dict[str, np.ndarray]:
+    keras = keras_in_float64()
+    variables = {run: keras.Variable(problem.p, name=run) for run in RUNS}
+    optimizer = case.live(case.lr, weight_decay=weight_decay(case, own))
+    optimizer.exclude_from_weight_decay(var_list=[x for run, x in variables.items() if run != own])
+    optimizer.build(list(variables.values()))
+    rate = [x.name for x in optimizer.variables].index("learning_rate")
+
+    def update(g, state, p, lr):
+        state = [*state[:rate], lr, *state[rate + 1 :]]
+        new, state = optimizer.stateless_apply(state, [g[run] for run in RUNS], [p[run] for run in RUNS])
+        return dict(zip(RUNS, new, strict=True)), state
+
+    return _scan(case, problem, own, [x.value for x in optimizer.variables], update)
+
+
+def default_run(case: Case, problem: Problem, steps: int) -> np.ndarray:
+    """Parameters after some steps of Keras or optax with all arguments but optax's rate left out: float64[n]."""
+    if case.convention == "keras":
+        keras = keras_in_float64()
+        variable = keras.Variable(problem.p)
+        optimizer = case.live()
+        for k in range(steps):
+            optimizer.apply([keras.ops.convert_to_tensor(problem.gradient(k))], [variable])
+        return np.asarray(variable.value)
+    jax = _jax()
+    transform, p = case.live(case.lr), jax.numpy.asarray(problem.p)
+    state = transform.init(p)
+    for k in range(steps):
+        change, state = transform.update(problem.gradient(k), state, p)
+        p = p + change
+    return np.asarray(p)

@@ -1,9 +1,9 @@
 """Every optimizer as its textbook formula in numpy, and the rounding error that the formula allows.
 
-A formula is written once: ``formula(p, g, state, t, lr, **hyperparameters) -> (p, state)`` on float64 arrays. ``t`` is
-the number of this update of this tensor, from 1; ``lr`` is a number or an array (the rate as a diagonal matrix);
-``state`` maps torch's names to arrays. Run on `Terms` in place of arrays, the same formula also yields how much
-rounding its result may carry.
+A formula is written once: ``formula(p, g, state, t, lr, convention, **hyperparameters) -> (p, state)`` on float64
+arrays, with the library's own terms where ``convention`` makes a difference. ``t`` is the number of this update of this
+tensor, from 1; ``lr`` is a number or an array (the rate as a diagonal matrix); ``state`` maps torch's names to arrays.
+Run on `Terms` in place of arrays, the same formula also yields how much rounding its result may carry.
 """
 
 from math import prod
@@ -74,84 +74,115 @@ def update(formula, p, g, state, t, lr, weight_decay=0.0, decay="coupled", **hyp
     return formula(p, g, state, t, lr, **hyperparameters)
 
 
-def sgd(p, g, state, t, lr, momentum=0.0, dampening=0.0, nesterov=False):
+def sgd(p, g, state, t, lr, convention, momentum, nesterov, dampening=0.0):
     if momentum == 0:
         return p - lr * g, {}
+    if convention == "keras":
+        buf = momentum * state["momentum_buffer"] + lr * g
+        return p - (lr * g + momentum * buf if nesterov else buf), {"momentum_buffer": buf}
     buf = g if t == 1 else momentum * state["momentum_buffer"] + (1 - dampening) * g
     return p - lr * (g + momentum * buf if nesterov else buf), {"momentum_buffer": buf}
 
 
-def rmsprop(p, g, state, t, lr, alpha=0.99, eps=1e-8, centered=False, momentum=0.0):
+def rmsprop(p, g, state, t, lr, convention, alpha, eps, centered, momentum):
     new = {"square_avg": alpha * state["square_avg"] + (1 - alpha) * (g * g)}
     variance = new["square_avg"]
     if centered:
         avg = new["grad_avg"] = alpha * state["grad_avg"] + (1 - alpha) * g
         variance = np.maximum(variance - avg * avg, 0.0)
-    direction = g / (np.sqrt(variance) + eps)
-    if momentum != 0:
-        direction = new["momentum_buffer"] = momentum * state["momentum_buffer"] + direction
-    return p - lr * direction, new
+    direction = g / (np.sqrt(variance) + eps if convention == "torch" else np.sqrt(variance + eps))
+    if momentum == 0:
+        return p - lr * direction, new
+    if convention == "torch":
+        buf = new["momentum_buffer"] = momentum * state["momentum_buffer"] + direction
+        return p - lr * buf, new
+    buf = new["momentum_buffer"] = momentum * state["momentum_buffer"] + lr * direction
+    return p - buf, new
 
 
-def adagrad(p, g, state, t, lr, lr_decay=0.0, eps=1e-10, initial_accumulator_value=0.0):
+def adagrad(p, g, state, t, lr, convention, eps, initial_accumulator_value, lr_decay=0.0):
     total = state["sum"] + g * g
-    return p - lr / (1 + (t - 1) * lr_decay) * (g / (np.sqrt(total) + eps)), {"sum": total}
+    if convention == "torch":
+        return p - lr / (1 + (t - 1) * lr_decay) * (g / (np.sqrt(total) + eps)), {"sum": total}
+    return p - lr * (g / np.sqrt(total + eps)), {"sum": total}
 
 
 def _moments(g, state, beta1, beta2):
     return beta1 * state["exp_avg"] + (1 - beta1) * g, beta2 * state["exp_avg_sq"] + (1 - beta2) * (g * g)
 
 
-def adam(p, g, state, t, lr, betas=(0.9, 0.999), eps=1e-8):
+def adam(p, g, state, t, lr, convention, betas, eps):
     m, v = _moments(g, state, *betas)
-    m_hat, v_hat = m / (1 - betas[0] ** t), v / (1 - betas[1] ** t)
-    return p - lr * m_hat / (np.sqrt(v_hat) + eps), {"exp_avg": m, "exp_avg_sq": v}
+    c1, c2 = 1 - betas[0] ** t, 1 - betas[1] ** t
+    if convention == "keras":
+        step = lr * c2**0.5 / c1 * m / (np.sqrt(v) + eps)
+    else:
+        step = lr * (m / c1) / (np.sqrt(v / c2) + eps)
+    return p - step, {"exp_avg": m, "exp_avg_sq": v}
 
 
-def amsgrad(p, g, state, t, lr, betas=(0.9, 0.999), eps=1e-8):
+def amsgrad(p, g, state, t, lr, convention, betas, eps):
     m, v = _moments(g, state, *betas)
-    v_max = np.maximum(state["max_exp_avg_sq"], v)
-    m_hat, v_hat = m / (1 - betas[0] ** t), v_max / (1 - betas[1] ** t)
-    return p - lr * m_hat / (np.sqrt(v_hat) + eps), {"exp_avg": m, "exp_avg_sq": v, "max_exp_avg_sq": v_max}
+    c1, c2 = 1 - betas[0] ** t, 1 - betas[1] ** t
+    largest = np.maximum(state["max_exp_avg_sq"], v / c2 if convention == "optax" else v)
+    if convention == "keras":
+        step = lr * c2**0.5 / c1 * m / (np.sqrt(largest) + eps)
+    else:
+        step = lr * (m / c1) / (np.sqrt(largest if convention == "optax" else largest / c2) + eps)
+    return p - step, {"exp_avg": m, "exp_avg_sq": v, "max_exp_avg_sq": largest}
 
 
-def nadam_mu(t, beta1=0.9, momentum_decay=4e-3):
-    """NAdam's momentum of update t."""
+def nadam_mu(t, beta1, momentum_decay):
+    """Momentum of update t in NAdam with a schedule of it."""
     return beta1 * (1 - 0.5 * 0.96 ** (t * momentum_decay))
 
 
-def nadam(p, g, state, t, lr, betas=(0.9, 0.999), eps=1e-8, momentum_decay=4e-3):
+def nadam_product(t, convention, betas, momentum_decay=1.0, **_):
+    """Product of the momenta of the updates up to t, 1 where there is no schedule; 0.9**10_000 is zero."""
+    if convention == "optax":
+        return 1.0
+    return prod(nadam_mu(i, betas[0], momentum_decay) for i in range(1, min(t, 10_000) + 1))
+
+
+def nadam(p, g, state, t, lr, convention, betas, eps, momentum_decay=1.0):
     m, v = _moments(g, state, *betas)
-    mu, mu_next = (nadam_mu(i, betas[0], momentum_decay) for i in (t, t + 1))
-    product = prod(nadam_mu(i, betas[0], momentum_decay) for i in range(1, min(t, 10_000) + 1))  # 0.9**10_000 is 0.0
-    m_bar = mu_next * m / (1 - product * mu_next) + (1 - mu) * g / (1 - product)
+    if convention == "optax":
+        m_bar = betas[0] * (m / (1 - betas[0] ** (t + 1))) + (1 - betas[0]) * (g / (1 - betas[0] ** t))
+    else:
+        mu, mu_next = (nadam_mu(i, betas[0], momentum_decay) for i in (t, t + 1))
+        product = nadam_product(t, convention, betas, momentum_decay)
+        m_bar = mu_next * m / (1 - product * mu_next) + (1 - mu) * g / (1 - product)
     return p - lr * m_bar / (np.sqrt(v / (1 - betas[1] ** t)) + eps), {"exp_avg": m, "exp_avg_sq": v}
 
 
-def adamax(p, g, state, t, lr, betas=(0.9, 0.999), eps=1e-8):
+def adamax(p, g, state, t, lr, convention, betas, eps):
     m = betas[0] * state["exp_avg"] + (1 - betas[0]) * g
-    u = np.maximum(betas[1] * state["exp_inf"], np.absolute(g) + eps)
-    return p - lr * (m / (1 - betas[0] ** t)) / u, {"exp_avg": m, "exp_inf": u}
+    size = np.absolute(g) if convention == "keras" else np.absolute(g) + eps
+    u = np.maximum(betas[1] * state["exp_inf"], size)
+    return p - lr * (m / (1 - betas[0] ** t)) / (u + eps if convention == "keras" else u), {"exp_avg": m, "exp_inf": u}
 
 
-def radam(p, g, state, t, lr, betas=(0.9, 0.999), eps=1e-8):
+def radam(p, g, state, t, lr, convention, betas, eps):
     m, v = _moments(g, state, *betas)
-    m_hat = m / (1 - betas[0] ** t)
+    m_hat, c2 = m / (1 - betas[0] ** t), 1 - betas[1] ** t
     rho_inf = 2 / (1 - betas[1]) - 1
-    rho = rho_inf - 2 * t * betas[1] ** t / (1 - betas[1] ** t)
-    if rho > 5:
+    rho = rho_inf - 2 * t * betas[1] ** t / c2
+    if rho > 5 or (rho == 5 and convention == "optax"):
         rectification = ((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho)) ** 0.5
-        m_hat = rectification * m_hat * (1 - betas[1] ** t) ** 0.5 / (np.sqrt(v) + eps)
+        if convention == "optax":
+            m_hat = rectification * m_hat / (np.sqrt(v / c2) + eps)
+        else:
+            m_hat = rectification * m_hat * c2**0.5 / (np.sqrt(v) + eps)
     return p - lr * m_hat, {"exp_avg": m, "exp_avg_sq": v}
 
 
-def adadelta(p, g, state, t, lr, rho=0.9, eps=1e-6):
+def adadelta(p, g, state, t, lr, convention, rho, eps):
     square_avg = rho * state["square_avg"] + (1 - rho) * (g * g)
     delta = np.sqrt(state["acc_delta"] + eps) / np.sqrt(square_avg + eps) * g
     acc_delta = rho * state["acc_delta"] + (1 - rho) * (delta * delta)
     return p - lr * delta, {"square_avg": square_avg, "acc_delta": acc_delta}
 
 
-def lion(p, g, state, t, lr, betas=(0.9, 0.99)):
+def lion(p, g, state, t, lr, convention, betas):
     direction = np.sign(betas[0] * state["exp_avg"] + (1 - betas[0]) * g)
     return p - lr * direction, {"exp_avg": betas[1] * state["exp_avg"] + (1 - betas[1]) * g}

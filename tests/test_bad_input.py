@@ -400,21 +400,50 @@ def test_parameter_reshaped_or_resized_in_place():
     assert opt.steps == 2
 
 
-def test_callable_that_calls_step():
-    calls = []
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda opt: opt.step(np.ones(5)),
+        lambda opt: setattr(opt, "lr", 0.5),
+        lambda opt: opt.groups[0].update(lr=0.5),
+    ],
+)
+def test_callable_that_steps_or_sets_what_asks_it(act):
+    p = np.ones(5)
+    opt = flr.SGD(p, lr=lambda n: act(opt) or 0.1)
+    with pytest.raises(RuntimeError, match="must not"):
+        opt.step(np.ones(5))
+    assert opt.steps == 0
+    assert p.tolist() == [1.0] * 5
 
-    def nested(n):
-        if not calls:
-            calls.append(n)
-            opt.step(np.ones(5))
-        return 0.1
+
+def test_callable_may_look_at_what_asks_it():
+    seen = []
+
+    def rate(n):
+        seen.append((opt.steps, opt.state_dict()["counts"].tolist(), opt.stats.lr))
+        return 0.5 / (n + 1)
 
     p = np.ones(5)
-    opt = flr.SGD(p, lr=nested)
-    with pytest.raises(RuntimeError, match="update 0 must not call step"):
+    opt = flr.SGD(p, lr=rate)
+    for _ in range(3):
         opt.step(np.ones(5))
-    assert opt.steps == 1  # the inner one
-    assert p.tolist() == [0.9] * 5
+    assert seen == [(0, [0], None), (1, [1], 0.5), (2, [2], 0.25)]
+
+
+def test_callable_that_changes_the_gradients():
+    """They are looked at again after it has run."""
+    g = [np.ones(5)]
+
+    def rate(n):
+        g[0] = np.ones(4)
+        return 0.5
+
+    p = [np.ones(5)]
+    opt = flr.SGD(p, lr=rate)
+    with pytest.raises(ValueError, match=r"`grads\[0\]` must be float64\[5\], got float64\[4\]"):
+        opt.step(g)
+    assert p[0].tolist() == [1.0] * 5
 
 
 def test_setting_a_group():

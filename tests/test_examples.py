@@ -1,4 +1,4 @@
-"""Every example reaches its figure, and its check can fail."""
+"""Every example reaches its figure, its check can fail, and its picture can be looked at."""
 
 import os
 import subprocess
@@ -8,28 +8,50 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
+STEPS = {"cartpole_policy_gradient": 60, "physics_fit": 200, "transfer_digits": 200}
+NEEDS = {"cartpole_policy_gradient": "gymnasium"}
 
 
-def run(path, steps):
+def python(*arguments):
     # On busy cores BLAS's threads wait for each other: 19 s instead of 2.
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"}
-    command = [sys.executable, "-W", "error", str(path), "--steps", str(steps)]
+    command = [sys.executable, "-W", "error", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
 
 
+@pytest.fixture(params=EXAMPLES, ids=lambda path: path.stem)
+def example(request):
+    if request.param.stem in NEEDS:
+        pytest.importorskip(NEEDS[request.param.stem])
+    return request.param
+
+
 def test_there_are_examples():
-    assert {"digits_mlp", "logistic_regression"} <= {path.stem for path in EXAMPLES}
+    assert {"digits_mlp", "logistic_regression", "whole_loop_njit", *STEPS} <= {path.stem for path in EXAMPLES}
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_example_reaches_its_figure(path):
-    result = run(path, 600)
+def test_example_reaches_its_figure(example, tmp_path):
+    picture = tmp_path / "picture.png"
+    plot = ["--plot", picture] if '"--plot"' in example.read_text(encoding="utf-8") else []
+    result = python(example, "--steps", STEPS.get(example.stem, 600), *plot)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "is expected" in result.stdout.splitlines()[-1]
+    if plot:
+        pixels = pytest.importorskip("matplotlib.image").imread(picture)
+        assert min(pixels.shape[:2]) >= 400
+        assert pixels.std() > 0.05  # something is drawn
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_example_fails_where_the_figure_is_missed(path):
-    result = run(path, 2)
+def test_example_fails_where_the_figure_is_missed(example):
+    result = python(example, "--steps", 2)
     assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("name", NEEDS)
+def test_example_says_what_to_install(name):
+    program = f"import sys, runpy; sys.modules[{NEEDS[name]!r}] = None; runpy.run_path(sys.argv[1])"
+    result = python("-c", program, Path(__file__).parent.parent / "examples" / f"{name}.py")
+    assert result.returncode == 2
+    assert 'pip install "pyfastlr[examples]"' in result.stderr
     assert "Traceback" not in result.stderr

@@ -37,11 +37,16 @@ def test_purity_test_sees_a_literal():
     assert not all(isinstance(node, ALLOWED) for node in ast.walk(tree.body[0]))
 
 
+def hyperparameters(opt):
+    """What a fold reads; zero for what the convention lacks."""
+    group = opt.groups[0]
+    return dict.fromkeys(RULES[opt.rule].hyper, 0.0) | {field: group.source(field) for field in group.fields}
+
+
 def folded(case, count, carry, **config):
     """h, r and carry of a case's fold for its defaults."""
     opt = case.make(np.zeros(1), **config)
-    group = opt.groups[0]
-    c = SimpleNamespace(tiny=0.0, **{field: group.source(field) for field in group.fields})
+    c = SimpleNamespace(tiny=0.0, **hyperparameters(opt))
     return RULES[opt.rule].folds[opt.convention](c, float(count), carry)
 
 
@@ -60,8 +65,7 @@ def test_rule_returns_the_dtype_it_is_given(case, dtype):
 
 def plain_step(case, opt, p, g, states, count, carry, scale):
     """One step by the rule's own text on numpy scalars, in the order of the drive."""
-    rule, group, real = RULES[opt.rule], opt.groups[0], p.dtype.type
-    values = {field: group.source(field) for field in group.fields}
+    rule, real, values = RULES[opt.rule], p.dtype.type, hyperparameters(opt)
     lr_scale = values["lr_scale"] if isinstance(values["lr_scale"], float) else 1.0
     c = SimpleNamespace(tiny=float(np.finfo(p.dtype).tiny), **values)
     h, r, carry = rule.folds[opt.convention](c, float(count), carry)

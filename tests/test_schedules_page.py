@@ -39,6 +39,17 @@ def test_every_class_has_an_example_and_its_source(script):
         assert [s for s in sections if s not in text] == [], c
 
 
+FOREIGN = [(library, name) for library in ("torch", "keras", "optax") for name in getattr(S, library).__all__]
+
+
+@pytest.mark.parametrize(("library", "name"), FOREIGN)
+def test_every_foreign_schedule_has_its_parts_and_is_on_the_page(library, name):
+    text = inspect.getdoc(getattr(getattr(S, library), name))
+    sections = ["Parameters\n---", "Examples\n---", "Notes\n---", "\nEnds: ", "\nElsewhere: "]
+    assert [s for s in sections if s not in text] == []
+    assert f"| `S.{library}.{name}(" in PAGE.read_text(encoding="utf-8")
+
+
 def test_examples_of_the_page():
     result = doctest.testfile(str(PAGE), module_relative=False, encoding="utf-8")
     assert result.attempted > 8

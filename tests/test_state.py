@@ -1,8 +1,10 @@
 """State, counts, copies and files of them: what an exact resume needs is all there, and nothing else is taken."""
 
 import copy
+import gc
 import json
 import pickle
+import weakref
 
 import numpy as np
 import pytest
@@ -246,3 +248,17 @@ def test_memmap_is_taken(tmp_path):
     assert p.tolist() == [-0.5] * 6
     with pytest.raises(ValueError, match="read-only"):
         flr.SGD(np.memmap(tmp_path / "p", "f4", "r", shape=(6,)))
+
+
+def test_dropped_optimizer_is_freed_at_once():
+    """Its state may be gigabytes: no reference cycle may keep it until the next collection."""
+    p = np.ones(5)
+    opt = flr.Adam(p, S.Cosine(0.1, 10), betas=(lambda n: 0.9, 0.999), groups=[{"params": 0}])
+    opt.step(np.ones(5))
+    dead = weakref.ref(opt)
+    gc.disable()
+    try:
+        del opt
+        assert dead() is None
+    finally:
+        gc.enable()

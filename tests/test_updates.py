@@ -42,7 +42,7 @@ def random_update(case, rng, n, t, dtype):
     for x in (p, g, *state.values()):
         x[dying] = 0.0 if x is p or x is g else 1.0001 * np.finfo(dtype).tiny
     if t == 1:
-        state = reference.initial(case.state, p, **case.kwargs)
+        state = reference.initial(case.state, p, **case.hyper)
     return p.astype(dtype), g.astype(dtype), {name: x.astype(dtype) for name, x in state.items()}
 
 
@@ -54,7 +54,7 @@ def resumed(case, p, state, t, lr, **options):
     saved = opt.state_dict()
     saved["counts"][...] = t - 1
     if case.cls == "NAdam":
-        saved["carry"][..., 0] = np.prod([reference.nadam_mu(i) for i in range(1, min(t, 10_000))])
+        saved["carry"][..., 0] = reference.nadam_product(t - 1, **case.hyper)
     opt.load_state_dict(saved)
     return opt
 
@@ -62,7 +62,7 @@ def resumed(case, p, state, t, lr, **options):
 def expected(case, p, g, state, t, lr, weight_decay=0.0, decay="coupled"):
     """The formula's result with its terms."""
     p, g, state = Terms(p), Terms(g), {name: Terms(x) for name, x in state.items()}
-    return reference.update(case.formula, p, g, state, t, lr, weight_decay, decay, **case.kwargs)
+    return reference.update(case.formula, p, g, state, t, lr, weight_decay, decay, **case.hyper)
 
 
 def allowed(want, dtype):
@@ -85,6 +85,7 @@ def assert_state(got, want):
     flushed = np.abs(want.value) < tiny
     assert not got[flushed].any()
     error, bound = np.abs(got - want.value)[~flushed], allowed(want.terms, got.dtype)[~flushed]
+    bound += 1e3 * tiny  # optax's AMSGrad corrects a v that was flushed, by 1 / (1 - beta2) at most
     assert (error <= bound).all(), f"{(error / bound).max():.3g} of what rounding allows"
 
 

@@ -48,6 +48,17 @@ TENSOR = np.dtype(
     ]
 )
 CHUNK = np.dtype([("tensor", _I), ("first", _I), ("size", _I)])
+ASKED = np.dtype(  # what is asked for a number at each update
+    [
+        ("call", _I),  # ids: the callable, and what makes a float of any other value or raises the error
+        ("convert", _I),
+        ("low", _F),
+        ("high", _F),
+        ("value", _F),
+        ("first", _I),  # in the list of places, which are indices of float64 in the config rows
+        ("count", _I),
+    ]
+)
 COUNT = np.dtype([("count", _I), ("carry", _F, (MAX_CARRY,))])  # what is saved with the state, per tensor
 JOB = np.dtype(
     [
@@ -67,13 +78,20 @@ JOB = np.dtype(
         ("n_spans", _I),
         ("size", _I),  # elements
         ("itemsize", _I),
-        ("dtype", _I),  # ids: the gradients' dtype, numpy.ndarray, None
+        ("dtype", _I),  # ids: the gradients' dtype, numpy.ndarray, float, None
         ("ndarray", _I),
+        ("float", _I),
         ("none", _I),
+        ("asked", _I),
+        ("n_asked", _I),
+        ("places", _I),
+        ("owner", _I),  # thread that is in the step or reads or writes what a step changes; 0 if none
         ("steps", _I),
         ("threads", _I),
         ("pool", _I),
+        ("sign", _F),  # -1 to maximize
         ("grad_scale", _F),
+        ("used_lr", _F),  # of the base group in the last step
     ]
 )
 

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit, types
 from numba.extending import register_jitable
 
-from . import rules
+from . import folds, rules
 from .chunks import (
     CHUNK,
     COUNT,
@@ -43,10 +43,12 @@ from .intrinsics import (
 )  # fmt: skip
 
 OPTIONS = {"error_model": "numpy"}
+# Nobody calls the parts from Python or C: without wrappers for that, a cold first step takes a quarter less time.
+PARTS = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 FOLD, WALK = 0, 1
 DRIVE = types.void(types.int64, types.int64, types.int64)
 
-for helper in rules.HELPERS:
+for helper in (*rules.HELPERS, *folds.HELPERS):
     register_jitable(helper)
 
 _COUNT_SIZE, _CARRY_AT = COUNT.itemsize, COUNT.fields["carry"][1]
@@ -67,16 +69,16 @@ def arity(rule, fold):
 
 def make_span(update, by_element):
     """Inner loop: a function of its own over range(n) from 0, or it does not vectorise (20 GB/s for 110)."""
-    prologue, epilogue = njit(**OPTIONS)(rules.prologue), njit(**OPTIONS)(rules.epilogue)
+    prologue, epilogue = njit(**PARTS)(rules.prologue), njit(**PARTS)(rules.epilogue)
 
-    @njit(**OPTIONS)
+    @njit(**PARTS)
     def span(n, p, g, k, s, h, r, scale, l2, shrink, shed):
         for i in range(n):
             d, t = update(p[i], prologue(p[i], g[i], scale, l2), load(s, i), h, r)
             put(p, i, epilogue(p[i], d, shrink + shed))
             store(s, i, t)
 
-    @njit(**OPTIONS)
+    @njit(**PARTS)
     def span_scaled(n, p, g, k, s, h, r, scale, l2, shrink, shed):
         for i in range(n):
             d, t = update(p[i], prologue(p[i], g[i], scale, l2), load(s, i), h, scaled(r, k[i]))
@@ -86,34 +88,46 @@ def make_span(update, by_element):
     return span_scaled if by_element else span
 
 
-def make_folds(rule, fold, row):
-    """Phase FOLD. Neighbouring tensors of one group, count and carry share one result."""
-    fold = njit(**OPTIONS)(fold)
-    carry_like, n_carry = rule.carry, len(rule.carry)
+def make_fold(fold):
+    """All numbers of one update, as float64: the three of decay, then h, r and the new carry."""
+    fold = njit(**PARTS)(fold)
 
-    @njit(**OPTIONS)
-    def fold_one(out, c, count, carry_address):
-        h, r, carry = fold(c, float(count), read_numbers(carry_address, carry_like))
+    @njit(**PARTS)
+    def numbers(c, t, carry):
+        h, r, carry = fold(c, t, carry)
         rate = c.lr * c.lr_scale
         common = (
             c.weight_decay if c.decay == COUPLED else 0.0,
             rate * c.weight_decay if c.decay == DECOUPLED else 0.0,
             c.weight_decay if c.decay == INDEPENDENT else 0.0,
         )
+        return common, h, scaled(r, c.lr_scale), carry
+
+    return numbers
+
+
+def make_folds(rule, fold, row):
+    """Phase FOLD. Neighbouring tensors of one group, count and carry share one result."""
+    numbers = make_fold(fold)
+    carry_like, n_carry = rule.carry, len(rule.carry)
+
+    @njit(**PARTS)
+    def fold_one(out, c, count, carry_address):
+        common, h, r, carry = numbers(c, float(count), read_numbers(carry_address, carry_like))
         write_numbers(out + FOLD_COMMON * _F64, common)
         write_numbers(out + FOLD_RULE * _F64, h)
-        write_numbers(out + (FOLD_RULE + len(h)) * _F64, scaled(r, c.lr_scale))
+        write_numbers(out + (FOLD_RULE + len(h)) * _F64, r)
         write_numbers(out + FOLD_CARRY * _F64, carry)
 
-    @njit(**OPTIONS)
+    @njit(**PARTS)
     def same_carry(a, b):
         for j in range(n_carry):
             if pointer(a, 0.0)[j] != pointer(b, 0.0)[j]:
                 return False
         return True
 
-    @njit(**OPTIONS)
-    def folds(job):
+    @njit(**PARTS)
+    def fold_all(job):
         last, last_row, last_count, last_carry = -1, -1, -1, job.counts
         for k in range(job.n_tensors):
             t = record(job.tensors, k, TENSOR)
@@ -129,7 +143,7 @@ def make_folds(rule, fold, row):
                 last, last_row, last_count, last_carry = k, t.row, count, carry
             t.slot = last
 
-    return folds
+    return fold_all
 
 
 def make_drive(name, convention, dtype, by_element):
@@ -139,13 +153,13 @@ def make_drive(name, convention, dtype, by_element):
     zero = np.dtype(dtype).type(0)
     n_h, n_r = arity(rule, fold)
     h_like, r_like, s_like = (zero,) * n_h, (zero,) * n_r, (zero,) * len(rule.slots)
-    folds = make_folds(rule, fold, row_dtype(rule.hyper))
-    update = njit(**OPTIONS)(rule.update)
+    fold_all = make_folds(rule, fold, row_dtype(rule.hyper))
+    update = njit(**PARTS)(rule.update)
     span, span_scaled = make_span(update, False), make_span(update, True)
     real = np.dtype(dtype).type
     itemsize = np.dtype(dtype).itemsize
 
-    @njit(**OPTIONS)
+    @njit(**PARTS)
     def update_chunk(job, index):
         c = record(job.chunks, index, CHUNK)
         t = record(job.tensors, c.tensor, TENSOR)
@@ -164,7 +178,7 @@ def make_drive(name, convention, dtype, by_element):
         else:
             span(c.size, p, g, p, s, h, r, scale, l2, shrink, shed)
 
-    @njit(**OPTIONS)
+    @njit(**PARTS)
     def walk(job, thread):
         # Each thread starts in a segment of its own, so that its part stays in its cache from step to step, and then
         # helps the others: nobody waits for a thread that has not come.
@@ -179,7 +193,7 @@ def make_drive(name, convention, dtype, by_element):
     def drive(address, phase, thread):
         job = record(address, 0, JOB)
         if phase == FOLD:
-            folds(job)
+            fold_all(job)
         else:
             walk(job, thread)
 

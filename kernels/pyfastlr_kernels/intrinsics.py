@@ -6,6 +6,7 @@ mode, and nothing here knows a rule.
 """
 
 import platform
+from typing import Any
 
 from llvmlite import ir
 from numba import types
@@ -18,6 +19,17 @@ _WORD = 8  # bytes
 
 def _pointer(builder, address, pointee):
     return builder.inttoptr(address, ir.PointerType(pointee))
+
+
+def hide(builder: Any, value: Any) -> Any:
+    """Give the 64-bit number back, unknown to the optimizer: where a caller's constants reach a power.
+
+    LLVM turns a power with a known base or exponent (2, 1/2) into another function: exp2, a square root, a product. One
+    value in a thousand differs in its last bit. An empty piece of assembly that "may" have changed the number stops
+    that; its side effect keeps vector libraries away as well.
+    """
+    asm = ir.InlineAsm(ir.FunctionType(_I64, [_I64]), "", "=r,0", side_effect=True)
+    return builder.bitcast(builder.call(asm, [builder.bitcast(value, _I64)]), value.type)
 
 
 @intrinsic

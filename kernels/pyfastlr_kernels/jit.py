@@ -31,7 +31,7 @@ import llvmlite.binding as llvm
 
 ENTRY = "pyfastlr_entry"
 _MAGIC = b"pyfastlr object 1\n"
-_SOURCES = ("rules.py", "chunks.py", "intrinsics.py", "cpu.py", "launch.py", "pool.py", "jit.py")
+_SOURCES = ("rules.py", "folds.py", "chunks.py", "intrinsics.py", "cpu.py", "launch.py", "pool.py", "jit.py")
 # What numba reads from the environment and leaves out of its own key.
 _VARIABLES = ("NUMBA_OPT", "NUMBA_LOOP_VECTORIZE", "NUMBA_SLP_VECTORIZE", "NUMBA_BOUNDSCHECK", "NUMBA_CPU_NAME",
               "NUMBA_CPU_FEATURES", "NUMBA_ENABLE_AVX", "NUMBA_DEBUGINFO")  # fmt: skip
@@ -39,6 +39,16 @@ _VARIABLES = ("NUMBA_OPT", "NUMBA_LOOP_VECTORIZE", "NUMBA_SLP_VECTORIZE", "NUMBA
 compiled: list[str] = []  # names of what this process had to compile, in order; the tests count them
 _loaded: dict[str, tuple[int, Any]] = {}  # address, and the tracker that keeps the code
 _lock = threading.RLock()
+
+
+def _after_fork() -> None:
+    """Renew the lock: one that another thread held when the process forked would be held for ever in the child."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def directory() -> Path:
@@ -199,14 +209,17 @@ def _write(path: Path, image: bytes) -> None:
 
 
 def drive(rule: str, convention: str, dtype: str, by_element: bool) -> int:
-    """Address of the drive of a rule (cpu.py)."""
+    """Address of the drive of a rule (cpu.py); conventions with the same fold share it."""
+    from . import rules
+
+    fold = rules.RULES[rule].folds[convention].__name__
 
     def make() -> "tuple[Callable[..., Any], Any]":
         from . import cpu
 
         return cpu.make_drive(rule, convention, dtype, by_element), cpu.DRIVE
 
-    return load(f"{rule}-{convention}-{dtype}{'-by-element' if by_element else ''}", make)
+    return load(f"{rule}-{fold}-{dtype}{'-by-element' if by_element else ''}", make)
 
 
 def worker() -> int:
@@ -242,9 +255,14 @@ def _launch_definition() -> _MethodDef:
     return _MethodDef(b"launch", load("launch", make), _METH_FASTCALL, None)
 
 
-def launch(job: int) -> Callable[[Any, int, Any], int]:
-    """Launch (launch.py) of the job at that address, as a function of CPython: (gradients, n, parameters) -> status."""
+def prepare_launch() -> None:
+    """Compile or load the launch."""
+    _launch_definition()
+
+
+def launch(job: int) -> Callable[..., int]:
+    """Launch (launch.py) of the job at that address, as a function of CPython."""
     new = ctypes.pythonapi.PyCFunction_NewEx
     new.restype, new.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)
-    function: Callable[[Any, int, Any], int] = new(ctypes.addressof(_launch_definition()), job, None)
+    function: Callable[..., int] = new(ctypes.addressof(_launch_definition()), job, None)
     return function

@@ -1,11 +1,16 @@
-"""The launch, which Python calls, and the worker, a pool thread's whole life.
+"""The launch, which is a whole step, and the worker, a pool thread's whole life.
 
-The launch is a METH_FASTCALL function of CPython's C API, ``launch(self=address of the job, gradients, n,
-parameters)``: 60 ns a call, where a numba dispatcher takes 200 and a cffi pointer 390. Holding the interpreter lock it
-reads each array's own record (address, dtype, shape, flags) and compares it with what the table expects, so that an
-array that was replaced, resized or reinterpreted since the last step is bound anew or refused, never trusted. Then it
-has the drive fold, shares the walk with the pool, and counts the step: nothing in Python counts beside it, so Ctrl-C
-cannot tear the two apart.
+The launch is a METH_FASTCALL function of CPython's C API, ``launch(gradients, inv_scale, parameters)``, its self the
+address of the job: 60 ns a call, where a numba dispatcher takes 200 and a cffi pointer 390. In this order, holding the
+interpreter lock:
+
+1. It takes the job, or answers BUSY: two threads never step one optimizer at once, and a callable cannot step its own.
+2. It reads each array's own record (address, dtype, shape, flags) and compares it with what the table expects, so that
+   an array that was replaced, resized or reinterpreted since the last step is bound anew or refused, never trusted.
+3. It asks schedules and callables for their numbers, and then looks at the arrays again: a callable may do anything.
+4. It has the drive fold, and from here on nothing can fail. A large step gives the interpreter lock away.
+5. It walks, with the pool if that pays, and counts the step: nothing in Python counts beside it, so Ctrl-C cannot tear
+   the two apart.
 
 The pool's protocol
 -------------------
@@ -19,8 +24,8 @@ cannot miss it.
 import numpy as np
 from numba import njit, types
 
-from .chunks import BUFFER, COUNT, FOLD_CARRY, FOLD_WIDTH, JOB, LINE, MAX_CARRY, TENSOR
-from .cpu import FOLD, OPTIONS, WALK
+from .chunks import ASKED, BUFFER, COUNT, FOLD_CARRY, FOLD_WIDTH, JOB, LINE, MAX_CARRY, TENSOR
+from .cpu import FOLD, PARTS, WALK
 from .intrinsics import (
     atomic_add,
     atomic_read,
@@ -34,13 +39,17 @@ from .intrinsics import (
 )  # fmt: skip
 from .pool import ALIVE, CONDITION, GENERATION, JOB_AT, MUTEX, OWNER, RUNNING, SLEEPERS, STOP, TICKETS
 
-OK, STALE, NO_WORKERS = 0, -1, -2  # k > 0: gradient k - 1 cannot be bound as it is; k <= MOVED: parameter MOVED - k
-MOVED = -3
+# What it answers. k > 0: gradient k - 1 cannot be bound as it is; k <= MOVED: parameter MOVED - k is not where it was.
+OK, BUSY, NO_WORKERS, BAD_SCALE, MOVED = 0, -1, -2, -3, -4
+FAILED = 1 << 62  # a callable raised: Python has the exception
 
 _I64, _I32 = types.int64, types.int32
 LAUNCH = _I64(_I64, _I64, _I64)  # PyObject *(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 WORKER = types.void(_I64, _I64)
 
+PyObject_CallOneArg = types.ExternalFunction("PyObject_CallOneArg", _I64(_I64, _I64))
+Py_DecRef = types.ExternalFunction("Py_DecRef", types.void(_I64))
+PyThread_get_thread_ident = types.ExternalFunction("PyThread_get_thread_ident", _I64())
 PyLong_AsLongLong = types.ExternalFunction("PyLong_AsLongLong", _I64(_I64))
 PyLong_FromLongLong = types.ExternalFunction("PyLong_FromLongLong", _I64(_I64))
 PyList_Size = types.ExternalFunction("PyList_Size", _I64(_I64))
@@ -61,22 +70,28 @@ _C_CONTIGUOUS_ALIGNED = 0x1 | 0x100
 HOLD_BELOW = 8192  # elements; a step of a few microseconds is shorter than giving the interpreter lock away and back
 SPINS = 2000  # of a pause each (20 to 100 us) before a worker sleeps: less than waking it costs
 
-_ZERO64, _ZERO32 = np.int64(0), np.int32(0)
+_ZERO64, _ZERO32, _ZERO_F = np.int64(0), np.int32(0), np.float64(0)
+_LARGEST = float(np.finfo(np.float64).max)
 _CARRY = (0.0,) * MAX_CARRY
 _COUNT_SIZE, _CARRY_AT = COUNT.itemsize, COUNT.fields["carry"][1]
 
 
-@njit(**OPTIONS)
+@njit(**PARTS)
 def word(address):
     return pointer(address, _ZERO64)[0]
 
 
-@njit(**OPTIONS)
+@njit(**PARTS)
 def half_word(address):
     return pointer(address, _ZERO32)[0]
 
 
-@njit(**OPTIONS)
+@njit(**PARTS)
+def number(address):
+    return pointer(address, _ZERO_F)[0]
+
+
+@njit(**PARTS)
 def same_shape(array, b):
     """Whether the ndarray has the shape that the buffer had when the table was built."""
     if half_word(array + _NDIM) != b.ndim:
@@ -88,7 +103,7 @@ def same_shape(array, b):
     return True
 
 
-@njit(**OPTIONS)
+@njit(**PARTS)
 def overlaps(job, start, end):
     """Whether [start, end) overlaps anything that a step writes: the spans are disjoint and in ascending order."""
     low, high = 0, job.n_spans  # the first span that starts at or behind `end`
@@ -101,7 +116,7 @@ def overlaps(job, start, end):
     return low > 0 and word(job.spans + 8 * (job.n_spans + low - 1)) > start
 
 
-@njit(**OPTIONS)
+@njit(**PARTS)
 def bind(job, gradients, parameters):
     """Check every parameter and gradient and note the gradients' addresses. Nothing is written but in the table."""
     if not job.single and PyList_Size(gradients) != job.n_buffers:
@@ -137,13 +152,13 @@ def bind(job, gradients, parameters):
     return OK
 
 
-@njit(**OPTIONS)
+@njit(**PARTS)
 def rewind(job):
     for k in range(job.threads):
         pointer(job.cursors + k * LINE, _ZERO64)[0] = k * job.n_chunks // job.threads
 
 
-@njit(**OPTIONS)
+@njit(**PARTS)
 def walk_shared(address, job):
     """Walk with the pool's help, or alone if another caller has it."""
     pool = job.pool
@@ -169,7 +184,7 @@ def walk_shared(address, job):
     atomic_swap(pool + OWNER, 0)
 
 
-@njit(**OPTIONS)
+@njit(**PARTS)
 def commit(job):
     """Count the step: of each tensor that had a gradient, and of the optimizer."""
     for k in range(job.n_tensors):
@@ -178,21 +193,51 @@ def commit(job):
             carry = job.counts + k * _COUNT_SIZE + _CARRY_AT
             write_numbers(carry, read_numbers(job.folds + (slot * FOLD_WIDTH + FOLD_CARRY) * 8, _CARRY))
             record(job.counts, k, COUNT).count += 1
+    job.used_lr = number(job.rows)
     job.steps += 1
 
 
-@njit(**OPTIONS)
-def step(address, job, gradients, n, parameters):
-    if n != job.steps:
-        return STALE
+@njit(**PARTS)
+def ask(job):
+    """Ask every callable for its number of this update, and write them all, or none if one raises."""
+    n = PyLong_FromLongLong(job.steps)
+    for k in range(job.n_asked):
+        asked = record(job.asked, k, ASKED)
+        value = PyObject_CallOneArg(asked.call, n)
+        if value != 0 and not (word(value + _TYPE) == job.float and asked.low <= number(value + _HEAD) <= asked.high):
+            given = value
+            value = PyObject_CallOneArg(asked.convert, given)
+            Py_DecRef(given)
+        if value == 0:
+            Py_DecRef(n)
+            return FAILED
+        asked.value = number(value + _HEAD)
+        Py_DecRef(value)
+    Py_DecRef(n)
+    for k in range(job.n_asked):
+        asked = record(job.asked, k, ASKED)
+        for j in range(asked.count):
+            pointer(job.rows + 8 * word(job.places + 8 * (asked.first + j)), _ZERO_F)[0] = asked.value
+    return OK
+
+
+@njit(**PARTS)
+def step(address, job, gradients, inv_scale, parameters):
+    if word(inv_scale + _TYPE) != job.float or not 0.0 < number(inv_scale + _HEAD) <= _LARGEST:
+        return BAD_SCALE
     if job.threads > 1 and atomic_read(job.pool + ALIVE) < job.threads - 1:
         return NO_WORKERS
     status = bind(job, gradients, parameters)
+    if status == OK and job.n_asked > 0:
+        status = ask(job)
+        if status == OK:
+            status = bind(job, gradients, parameters)
     if status != OK:
         return status
-    state = PyEval_SaveThread() if job.size >= HOLD_BELOW else 0
+    job.grad_scale = job.sign * number(inv_scale + _HEAD)
     call_drive(job.drive, address, FOLD, 0)
     rewind(job)
+    state = PyEval_SaveThread() if job.size >= HOLD_BELOW else 0
     if job.threads > 1:
         walk_shared(address, job)
     else:
@@ -204,13 +249,19 @@ def step(address, job, gradients, n, parameters):
 
 
 def make_launch():
-    """Python text of the launch."""
+    """Python text of the launch. Without arguments it only takes the job."""
 
     def launch(self, arguments, count):
         address = PyLong_AsLongLong(self)
         job = record(address, 0, JOB)
-        n = PyLong_AsLongLong(word(arguments + 8))
-        return PyLong_FromLongLong(step(address, job, word(arguments), n, word(arguments + 16)))
+        if job.owner != 0:
+            return PyLong_FromLongLong(BUSY)
+        job.owner = PyThread_get_thread_ident()
+        if count == 0:
+            return PyLong_FromLongLong(OK)
+        status = step(address, job, word(arguments), word(arguments + 8), word(arguments + 16))
+        job.owner = 0
+        return PyLong_FromLongLong(status) if status != FAILED else 0
 
     return launch
 

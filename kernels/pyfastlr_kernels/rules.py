@@ -1,26 +1,24 @@
-"""Every optimizer, written once, from simple to complex: a fold and a rule. Math and nothing else.
+"""Every optimizer's rule, written once, from simple to complex: the update of one element. Math and nothing else.
 
 The contract
 ------------
-``fold(c, t, carry) -> (h, r, carry)`` runs once per step, group and update number, on float64 scalars. ``c`` has the
-hyperparameters as attributes, ``t`` is the number of this update from 1, as a float (``b ** int`` is repeated
-multiplication in numba: 4e-11 off at b = .999999). ``r`` are the numbers proportional to the rate, ``h`` all others
-that the rule needs, ``carry`` a few numbers that are saved with the state (NAdam's running product; for most, none).
-
 ``rule(p, g, s, h, r) -> (d, s)`` runs once per element, in the dtype of the parameters: ``s`` is the tuple of state
-scalars, ``d`` the descent, and the driver writes ``p - (shrink*p + d)``. So decay is in one place (`prologue`,
+scalars, ``h`` and ``r`` are the numbers that a fold (folds.py) made of the hyperparameters, ``r`` those proportional to
+the rate. ``d`` is the descent, and the driver writes ``p - (shrink*p + d)``. So decay is in one place (`prologue`,
 `epilogue`), p is rounded once, and ``d`` is there for norms and trust ratios.
 
 A rule has no number literals (``1 - b`` or ``0.5 * x`` would make numba compute in float64), no step count and no
 branches on configuration. ``sqrt(a) * g / sqrt(b)`` is never written as a quotient of two roots: `math.sqrt` returns a
 float64 in plain Python, and rule and kernel would differ by a rounding.
 
-The same texts run as plain Python (on numpy scalars), compiled for the CPU, in users' jitted loops and on the device.
+The same text runs as plain Python (on numpy scalars), compiled for the CPU, in users' jitted loops and on the device.
 """
 
 from collections.abc import Callable
 from math import sqrt
 from typing import Any, NamedTuple
+
+from . import folds
 
 
 def prologue(p, g, scale, l2):
@@ -46,44 +44,33 @@ def maximum(a, b):
 # --- SGD ---------------------------------------------------------------------------------------------------------
 
 
-def sgd_fold(c, t, carry):
-    """Plain gradient descent."""
-    return (), (c.lr,), carry
-
-
 def sgd(p, g, s, h, r):
     (lr,) = r
     return lr * g, s
 
 
-def momentum_fold(c, t, carry):
-    """Momentum, the rate outside of the buffer. The first gradient enters undampened, as in torch."""
-    w = 1.0 if t == 1.0 else 1.0 - c.dampening
-    return (c.momentum, w, c.tiny), (c.lr,), carry
+# Momentum has the rate outside of the buffer (b = mu b + g, d = lr b) or inside (b = mu b + lr g, d = b). One rule has
+# both: ``w_in + lr_in`` multiplies the gradient on its way in, ``w_out + lr_out`` the buffer on its way out; of each
+# pair one is zero.
 
 
 def momentum(p, g, s, h, r):
-    mu, w, tiny = h
-    (lr,) = r
+    mu, w_in, w_out, tiny = h
+    _, lr_in, lr_out = r
     (b,) = s
-    b = flush(mu * b + w * g, tiny)
-    return lr * b, (b,)
+    b = flush(mu * b + (w_in + lr_in) * g, tiny)
+    return (w_out + lr_out) * b, (b,)
 
 
 def nesterov(p, g, s, h, r):
-    mu, w, tiny = h
-    (lr,) = r
+    mu, w_in, w_out, tiny = h
+    lr, lr_in, lr_out = r
     (b,) = s
-    b = flush(mu * b + w * g, tiny)
-    return lr * (g + mu * b), (b,)
+    b = flush(mu * b + (w_in + lr_in) * g, tiny)
+    return lr * g + (w_out + lr_out) * (mu * b), (b,)
 
 
-# --- RMSProp: eps outside of the root (torch) or inside (Keras, optax): both are added, one of them is zero ---------
-
-
-def rmsprop_fold(c, t, carry):
-    """Plain and centered RMSProp."""
-    return (c.alpha, 1.0 - c.alpha, 0.0, c.eps, c.tiny), (c.lr,), carry
+# --- RMSProp: eps outside of the root or inside: both are added, one of them is zero ---------------------------------
 
 
 def rmsprop(p, g, s, h, r):
@@ -95,7 +82,7 @@ def rmsprop(p, g, s, h, r):
 
 
 def variance(v, a):
-    """V - a*a, at least zero: rounding makes it negative for a constant gradient, and torch makes NaN of that."""
+    """Variance v - a*a, at least zero: rounding makes it negative for a constant gradient, and torch NaN."""
     x = v - a * a
     return x - x if x < -x else x
 
@@ -109,36 +96,26 @@ def rmsprop_centered(p, g, s, h, r):
     return lr * g / (sqrt(variance(v, a) + eps_in) + eps), (v, a)
 
 
-def rmsprop_momentum_fold(c, t, carry):
-    """RMSProp with momentum, the rate outside of the buffer."""
-    return (c.alpha, 1.0 - c.alpha, 0.0, c.eps, c.momentum, c.tiny), (c.lr,), carry
-
-
 def rmsprop_momentum(p, g, s, h, r):
-    alpha, w, eps_in, eps, mu, tiny = h
-    (lr,) = r
+    alpha, w, eps_in, eps, mu, w_in, w_out, tiny = h
+    lr_in, lr_out = r
     v, b = s
     v = flush(alpha * v + w * g * g, tiny)
-    b = flush(mu * b + g / (sqrt(v + eps_in) + eps), tiny)
-    return lr * b, (v, b)
+    b = flush(mu * b + (w_in + lr_in) * g / (sqrt(v + eps_in) + eps), tiny)
+    return (w_out + lr_out) * b, (v, b)
 
 
 def rmsprop_centered_momentum(p, g, s, h, r):
-    alpha, w, eps_in, eps, mu, tiny = h
-    (lr,) = r
+    alpha, w, eps_in, eps, mu, w_in, w_out, tiny = h
+    lr_in, lr_out = r
     v, a, b = s
     v = flush(alpha * v + w * g * g, tiny)
     a = flush(alpha * a + w * g, tiny)
-    b = flush(mu * b + g / (sqrt(variance(v, a) + eps_in) + eps), tiny)
-    return lr * b, (v, a, b)
+    b = flush(mu * b + (w_in + lr_in) * g / (sqrt(variance(v, a) + eps_in) + eps), tiny)
+    return (w_out + lr_out) * b, (v, a, b)
 
 
 # --- AdaGrad, AdaDelta ---------------------------------------------------------------------------------------------
-
-
-def adagrad_fold(c, t, carry):
-    """AdaGrad with torch's decay of the rate, lr / (1 + (t - 1) lr_decay)."""
-    return (0.0, c.eps, c.tiny), (c.lr / (1.0 + (t - 1.0) * c.lr_decay),), carry
 
 
 def adagrad(p, g, s, h, r):
@@ -147,11 +124,6 @@ def adagrad(p, g, s, h, r):
     (v,) = s
     v = flush(v + g * g, tiny)
     return lr * g / (sqrt(v + eps_in) + eps), (v,)
-
-
-def adadelta_fold(c, t, carry):
-    """AdaDelta."""
-    return (c.rho, 1.0 - c.rho, c.eps, c.tiny), (c.lr,), carry
 
 
 def adadelta(p, g, s, h, r):
@@ -167,11 +139,6 @@ def adadelta(p, g, s, h, r):
 # --- Lion ----------------------------------------------------------------------------------------------------------
 
 
-def lion_fold(c, t, carry):
-    """Sign of an interpolated momentum."""
-    return (c.beta1, 1.0 - c.beta1, c.beta2, 1.0 - c.beta2, c.tiny), (c.lr,), carry
-
-
 def lion(p, g, s, h, r):
     beta1, w1, beta2, w2, tiny = h
     (lr,) = r
@@ -184,13 +151,6 @@ def lion(p, g, s, h, r):
 # --- Adam and its family -------------------------------------------------------------------------------------------
 
 
-def adam_fold(c, t, carry):
-    """Adam and AMSGrad: m / c1 over sqrt(v / c2) + eps."""
-    c1 = 1.0 - c.beta1**t
-    c2 = 1.0 - c.beta2**t
-    return (c.beta1, 1.0 - c.beta1, c.beta2, 1.0 - c.beta2, 1.0 / sqrt(c2), c.eps, c.tiny), (c.lr / c1,), carry
-
-
 def adam(p, g, s, h, r):
     beta1, w1, beta2, w2, v_scale, eps, tiny = h
     (step,) = r
@@ -201,38 +161,13 @@ def adam(p, g, s, h, r):
 
 
 def amsgrad(p, g, s, h, r):
-    beta1, w1, beta2, w2, v_scale, eps, tiny = h
+    beta1, w1, beta2, w2, v_scale, eps, tiny, x_scale = h
     (step,) = r
     m, v, x = s
     m = flush(beta1 * m + w1 * g, tiny)
     v = flush(beta2 * v + w2 * g * g, tiny)
-    x = flush(maximum(x, v), tiny)
+    x = flush(maximum(x, x_scale * v), tiny)
     return step * m / (sqrt(x) * v_scale + eps), (m, v, x)
-
-
-def radam_fold(c, t, carry):
-    """RAdam: rectified from rho > 5 on; before that the denominator is sqrt(v)*0 + 1."""
-    decayed = c.beta2**t
-    c1 = 1.0 - c.beta1**t
-    c2 = 1.0 - decayed
-    limit = 2.0 / (1.0 - c.beta2) - 1.0
-    rho = limit - 2.0 * t * decayed / c2
-    step, v_scale, eps = c.lr / c1, 0.0, 1.0
-    if rho > 5.0:
-        rectified = (rho - 4.0) * (rho - 2.0) * limit / ((limit - 4.0) * (limit - 2.0) * rho)
-        step, v_scale, eps = step * sqrt(rectified * c2), 1.0, c.eps
-    return (c.beta1, 1.0 - c.beta1, c.beta2, 1.0 - c.beta2, v_scale, eps, c.tiny), (step,), carry
-
-
-def nadam_fold(c, t, carry):
-    """NAdam: the weights of the gradient and of the momentum follow a schedule, whose product is carried."""
-    (product,) = carry
-    mu = c.beta1 * (1.0 - 0.5 * 0.96 ** (t * c.momentum_decay))
-    ahead = c.beta1 * (1.0 - 0.5 * 0.96 ** ((t + 1.0) * c.momentum_decay))
-    product = product * mu
-    c2 = 1.0 - c.beta2**t
-    h = (c.beta1, 1.0 - c.beta1, c.beta2, 1.0 - c.beta2, 1.0 / sqrt(c2), c.eps, c.tiny)
-    return h, (c.lr * (1.0 - mu) / (1.0 - product), c.lr * ahead / (1.0 - product * ahead)), (product,)
 
 
 def nadam(p, g, s, h, r):
@@ -244,11 +179,6 @@ def nadam(p, g, s, h, r):
     return (now * g + ahead * m) / (sqrt(v) * v_scale + eps), (m, v)
 
 
-def adamax_fold(c, t, carry):
-    """Adamax: eps inside of the maximum (torch, optax) or in the denominator (Keras)."""
-    return (c.beta1, 1.0 - c.beta1, c.beta2, c.eps, 0.0, c.tiny), (c.lr / (1.0 - c.beta1**t),), carry
-
-
 def adamax(p, g, s, h, r):
     beta1, w1, beta2, eps_in, eps, tiny = h
     (step,) = r
@@ -258,7 +188,8 @@ def adamax(p, g, s, h, r):
     return step * m / (u + eps), (m, u)
 
 
-HELPERS = (flush, maximum, variance)  # what rules call; a driver makes them known to its compiler
+# What rules call: a driver makes it known to its compiler, and what folds call (folds.HELPERS).
+HELPERS = (flush, maximum, variance)
 
 # --- The registry --------------------------------------------------------------------------------------------------
 
@@ -273,38 +204,62 @@ class Rule(NamedTuple):
     carry: tuple[float, ...] = ()  # initial values
 
 
+def _folds(torch=None, keras=None, optax=None):
+    """Folds by convention, those of the libraries that have the optimizer."""
+    given = {"torch": torch, "keras": keras, "optax": optax}
+    return {name: fold for name, fold in given.items() if fold is not None}
+
+
+_MU = ("momentum", "dampening")
+_RMS = ("alpha", "eps")
+_BETAS = ("beta1", "beta2", "eps")
+_BUFFER = ("momentum_buffer",)
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+_MOMENTUM_FOLDS = _folds(folds.momentum_fold, folds.momentum_inside_fold, folds.momentum_fold)
+_RMS_FOLDS = _folds(folds.rmsprop_fold, folds.rmsprop_inside_fold, folds.rmsprop_inside_fold)
+_RMS_MOMENTUM_FOLDS = _folds(
+    folds.rmsprop_momentum_fold, folds.rmsprop_momentum_inside_fold, folds.rmsprop_momentum_inside_fold
+)
+
 RULES = {
-    "sgd": Rule(sgd, {"torch": sgd_fold}, (), ()),
-    "momentum": Rule(momentum, {"torch": momentum_fold}, ("momentum", "dampening"), ("momentum_buffer",)),
-    "nesterov": Rule(nesterov, {"torch": momentum_fold}, ("momentum", "dampening"), ("momentum_buffer",)),
-    "rmsprop": Rule(rmsprop, {"torch": rmsprop_fold}, ("alpha", "eps"), ("square_avg",)),
-    "rmsprop_centered": Rule(rmsprop_centered, {"torch": rmsprop_fold}, ("alpha", "eps"), ("square_avg", "grad_avg")),
-    "rmsprop_momentum": Rule(
-        rmsprop_momentum,
-        {"torch": rmsprop_momentum_fold},
-        ("alpha", "eps", "momentum"),
-        ("square_avg", "momentum_buffer"),
-    ),
+    "sgd": Rule(sgd, _folds(folds.sgd_fold, folds.sgd_fold, folds.sgd_fold), (), ()),
+    "momentum": Rule(momentum, _MOMENTUM_FOLDS, _MU, _BUFFER),
+    "nesterov": Rule(nesterov, _MOMENTUM_FOLDS, _MU, _BUFFER),
+    "rmsprop": Rule(rmsprop, _RMS_FOLDS, _RMS, ("square_avg",)),
+    "rmsprop_centered": Rule(rmsprop_centered, _RMS_FOLDS, _RMS, ("square_avg", "grad_avg")),
+    "rmsprop_momentum": Rule(rmsprop_momentum, _RMS_MOMENTUM_FOLDS, (*_RMS, "momentum"), ("square_avg", *_BUFFER)),
     "rmsprop_centered_momentum": Rule(
-        rmsprop_centered_momentum,
-        {"torch": rmsprop_momentum_fold},
-        ("alpha", "eps", "momentum"),
-        ("square_avg", "grad_avg", "momentum_buffer"),
+        rmsprop_centered_momentum, _RMS_MOMENTUM_FOLDS, (*_RMS, "momentum"), ("square_avg", "grad_avg", *_BUFFER)
     ),
-    "adagrad": Rule(adagrad, {"torch": adagrad_fold}, ("lr_decay", "eps"), ("sum",)),
-    "adadelta": Rule(adadelta, {"torch": adadelta_fold}, ("rho", "eps"), ("square_avg", "acc_delta")),
-    "lion": Rule(lion, {"optax": lion_fold}, ("beta1", "beta2"), ("exp_avg",)),
-    "adam": Rule(adam, {"torch": adam_fold}, ("beta1", "beta2", "eps"), ("exp_avg", "exp_avg_sq")),
+    "adagrad": Rule(
+        adagrad,
+        _folds(folds.adagrad_fold, folds.adagrad_inside_fold, folds.adagrad_inside_fold),
+        ("lr_decay", "eps"),
+        ("sum",),
+    ),
+    "adadelta": Rule(
+        adadelta,
+        _folds(folds.adadelta_fold, folds.adadelta_fold, folds.adadelta_fold),
+        ("rho", "eps"),
+        ("square_avg", "acc_delta"),
+    ),
+    "lion": Rule(lion, _folds(keras=folds.lion_fold, optax=folds.lion_fold), ("beta1", "beta2"), ("exp_avg",)),
+    "adam": Rule(adam, _folds(folds.adam_fold, folds.adam_hat_fold, folds.adam_fold), _BETAS, _MOMENTS),
     "amsgrad": Rule(
-        amsgrad, {"torch": adam_fold}, ("beta1", "beta2", "eps"), ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
+        amsgrad,
+        _folds(folds.amsgrad_fold, folds.amsgrad_hat_fold, folds.amsgrad_corrected_fold),
+        _BETAS,
+        (*_MOMENTS, "max_exp_avg_sq"),
     ),
-    "radam": Rule(adam, {"torch": radam_fold}, ("beta1", "beta2", "eps"), ("exp_avg", "exp_avg_sq")),
+    "radam": Rule(adam, _folds(folds.radam_fold, optax=folds.radam_corrected_fold), _BETAS, _MOMENTS),
     "nadam": Rule(
         nadam,
-        {"torch": nadam_fold},
-        ("beta1", "beta2", "eps", "momentum_decay"),
-        ("exp_avg", "exp_avg_sq"),
+        _folds(folds.nadam_fold, folds.nadam_unstretched_fold, folds.nadam_constant_fold),
+        (*_BETAS, "momentum_decay"),
+        _MOMENTS,
         carry=(1.0,),
     ),
-    "adamax": Rule(adamax, {"torch": adamax_fold}, ("beta1", "beta2", "eps"), ("exp_avg", "exp_inf")),
+    "adamax": Rule(
+        adamax, _folds(folds.adamax_fold, folds.adamax_outside_fold, folds.adamax_fold), _BETAS, ("exp_avg", "exp_inf")
+    ),
 }

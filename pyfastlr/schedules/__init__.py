@@ -30,6 +30,9 @@ from pyfastlr.schedules._phases import WSD, InverseSqrt, OneCycle
 from pyfastlr.schedules._schedule import RateLike, Schedule, from_dict
 from pyfastlr.schedules._stairs import MultiStep, Piecewise, StepDecay
 
+# They import the modules above, of which `_algebra` must be the first.
+from pyfastlr.schedules import keras, optax, torch  # isort: skip
+
 __all__ = [
     "WSD",
     "Clip",
@@ -59,4 +62,7 @@ __all__ = [
     "as_schedule",
     "from_dict",
     "join",
+    "keras",
+    "optax",
+    "torch",
 ]

@@ -2,43 +2,44 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import njit, types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, register_jitable
 
 from pyfastlr_kernels import curves
+from pyfastlr_kernels.intrinsics import hide
+from pyfastlr_kernels.stamps import Stamp
 
-_I64 = ir.IntType(64)
-_jit = njit(error_model="numpy")  # a division by zero is never met, and its check costs
+# A division by zero is never met, and its check costs; fastmath would be inherited from the first caller that has it.
+_jit = njit(error_model="numpy", fastmath=False)
 _jit_once = cache(_jit)  # for curves, which are few
 
 for _part in (curves.lerp, curves.grown, curves.passed, curves.cosine_fall, curves.atanh_rest, curves.stirling):
     register_jitable(error_model="numpy")(_part)  # what curves call by name
 
 
-def _opaque(typingctx: Any, numbers: Any) -> Any:
-    """Give the tuple back, its numbers unknown to the optimizer.
+def _unknown() -> float:
+    """Nothing tells whether the schedule that a cached function was compiled with is still meant: equal to nothing."""
+    return math.nan
 
-    Numba freezes what a closure holds, and LLVM turns a power with a known base or exponent (2, 1/2) into another
-    function: exp2, a square root, a product. One value in a thousand differs in its last bit. An empty piece of
-    assembly that "may" have changed the number stops that; its side effect keeps vector libraries away as well.
-    """
+
+def _opaque(typingctx: Any, numbers: Any) -> Any:
+    """Give the tuple back, its numbers unknown to the optimizer: numba freezes what a closure holds."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        def hide(kind: Any, value: Any) -> Any:
-            if not isinstance(kind, types.Float | types.Integer):
-                return value
-            asm = ir.InlineAsm(ir.FunctionType(_I64, [_I64]), "", "=r,0", side_effect=True)
-            return builder.bitcast(builder.call(asm, [builder.bitcast(value, _I64)]), value.type)
-
-        items = [hide(kind, builder.extract_value(args[0], i)) for i, kind in enumerate(numbers)]
-        return context.make_tuple(builder, numbers, items)
+        Stamp(_unknown).leave(context)
+        items = [builder.extract_value(args[0], i) for i in range(len(numbers))]
+        hidden = [
+            hide(builder, item) if isinstance(kind, types.Float | types.Integer) else item
+            for kind, item in zip(numbers, items, strict=True)
+        ]
+        return context.make_tuple(builder, numbers, hidden)
 
     return numbers(numbers), code
 

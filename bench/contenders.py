@@ -1,0 +1,238 @@
+"""The contenders: each does the same steps as ours, on equal data, its library's best way.
+
+Every one gets new parameters, the same pool of gradients and a rate that changes at every step. torch and we take it
+from a Schedule of ours; optax computes its own in the jitted step. A library is imported when its contender starts.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from cases import CASES
+from pyfastlr._plain import B1, B2, EPS, PLAIN
+from pyfastlr_kernels.pool import default_threads
+
+from .interleave import Run
+from .work import SAME_IN_OPTAX, STEPS, Work, is_first
+
+Gradients = list[list[Any]]  # a pool of what goes with the list of parameters
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A library's way to do a step."""
+
+    name: str
+    start: Callable[[Work, Gradients], Run]  # ImportError if the library is not there
+    takes: Callable[[Work], bool]  # whether it has this optimizer with this formula; imports nothing
+
+
+# --- Ours ------------------------------------------------------------------------------------------------------------
+
+
+def _ours(work: Work, gradients: Gradients, threads: int | None = None) -> Run:
+    """The public step, of an array or a list of arrays."""
+    params = work.params()
+    single = len(params) == 1
+    opt = work.case.make(params[0] if single else params, work.rate, weight_decay=work.weight_decay, threads=threads)
+    pool = [grads[0] if single else grads for grads in gradients]
+    return Run(lambda k: partial(opt.step, pool[k]), lambda: params)
+
+
+OURS = Contender("pyfastlr", _ours, lambda work: True)
+
+
+# --- numpy -----------------------------------------------------------------------------------------------------------
+
+
+def _by_hand(work: Work, gradients: Gradients) -> Run:
+    """The obvious expressions, array by array."""
+    options = {"weight_decay": work.weight_decay} if work.weight_decay else {}
+    update = partial(PLAIN[work.case.cls].update, **options)
+    return _array_by_array(work, gradients, update, [defaultdict(float) for _ in work.layout.shapes])
+
+
+def _in_plain(work: Work) -> bool:
+    return work.case.cls in PLAIN and is_first(work.case) and not work.case.kwargs
+
+
+def _without_temporaries(work: Work, gradients: Gradients) -> Run:
+    """The same with `out=`: more to write and to read, fewer passes over new memory."""
+    states = [[np.zeros(shape, work.dtype) for _ in range(3)] for shape in work.layout.shapes]
+    return _array_by_array(work, gradients, partial(_IN_PLACE[work.case.name], work.weight_decay), states)
+
+
+def _array_by_array(work: Work, gradients: Gradients, update: Callable[..., None], states: list[Any]) -> Run:
+    params, rate, updates = work.params(), work.rate, count(1)
+
+    def step(grads: list[Any]) -> None:
+        t = next(updates)
+        lr = rate(t - 1)
+        for p, g, s in zip(params, grads, states, strict=True):
+            update(p, g, s, t, lr)
+
+    return Run(lambda k: partial(step, gradients[k]), lambda: params)
+
+
+def _sgd_in_place(decay: float, p: Any, g: Any, s: Any, t: int, lr: float) -> None:
+    p -= np.multiply(g, lr, out=s[0])
+
+
+def _adam_in_place(decay: float, p: Any, g: Any, s: Any, t: int, lr: float) -> None:
+    m, v, a = s
+    m *= B1
+    m += np.multiply(g, 1 - B1, out=a)
+    v *= B2
+    np.multiply(g, g, out=a)
+    a *= 1 - B2
+    v += a
+    np.sqrt(v, out=a)
+    a *= 1 / np.sqrt(1 - B2**t)
+    a += EPS
+    np.divide(m, a, out=a)
+    a *= lr / (1 - B1**t)
+    if decay:
+        p *= 1 - lr * decay
+    p -= a
+
+
+_IN_PLACE = {"sgd": _sgd_in_place, "adam": _adam_in_place, "adamw": _adam_in_place}
+
+
+# --- torch -----------------------------------------------------------------------------------------------------------
+
+_FUSED = {"SGD", "Adagrad", "Adam", "AdamW"}  # torch's optimizers with fused=True on the CPU
+
+
+def _torch(work: Work, gradients: Gradients, **implementation: bool) -> Run:
+    """torch.optim over the memory of numpy arrays, as many threads as ours, the rate set in param_groups."""
+    import torch
+
+    torch.set_num_threads(default_threads())
+    params, rate, updates = work.params(), work.rate, count()
+    tensors = [torch.from_numpy(p) for p in params]
+    pool = [[torch.from_numpy(g) for g in grads] for grads in gradients]
+    opt = work.case.live(tensors, work.case.lr, weight_decay=work.weight_decay, **implementation)
+    (group,) = opt.param_groups
+
+    def step() -> None:
+        group["lr"] = rate(next(updates))
+        opt.step()
+
+    def turn(k: int) -> Callable[[], None]:
+        for tensor, grad in zip(tensors, pool[k], strict=True):
+            tensor.grad = grad
+        return step
+
+    return Run(turn, lambda: params)
+
+
+def _of_torch(work: Work) -> bool:
+    return work.case.convention == "torch"
+
+
+def _foreach_in_torch(work: Work) -> bool:
+    return _of_torch(work) and not work.case.kwargs.get("nesterov")  # there it writes into the gradients
+
+
+def _fused_in_torch(work: Work) -> bool:
+    return _of_torch(work) and work.case.live.name in _FUSED
+
+
+# --- optax -----------------------------------------------------------------------------------------------------------
+
+
+def _optax(work: Work, gradients: Gradients) -> Run:
+    """optax in one jitted function that is given its arrays for good (donated), with all cores that jax finds."""
+    import jax
+    import optax
+
+    jax.config.update("jax_platforms", "cpu")
+    case = next(x for x in CASES if x.name in (work.case.name, f"{work.case.name}-optax") and x.convention == "optax")
+    options = {"weight_decay": work.weight_decay} if work.weight_decay else {}
+    transform = case.live(optax.cosine_decay_schedule(work.case.lr, STEPS), **options)
+    params = [jax.numpy.array(p) for p in work.params()]
+    pool = [[jax.numpy.asarray(g) for g in grads] for grads in gradients]
+    state = transform.init(params)
+
+    @partial(jax.jit, donate_argnums=(0, 2))
+    def update(params: Any, grads: Any, state: Any) -> Any:
+        change, state = transform.update(grads, state, params)
+        return optax.apply_updates(params, change), state
+
+    def step(grads: Any) -> None:
+        nonlocal params, state
+        params, state = update(params, grads, state)
+        params[0].block_until_ready()  # one execution's results are all ready at once
+
+    return Run(lambda k: partial(step, pool[k]), lambda: [np.asarray(p) for p in params])
+
+
+def _in_optax(work: Work) -> bool:
+    return work.dtype == "float32" and (work.case.convention == "optax" or work.case.name in SAME_IN_OPTAX)
+
+
+# --- Others ----------------------------------------------------------------------------------------------------------
+
+
+def _sklearn(work: Work, gradients: Gradients) -> Run:
+    """What scikit-learn's MLPs train with: plain numpy."""
+    from sklearn.neural_network._stochastic_optimizers import AdamOptimizer
+
+    params, rate, updates = work.params(), work.rate, count()
+    opt = AdamOptimizer(params)
+
+    def step(grads: list[Any]) -> None:
+        opt.learning_rate_init = rate(next(updates))
+        opt.update_params(params, grads)
+
+    return Run(lambda k: partial(step, gradients[k]), lambda: params)
+
+
+def _thinc(work: Work, gradients: Gradients) -> Run:
+    """thinc's compiled Adam. It clears the gradients it is given, so each step first copies them."""
+    from thinc.api import Adam, Schedule
+
+    params, rate = work.params(), work.rate
+    opt = Adam(Schedule("cosine", lambda schedule, step, **_: rate(step)), L2=0.0, grad_clip=0.0)
+    scratch = [np.empty_like(p) for p in params]
+    keys = [(k, "") for k in range(len(params))]
+
+    def step(grads: list[Any]) -> None:
+        for key, p, g, own in zip(keys, params, grads, scratch, strict=True):
+            np.copyto(own, g)
+            opt(key, p, own)
+        opt.step_schedules()
+
+    return Run(lambda k: partial(step, gradients[k]), lambda: params)
+
+
+def _plain_adam(work: Work) -> bool:
+    return work.case.name == "adam" and work.dtype == "float32"
+
+
+def _empty_loop(work: Work, gradients: Gradients) -> Run:
+    from .roofline import Loop
+
+    return Run(Loop(work, gradients, default_threads()).turn)
+
+
+CONTENDERS = (
+    OURS,
+    Contender("pyfastlr threads=1", partial(_ours, threads=1), lambda work: True),
+    Contender("numpy", _by_hand, _in_plain),
+    Contender("numpy out=", _without_temporaries, lambda work: work.case.name in _IN_PLACE),
+    Contender("torch for-loop", partial(_torch, foreach=False), _of_torch),
+    Contender("torch foreach", partial(_torch, foreach=True), _foreach_in_torch),
+    Contender("torch fused", partial(_torch, fused=True), _fused_in_torch),
+    Contender("optax jit", _optax, _in_optax),
+    Contender("scikit-learn", _sklearn, _plain_adam),
+    Contender("thinc", _thinc, _plain_adam),
+    # Below, starting its threads is most of its time.
+    Contender("empty loop", _empty_loop, lambda work: len(work.layout.shapes) == 1 and work.layout.size >= 1 << 22),
+)

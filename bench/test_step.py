@@ -1,0 +1,35 @@
+"""Every optimizer over every layout, by every contender: ``pytest bench --benchmark-only``.
+
+pytest-benchmark times one test after the other. Here the contenders of one work are timed together, in turns, and each
+test hands its own samples over: tables, JSON and `--benchmark-compare` are pytest-benchmark's, the samples are not.
+"""
+
+from functools import lru_cache
+
+import pytest
+
+from .compare import compare
+from .contenders import CONTENDERS
+from .work import works
+
+measured = lru_cache(maxsize=1)(compare)  # the tests of one work follow one another
+
+
+def pytest_generate_tests(metafunc):
+    found = [(x, y) for x in works(metafunc.config.getoption("--max-n")) for y in CONTENDERS if y.takes(x)]
+    names = [f"{work.name}-{contender.name}" for work, contender in found]
+    metafunc.parametrize(("work", "contender"), found, ids=names)
+
+
+def test_step(benchmark, work, contender, pytestconfig):
+    benchmark.group = work.name
+    comparison = measured(work, pytestconfig.getoption("--seconds") if benchmark.enabled else 0.0)
+    if contender.name in comparison.absent:
+        pytest.skip(comparison.absent[contender.name])
+    times = comparison.times[contender.name]
+    by_minima, by_medians = comparison.ratios(contender.name)
+    benchmark.extra_info |= {"bytes": work.bytes, "ratio_of_minima": by_minima, "ratio_of_medians": by_medians}
+    benchmark.pedantic(lambda: None)  # opens the record that the samples go to
+    if benchmark.enabled:
+        benchmark.stats.iterations = times.calls
+        benchmark.stats.stats.data[:] = times.samples

@@ -1,0 +1,241 @@
+"""optax's schedules that go one way: see `pyfastlr.schedules.optax`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pyfastlr.schedules._algebra import Constant
+from pyfastlr.schedules._checks import choice, flag, natural, nonnegative, positive, positive_integer
+from pyfastlr.schedules._decays import Cosine, Exponential, Linear, Polynomial
+from pyfastlr.schedules._foreign import FALLS, CosinePower, Interpolated, staircase_of
+from pyfastlr.schedules._schedule import Schedule
+from pyfastlr.schedules._stairs import Piecewise
+
+
+def constant_schedule(value: float) -> Schedule:
+    """The same rate at every update: ``value``.
+
+    Parameters
+    ----------
+    value : float
+        Rate, >= 0.
+
+    Examples
+    --------
+    >>> constant_schedule(0.5)
+    Constant(lr=0.5)
+
+    Notes
+    -----
+    Ends: none.
+
+    Elsewhere: as `S.Constant`; torch's ConstantLR is a warm-up.
+    """
+    return Constant(nonnegative(value, "value"))
+
+
+def polynomial_schedule(
+    init_value: float, end_value: float, power: float, transition_steps: int, transition_begin: int = 0
+) -> Schedule:
+    """A power of what is left: ``end_value + (init_value - end_value)·(1 - min(n/transition_steps, 1))^power``.
+
+    Parameters
+    ----------
+    init_value, end_value : float
+        First and last rate, >= 0.
+    power : float
+        Exponent, > 0.
+    transition_steps : int
+        Updates from one to the other, >= 0.
+    transition_begin : int
+        Updates with init_value before, >= 0: n is counted from there.
+
+    Examples
+    --------
+    >>> polynomial_schedule(0.5, 0.0, power=2.0, transition_steps=4)(2)
+    0.125
+
+    Notes
+    -----
+    Ends: init_value to n = transition_begin, end_value from n = transition_begin + transition_steps on; with
+    transition_steps = 0 init_value for ever.
+
+    Elsewhere: as `S.Polynomial` with `.delay`; Keras' PolynomialDecay has the steps before the end, torch's
+    PolynomialLR no end.
+    """
+    init_value, end_value = nonnegative(init_value, "init_value"), nonnegative(end_value, "end_value")
+    power, steps = positive(power, "power"), natural(transition_steps, "transition_steps")
+    s = Polynomial(init_value, steps, end_value, power) if steps else Constant(init_value)
+    return _begun(s, transition_begin)
+
+
+def linear_schedule(init_value: float, end_value: float, transition_steps: int, transition_begin: int = 0) -> Schedule:
+    """A straight line: ``init_value + (end_value - init_value)·min(n/transition_steps, 1)``.
+
+    Parameters
+    ----------
+    init_value, end_value : float
+        First and last rate, >= 0.
+    transition_steps : int
+        Updates from one to the other, >= 0.
+    transition_begin : int
+        Updates with init_value before, >= 0: n is counted from there.
+
+    Examples
+    --------
+    >>> linear_schedule(0.5, 0.25, transition_steps=2)
+    Linear(start=0.5, end=0.25, steps=2)
+
+    Notes
+    -----
+    Ends: init_value to n = transition_begin, end_value from n = transition_begin + transition_steps on; with
+    transition_steps = 0 init_value for ever.
+
+    Elsewhere: as `S.Linear` with `.delay`; torch's LinearLR takes factors.
+    """
+    init_value, end_value = nonnegative(init_value, "init_value"), nonnegative(end_value, "end_value")
+    steps = natural(transition_steps, "transition_steps")
+    return _begun(Linear(init_value, end_value, steps) if steps else Constant(init_value), transition_begin)
+
+
+def _begun(schedule: Schedule, transition_begin: int) -> Schedule:
+    """Hold the first value for some updates."""
+    begin = natural(transition_begin, "transition_begin")
+    return schedule.delay(begin) if begin and not isinstance(schedule, Constant) else schedule
+
+
+def exponential_decay(
+    init_value: float,
+    transition_steps: int,
+    decay_rate: float,
+    transition_begin: int = 0,
+    staircase: bool = False,
+    end_value: float | None = None,
+) -> Schedule:
+    """A factor every so many updates: ``init_value·decay_rate^(n/transition_steps)``, no further than end_value.
+
+    Parameters
+    ----------
+    init_value : float
+        First rate, >= 0.
+    transition_steps : int
+        Updates that decay_rate is spread over, >= 0.
+    decay_rate : float
+        Factor per `transition_steps` updates, >= 0.
+    transition_begin : int
+        Updates with init_value before, >= 0: n is counted from there.
+    staircase : bool
+        The exponent is rounded down.
+    end_value : float
+        Lower bound if decay_rate < 1, else upper, >= 0; there is none if not given.
+
+    Examples
+    --------
+    >>> s = exponential_decay(0.5, transition_steps=10, decay_rate=0.5, end_value=0.1)
+    >>> s(10), s(20), s(30)
+    (0.25, 0.125, 0.1)
+
+    Notes
+    -----
+    Ends: init_value to n = transition_begin; with transition_steps = 0 or decay_rate = 0 init_value for ever.
+
+    Elsewhere: as `S.Exponential` with `.delay` and `.clip`; Keras' ExponentialDecay has neither begin nor end, torch's
+    ExponentialLR transition_steps = 1.
+    """
+    init_value, steps = nonnegative(init_value, "init_value"), natural(transition_steps, "transition_steps")
+    decay_rate, staircase = nonnegative(decay_rate, "decay_rate"), flag(staircase, "staircase")
+    if steps == 0 or decay_rate == 0.0:
+        return _begun(Constant(init_value), transition_begin)
+    s = _begun(Exponential(init_value, decay_rate, steps, staircase), transition_begin)
+    if end_value is None:
+        return s
+    end_value = nonnegative(end_value, "end_value")
+    return s.clip(end_value, max(init_value, end_value)) if decay_rate < 1.0 else s.clip(0.0, end_value)
+
+
+def piecewise_constant_schedule(
+    init_value: float, boundaries_and_scales: Mapping[int, float] | None = None
+) -> Schedule:
+    """A factor of its own at each boundary: ``init_value·∏(scale for boundary, scale if boundary <= n)``.
+
+    Parameters
+    ----------
+    init_value : float
+        First rate, >= 0.
+    boundaries_and_scales : dict of int to float
+        Factor, >= 0, at each boundary, >= 0, in any order.
+
+    Examples
+    --------
+    >>> s = piecewise_constant_schedule(0.5, {30: 0.5, 60: 0.1})
+    >>> s(29), s(30), s(60)
+    (0.5, 0.25, 0.025)
+
+    Notes
+    -----
+    Ends: update n = boundary is the first with the new rate.
+
+    Elsewhere: as `S.Piecewise`, and torch's MultiStepLR if all factors are the same; Keras' PiecewiseConstantDecay
+    takes rates and changes one update later.
+    """
+    return Piecewise(*staircase_of(init_value, boundaries_and_scales))
+
+
+def piecewise_interpolate_schedule(
+    interpolate_type: str, init_value: float, boundaries_and_scales: Mapping[int, float] | None = None
+) -> Schedule:
+    """From rate to rate of the piecewise constant schedule, each reached at its boundary.
+
+    Parameters
+    ----------
+    interpolate_type : {"linear", "cosine"}
+        Straight lines, or halves of a cosine's period.
+    init_value : float
+        First rate, >= 0.
+    boundaries_and_scales : dict of int to float
+        Factor, >= 0, of the rate at each boundary, >= 0, over that at the last, in any order.
+
+    Examples
+    --------
+    >>> s = piecewise_interpolate_schedule("linear", 0.5, {10: 0.5, 20: 0.0})
+    >>> s(0), s(5), s(10), s(15), s(20)
+    (0.5, 0.375, 0.25, 0.125, 0.0)
+
+    Notes
+    -----
+    Ends: init_value at n = 0, unless that is a boundary; the last rate from the last boundary on.
+
+    Elsewhere: torch and Keras lack it; here it is `S.join` of `S.Linear` or `S.Cosine`.
+    """
+    interpolation = choice(*FALLS)(interpolate_type, "interpolate_type")
+    return Interpolated(*staircase_of(init_value, boundaries_and_scales), interpolation)
+
+
+def cosine_decay_schedule(init_value: float, decay_steps: int, alpha: float = 0.0, exponent: float = 1.0) -> Schedule:
+    """Half a period of the cosine: ``init_value·(alpha + (1 - alpha)·f^exponent)``, f the cosine falling from 1 to 0.
+
+    Parameters
+    ----------
+    init_value : float
+        First rate, >= 0.
+    decay_steps : int
+        Updates to the last, >= 1.
+    alpha : float
+        The last rate over the first, >= 0.
+    exponent : float
+        > 0.
+
+    Examples
+    --------
+    >>> cosine_decay_schedule(0.5, decay_steps=100, alpha=0.5)
+    Cosine(lr=0.5, steps=100, end=0.25)
+
+    Notes
+    -----
+    Ends: init_value at n = 0, alpha·init_value from n = decay_steps on.
+
+    Elsewhere: as Keras' CosineDecay and `S.Cosine` if the exponent is 1; torch's CosineAnnealingLR rises again.
+    """
+    init_value, steps = nonnegative(init_value, "init_value"), positive_integer(decay_steps, "decay_steps")
+    end, exponent = init_value * nonnegative(alpha, "alpha"), positive(exponent, "exponent")
+    return Cosine(init_value, steps, end) if exponent == 1.0 else CosinePower(init_value, steps, end, exponent)

@@ -1,0 +1,304 @@
+"""optax's schedules under their names: `optax.schedules`.
+
+Each is a function with optax's arguments that gives one of our schedules, computed in float64, where optax takes
+float32 unless `jax_enable_x64` is set, and loses digits of n from 2^24 on. Numbers of updates are >= 0: a negative one,
+which optax takes as 0, is a ValueError.
+
+Examples
+--------
+>>> from pyfastlr import schedules as S
+>>> s = S.optax.warmup_cosine_decay_schedule(0.0, 0.5, warmup_steps=10, decay_steps=110)
+>>> s(0), s(10), s(60), s(110)
+(0.0, 0.5, 0.25, 0.0)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
+from typing import Any
+
+from pyfastlr.schedules._algebra import join
+from pyfastlr.schedules._checks import natural, nonnegative, positive, positive_integer
+from pyfastlr.schedules._decays import Cosine
+from pyfastlr.schedules._foreign import CosinePower, Interpolated, share
+from pyfastlr.schedules._optax_decays import (
+    constant_schedule,
+    cosine_decay_schedule,
+    exponential_decay,
+    linear_schedule,
+    piecewise_constant_schedule,
+    piecewise_interpolate_schedule,
+    polynomial_schedule,
+)
+from pyfastlr.schedules._phases import OneCycle
+from pyfastlr.schedules._schedule import RateLike, Schedule
+
+__all__ = [
+    "constant_schedule",
+    "cosine_decay_schedule",
+    "cosine_onecycle_schedule",
+    "exponential_decay",
+    "join_schedules",
+    "linear_onecycle_schedule",
+    "linear_schedule",
+    "piecewise_constant_schedule",
+    "piecewise_interpolate_schedule",
+    "polynomial_schedule",
+    "sgdr_schedule",
+    "warmup_constant_schedule",
+    "warmup_cosine_decay_schedule",
+    "warmup_exponential_decay_schedule",
+]
+
+
+def linear_onecycle_schedule(
+    transition_steps: int,
+    peak_value: float,
+    pct_start: float = 0.3,
+    pct_final: float = 0.85,
+    div_factor: float = 25.0,
+    final_div_factor: float = 1e4,
+) -> Schedule:
+    """Lines up from peak_value/div_factor to the peak, back down, and on to peak_value/div_factor/final_div_factor.
+
+    Parameters
+    ----------
+    transition_steps : int
+        Updates in all, >= 1.
+    peak_value : float
+        Highest rate, >= 0.
+    pct_start, pct_final : float
+        Fractions of them before the peak and before the last part, >= 0 and <= 1, so far apart that the parts have an
+        update each, but the first.
+    div_factor, final_div_factor : float
+        > 0.
+
+    Examples
+    --------
+    >>> s = linear_onecycle_schedule(100, 1.0)
+    >>> s(0), s(30), s(85), s(100)
+    (0.04, 1.0, 0.04, 4e-06)
+
+    Notes
+    -----
+    Ends: the corners are at 0, int(pct_start·transition_steps), int(pct_final·transition_steps) and transition_steps,
+    from which on the rate stays.
+
+    Elsewhere: torch's OneCycleLR with three_phase and "linear" has a fall as long as the rise, and its corners one
+    update earlier; `S.OneCycle` with "linear" has no third part.
+    """
+    steps, peak = positive_integer(transition_steps, "transition_steps"), nonnegative(peak_value, "peak_value")
+    up, down = int(share(pct_start, "pct_start") * steps), int(share(pct_final, "pct_final") * steps)
+    if not up < down < steps:
+        raise ValueError(f"`pct_final` must leave every part an update, got {pct_final} after {pct_start} of {steps}")
+    first = peak / positive(div_factor, "div_factor")
+    return Interpolated(
+        [up, down, steps], [first, peak, first, first / positive(final_div_factor, "final_div_factor")], "linear"
+    )
+
+
+def cosine_onecycle_schedule(
+    transition_steps: int,
+    peak_value: float,
+    pct_start: float = 0.3,
+    div_factor: float = 25.0,
+    final_div_factor: float = 1e4,
+) -> Schedule:
+    """Cosines up from peak_value/div_factor to the peak, and down to peak_value/div_factor/final_div_factor.
+
+    Parameters
+    ----------
+    transition_steps : int
+        Updates in all, >= 1.
+    peak_value : float
+        Highest rate, >= 0.
+    pct_start : float
+        Fraction of them before the peak, > 0 and < 1.
+    div_factor, final_div_factor : float
+        > 0.
+
+    Examples
+    --------
+    >>> s = cosine_onecycle_schedule(100, 1.0)
+    >>> s(0), s(30), s(100)
+    (0.04, 1.0, 4e-06)
+
+    Notes
+    -----
+    Ends: the peak is at int(pct_start·transition_steps), the end at transition_steps, from which on the rate stays.
+
+    Elsewhere: as `S.OneCycle`; torch's OneCycleLR peaks and ends one update earlier.
+    """
+    return OneCycle(
+        nonnegative(peak_value, "peak_value"),
+        positive_integer(transition_steps, "transition_steps"),
+        pct_start,
+        positive(div_factor, "div_factor"),
+        positive(final_div_factor, "final_div_factor"),
+    )
+
+
+def warmup_constant_schedule(init_value: float, peak_value: float, warmup_steps: int) -> Schedule:
+    """A straight line up, then level: ``init_value + (peak_value - init_value)·min(n/warmup_steps, 1)``.
+
+    Parameters
+    ----------
+    init_value, peak_value : float
+        First and last rate, >= 0.
+    warmup_steps : int
+        Updates from one to the other, >= 0.
+
+    Examples
+    --------
+    >>> warmup_constant_schedule(0.0, 0.5, warmup_steps=10)(5)
+    0.25
+
+    Notes
+    -----
+    Ends: init_value at n = 0, peak_value from n = warmup_steps on; with warmup_steps = 0 init_value for ever, as in
+    optax.
+
+    Elsewhere: as `S.Constant(peak_value).warmup(warmup_steps, init_value)`, but for warmup_steps = 0; torch's LinearLR.
+    """
+    peak_value, warmup_steps = nonnegative(peak_value, "peak_value"), natural(warmup_steps, "warmup_steps")
+    return linear_schedule(init_value, peak_value, warmup_steps)
+
+
+def warmup_cosine_decay_schedule(
+    init_value: float,
+    peak_value: float,
+    warmup_steps: int,
+    decay_steps: int,
+    end_value: float = 0.0,
+    exponent: float = 1.0,
+) -> Schedule:
+    """A straight line up, then half a period of the cosine, decay_steps in all.
+
+    Parameters
+    ----------
+    init_value, peak_value, end_value : float
+        First, highest and last rate, >= 0.
+    warmup_steps : int
+        Updates of the line, >= 0.
+    decay_steps : int
+        Updates of both, > warmup_steps.
+    exponent : float
+        > 0; what the cosine is raised to.
+
+    Examples
+    --------
+    >>> s = warmup_cosine_decay_schedule(0.0, 0.5, warmup_steps=10, decay_steps=110)
+    >>> s == Cosine(0.5, steps=100).warmup(10)
+    True
+
+    Notes
+    -----
+    Ends: init_value at n = 0, peak_value at warmup_steps, end_value from n = decay_steps on (0 if peak_value is 0).
+
+    Elsewhere: Keras' CosineDecay and `.warmup` do not count the warm-up in decay_steps, and Keras has a fraction for
+    the end; in torch it is a SequentialLR.
+    """
+    init_value, peak = nonnegative(init_value, "init_value"), nonnegative(peak_value, "peak_value")
+    warmup, steps = natural(warmup_steps, "warmup_steps"), positive_integer(decay_steps, "decay_steps")
+    if steps <= warmup:
+        raise ValueError(f"`decay_steps` must be > warmup_steps ({warmup}), which it includes, got {steps}")
+    end, exponent = nonnegative(end_value, "end_value") if peak else 0.0, positive(exponent, "exponent")
+    fall = Cosine(peak, steps - warmup, end) if exponent == 1.0 else CosinePower(peak, steps - warmup, end, exponent)
+    return fall.warmup(warmup, init_value)
+
+
+def warmup_exponential_decay_schedule(
+    init_value: float,
+    peak_value: float,
+    warmup_steps: int,
+    transition_steps: int,
+    decay_rate: float,
+    transition_begin: int = 0,
+    staircase: bool = False,
+    end_value: float | None = None,
+) -> Schedule:
+    """A straight line up, then `exponential_decay` from peak_value on.
+
+    Parameters
+    ----------
+    init_value, peak_value : float
+        First and highest rate, >= 0.
+    warmup_steps : int
+        Updates of the line, >= 0.
+    transition_steps, decay_rate, transition_begin, staircase, end_value
+        As in `exponential_decay`, counted from the end of the line.
+
+    Examples
+    --------
+    >>> s = warmup_exponential_decay_schedule(0.0, 0.5, warmup_steps=10, transition_steps=10, decay_rate=0.5)
+    >>> s(0), s(10), s(20)
+    (0.0, 0.5, 0.25)
+
+    Notes
+    -----
+    Ends: init_value at n = 0, peak_value at n = warmup_steps, to no end, or end_value.
+
+    Elsewhere: as `S.Exponential(...).warmup(warmup_steps, init_value)`; in torch it is a SequentialLR.
+    """
+    init_value, peak = nonnegative(init_value, "init_value"), nonnegative(peak_value, "peak_value")
+    warmup = natural(warmup_steps, "warmup_steps")
+    fall = exponential_decay(peak, transition_steps, decay_rate, transition_begin, staircase, end_value)
+    # An end_value beyond the peak is where the fall begins, not where the line leads to.
+    return (
+        fall.warmup(warmup, init_value)
+        if fall(0) == peak
+        else linear_schedule(init_value, peak, warmup).then(fall, warmup)
+    )
+
+
+def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Any]]) -> Schedule:
+    """One `warmup_cosine_decay_schedule` after another, each with its own arguments, for its decay_steps.
+
+    Parameters
+    ----------
+    cosine_kwargs : iterable of dict
+        The arguments of each; at least one.
+
+    Examples
+    --------
+    >>> cycle = {"init_value": 0.0, "warmup_steps": 10, "decay_steps": 100}
+    >>> s = sgdr_schedule([{**cycle, "peak_value": 0.5}, {**cycle, "peak_value": 0.25}])
+    >>> s(0), s(10), s(100), s(110)
+    (0.0, 0.5, 0.0, 0.25)
+
+    Notes
+    -----
+    Ends: those of each; the last one stays at its end_value.
+
+    Elsewhere: torch's CosineAnnealingWarmRestarts, Keras' CosineDecayRestarts and `S.CosineRestarts` have cycles
+    without end and no warm-up in them.
+    """
+    cycles = list(cosine_kwargs)
+    parts = [warmup_cosine_decay_schedule(**cycle) for cycle in cycles]
+    return join(parts, list(accumulate(cycle["decay_steps"] for cycle in cycles[:-1])))
+
+
+def join_schedules(schedules: Sequence[RateLike], boundaries: Sequence[int]) -> Schedule:
+    """One schedule after another: ``s(n - boundary)`` of the next schedule s from each boundary on.
+
+    Parameters
+    ----------
+    schedules : sequence of Schedule or float
+        At least one.
+    boundaries : sequence of int
+        Strictly increasing, >= 0, one fewer.
+
+    Examples
+    --------
+    >>> s = join_schedules([constant_schedule(0.5), linear_schedule(0.25, 0.0, 2)], [30])
+    >>> s(29), s(30), s(31)
+    (0.5, 0.25, 0.125)
+
+    Notes
+    -----
+    Ends: update n = boundary is the first with the next schedule.
+
+    Elsewhere: as `S.join`, and as torch's SequentialLR.
+    """
+    return join(schedules, boundaries)

@@ -1,0 +1,243 @@
+"""The benchmark itself: it times what it says, in turns, and refuses a contender that does other work."""
+
+import gc
+import os
+import subprocess
+import sys
+from functools import partial
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.__main__ import RATIOS, SECONDS, rows, show
+from bench.compare import Comparison, Mismatch, compare
+from bench.contenders import CONTENDERS, OURS, Contender
+from bench.interleave import MIN_ROUNDS, SAMPLE, Run, Times, interleave, order
+from bench.roofline import Loop
+from bench.work import LAYOUTS, POOL, TINY, TRANSFORMER, Work, one, works
+from cases import CASES
+
+ROOT = Path(__file__).resolve().parents[1]
+ADAM = next(case for case in CASES if case.name == "adam")
+NUMPY = [contender for contender in CONTENDERS if contender.name.startswith(("pyfastlr", "numpy"))]
+
+
+# --- The timing ------------------------------------------------------------------------------------------------------
+
+
+class FakeTime:
+    """A clock that only steps move."""
+
+    def __init__(self):
+        self.now = 0.0
+        self.log = []
+
+    def run(self, name, *costs):
+        """A contender whose calls cost these seconds, over and over."""
+        costs = cycle(costs)
+
+        def step():
+            self.now += next(costs)
+
+        def turn(k):
+            self.log.append((name, k, gc.isenabled()))
+            return step
+
+        return Run(turn)
+
+    def interleave(self, seconds, **runs):
+        return interleave(runs, seconds, POOL, clock=lambda: self.now, sleep=lambda _: None)
+
+
+def test_order_rotates_and_every_second_round_runs_backwards():
+    assert [order("abc", k) for k in range(4)] == [list("abc"), list("cba"), list("bca"), list("acb")]
+
+
+@pytest.mark.parametrize("names", ["a", "ab", "abc", "abcd"])
+def test_order_gives_every_place_to_everyone(names):
+    orders = [order(names, k) for k in range(2 * len(names))]
+    assert all({row[place] for row in orders} == set(names) for place in range(len(names)))
+
+
+def test_contenders_take_turns_and_gradients():
+    time = FakeTime()
+    time.interleave(0.0, a=time.run("a", 1.0), b=time.run("b", 1.0), c=time.run("c", 1.0))
+    assert time.log[9:] == [  # behind the calibration, three times each; the garbage collector is off
+        (name, k % POOL, False) for k in range(MIN_ROUNDS) for name in order("abc", k)
+    ]
+
+
+def test_times_are_seconds_per_call():
+    time, microsecond = FakeTime(), 2.0**-20
+    times = time.interleave(60.0, slow=time.run("slow", 2.0), quick=time.run("quick", microsecond))
+    assert (times["slow"].calls, times["quick"].calls) == (1, round(SAMPLE / microsecond))
+    # 60 s of rounds of 4 s: before each call that counts there is one that does not. A quick turn's 2 ms are 9 samples.
+    assert times["slow"].samples == (2.0,) * 15
+    assert times["quick"].samples == (microsecond,) * 15 * 9
+
+
+def test_an_interrupted_calibration_does_not_count():
+    time = FakeTime()
+    times = time.interleave(0.0, a=time.run("a", 1.0, *[1e-6] * 1_000_000))
+    assert times["a"].calls > 1
+
+
+def test_statistics_of_the_samples():
+    times = Times((4.0, 1.0, 2.0, 3.0, 100.0), calls=1)
+    assert (times.minimum, times.median, times.spread) == (1.0, 3.0, 2.0)
+
+
+@pytest.mark.parametrize("collecting", [True, False])
+def test_garbage_collector_is_left_as_it_was(collecting):
+    def fail():
+        raise RuntimeError
+
+    before = gc.isenabled()
+    (gc.enable if collecting else gc.disable)()
+    try:
+        with pytest.raises(RuntimeError):
+            interleave({"a": Run(lambda k: fail)}, 0.0, POOL)
+        time = FakeTime()
+        time.interleave(0.0, a=time.run("a", 1.0))
+        assert gc.isenabled() == collecting
+    finally:
+        (gc.enable if before else gc.disable)()
+
+
+# --- The work --------------------------------------------------------------------------------------------------------
+
+
+def test_layouts():
+    assert [(len(x.shapes), x.size) for x in (TRANSFORMER, TINY)] == [(226, 5_005_760), (226, 226 * 64)]
+
+
+def test_bytes_come_from_the_state():
+    assert Work(ADAM, one(1000)).bytes == 28_000
+    assert Work(CASES[0], one(1000)).bytes == 12_000  # plain SGD
+    assert Work(ADAM, one(1000), "float64").bytes == 56_000
+
+
+def test_every_optimizer_is_measured():
+    assert {work.case.cls for work in works(64)} == {case.cls for case in CASES}
+    assert {work.layout.name for work in works(10**9)} == {layout.name for layout in LAYOUTS}
+
+
+@pytest.mark.parametrize(
+    "work", [x for x in works(64) if NUMPY[-2].takes(x)] + [Work(ADAM, TINY)], ids=lambda x: x.name
+)
+def test_numpy_does_our_work(work):
+    comparison = compare(work, 0.0, [x for x in NUMPY if x.takes(work)])
+    assert "numpy" in comparison.times
+
+
+def test_every_contender_does_our_work():
+    """In a process of their own: jax and torch bring threads that the tests of forks must not meet."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "bench",
+            "--benchmark-disable",
+            "--max-n=20000",
+            "-q",
+            "-k",
+            "adam-n64 or sgd-t",
+        ],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("states", [0, 1, 2, 3])
+def test_empty_loop_reads_and_writes_everything_once(states):
+    case = next(case for case in CASES if len(case.state) == states)
+    work = Work(case, one(300_000))
+    gradients = work.gradients()
+    loop = Loop(work, gradients, threads=2)
+    loop.turn(0)()
+    np.testing.assert_array_equal(loop.params, work.params()[0] + gradients[0][0])
+    assert [set(np.unique(x)) for x in loop.state] == [{-1.0}] * states
+
+
+# --- What is refused -------------------------------------------------------------------------------------------------
+
+
+def spoiled(spoil, work, gradients):
+    """Ours, but for what `spoil` does to the result."""
+    run = OURS.start(work, gradients)
+    return Run(run.turn, lambda: [spoil(x) for x in run.result()])
+
+
+def nudge(x):
+    x = x.copy()
+    x[-1] += 1e-5
+    return x
+
+
+def nan(x):
+    x = x.copy()
+    x[0] = np.nan
+    return x
+
+
+@pytest.mark.parametrize("spoil", [nudge, nan, np.float64, lambda x: x[:-1], lambda x: 0.99 * x], ids=range(5))
+def test_a_wrong_result_is_refused(spoil):
+    wrong = Contender("wrong", partial(spoiled, spoil), lambda work: True)
+    with pytest.raises(Mismatch, match="wrong does not do the work of pyfastlr"):
+        compare(Work(ADAM, TINY), 0.0, [OURS, wrong])
+
+
+def test_a_contender_that_writes_into_the_gradients_is_refused():
+    def start(work, gradients):
+        run = OURS.start(work, gradients)
+        return Run(lambda k: lambda: gradients[k][0].fill(1.0), run.result)
+
+    with pytest.raises(Mismatch, match="rude writes into the gradients"):
+        compare(Work(ADAM, one(64)), 0.0, [OURS, Contender("rude", start, lambda work: True)])
+
+
+def test_an_absent_library_is_skipped_with_its_reason():
+    def start(work, gradients):
+        raise ImportError("no such library")
+
+    comparison = compare(Work(ADAM, one(64)), 0.0, [OURS, Contender("absent", start, lambda work: True)])
+    assert (set(comparison.times), comparison.absent) == ({"pyfastlr"}, {"absent": "no such library"})
+
+
+# --- The table -------------------------------------------------------------------------------------------------------
+
+
+def comparison(medians=1.2, **minima):
+    times = {name.replace("_", " "): Times((x, medians * x, 3 * x), 1) for name, x in minima.items()}
+    return Comparison(Work(ADAM, one(64)), times, {})
+
+
+def test_rows_compare_with_the_targets():
+    found = {row["contender"]: row for row in rows(comparison(pyfastlr=1e-6, numpy=4e-6, optax_jit=8e-6, thinc=1e-3))}
+    assert {name: (row["target"], row["reached"]) for name, row in found.items()} == {
+        "pyfastlr": (2e-6, True),
+        "numpy": (5.0, False),
+        "optax jit": (8.0, True),
+        "thinc": (None, None),
+    }
+    assert found["numpy"]["ratio_of_minima"] == found["numpy"]["ratio_of_medians"] == 4.0
+    assert show(found["numpy"]).endswith("NOT REACHED")
+    assert show(found["pyfastlr"]).split()[-4:] == ["<=", "2", "us", "reached"]
+
+
+def test_rows_say_when_the_machine_was_disturbed():
+    ours, theirs = rows(comparison(pyfastlr=1e-6, numpy=4e-6, medians=2.0))
+    assert show(ours).endswith(" reached (disturbed)")
+    assert show(theirs).endswith("NOT REACHED (disturbed)")
+
+
+def test_targets_name_layouts_and_contenders():
+    assert set(RATIOS) == {layout.name for layout in LAYOUTS}
+    assert {name for targets in RATIOS.values() for name in targets} <= {contender.name for contender in CONTENDERS}
+    assert set(SECONDS) - {"cold", "warm"} <= set(RATIOS)
