@@ -114,12 +114,15 @@ class Optimizer:
             )
         return convention
 
+    def _refuse_lacking(self, convention: str, given: Mapping[str, Any]) -> None:
+        for name, value in given.items():
+            if value is not None and name not in self._defaults[convention] and name != "lr_scale":
+                raise ValueError(f"`{name}` must be left out: {convention}'s {type(self).__name__} has none")
+
     def _complete(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments of the caller, and the convention's defaults for those that are None."""
+        self._refuse_lacking(self._convention, given)
         defaults = self._defaults[self._convention]
-        for name, value in given.items():
-            if value is not None and name not in defaults and name != "lr_scale":
-                raise ValueError(f"`{name}` must be left out: {self._convention}'s {type(self).__name__} has none")
         values = {name: defaults.get(name) if value is None else value for name, value in given.items()}
         if values["lr"] is None:
             raise ValueError(f"`lr` must be given: {self._convention}'s {type(self).__name__} has no default")

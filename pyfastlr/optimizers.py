@@ -119,8 +119,10 @@ class SGD(Optimizer):
     ) -> None:
         given = {"lr": lr, "lr_scale": lr_scale, "weight_decay": weight_decay, "decay": decay}
         own = {"momentum": momentum, "dampening": dampening}
-        defaults = self._defaults[self._choose_convention(convention)]
-        moving = _uses_momentum(defaults["momentum"] if momentum is None else momentum, groups)
+        convention = self._choose_convention(convention)
+        self._refuse_lacking(convention, own)
+        default = self._defaults[convention]["momentum"]
+        moving = _uses_momentum(default if momentum is None else momentum, groups)
         if boolean(nesterov, "nesterov") and not moving:
             raise ValueError("`nesterov` needs `momentum` > 0, got 0")
         if nesterov and (dampening or any("dampening" in group for group in groups or ())):

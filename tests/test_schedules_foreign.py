@@ -139,7 +139,7 @@ def reciprocal(n):
 
 
 @pytest.mark.parametrize("s", [T.LambdaLR(0.3, reciprocal), T.MultiplicativeLR(0.3, reciprocal),
-                               T.CyclicLR(0.1, 0.3, 5, scale_fn=reciprocal)], ids=repr)  # fmt: skip
+                               T.CyclicLR(0.1, 0.3, 5, scale_fn=reciprocal)], ids=["LambdaLR", "MultiplicativeLR", "CyclicLR"])  # fmt: skip
 def test_a_named_callable_is_pickled(s):
     other = pickle.loads(pickle.dumps(s))
     assert other == s
