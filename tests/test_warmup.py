@@ -1,5 +1,9 @@
 """`pyfastlr warmup` compiles what first steps need, and nothing is left for them to compile."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -8,7 +12,6 @@ import pyfastlr as flr
 from cases import CASES
 from pyfastlr._commands import app
 from pyfastlr._warmup import targets
-from pyfastlr_kernels import jit
 from pyfastlr_kernels.rules import RULES
 
 
@@ -36,19 +39,25 @@ def test_targets():
             targets(**bad)
 
 
-def test_command_compiles_ahead(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYFASTLR_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(jit, "_loaded", {})
-    jit._launch_definition.cache_clear()
-    options = ["warmup", "--optimizer", "SGD", "--dtype", "float32"]
-    result = CliRunner().invoke(app, options)
-    assert result.exit_code == 0, result.output
-    assert result.output == f"5 compiled, 0 were there: {tmp_path / 'cache'}\n"
-    before = list(jit.compiled)
-    for arguments in ({}, {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}):
-        flr.SGD(np.ones(300_000, "f4"), threads=2, **arguments).step(np.ones(300_000, "f4"))
-    assert jit.compiled == before
-    assert CliRunner().invoke(app, options).output.startswith("0 compiled, 5 were there")
+STEPS = """
+import numpy as np, pyfastlr as flr
+for arguments in ({}, {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}):
+    flr.SGD(np.ones(300_000, "f4"), threads=2, **arguments).step(np.ones(300_000, "f4"))
+print(jit.compiled)
+"""
+WARMUP = "from pyfastlr.cli import main; main()"
+
+
+def test_command_compiles_ahead(tmp_path):
+    def run(*arguments):
+        environment = {**os.environ, "PYFASTLR_CACHE_DIR": str(tmp_path / "cache")}
+        command = [sys.executable, "-c", *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120).stdout
+
+    options = (WARMUP, "warmup", "--optimizer", "SGD", "--dtype", "float32")
+    assert run(*options) == f"5 compiled, 0 were there: {tmp_path / 'cache'}\n"
+    assert run(STEPS) == "[]\n"
+    assert run(*options).startswith("0 compiled, 5 were there")
 
 
 def test_command_refuses_an_unknown_optimizer():
