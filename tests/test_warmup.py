@@ -41,6 +41,7 @@ def test_targets():
 
 STEPS = """
 import numpy as np, pyfastlr as flr
+from pyfastlr_kernels import jit
 for arguments in ({}, {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}):
     flr.SGD(np.ones(300_000, "f4"), threads=2, **arguments).step(np.ones(300_000, "f4"))
 print(jit.compiled)
