@@ -8,15 +8,20 @@ from functools import lru_cache
 
 import pytest
 
-from .compare import compare
-from .contenders import CONTENDERS
-from .work import works
+from pyfastlr.benchmark.compare import compare
+from pyfastlr.benchmark.contenders import CONTENDERS
+from pyfastlr.benchmark.variants import VARIANTS
+from pyfastlr.benchmark.work import Work
+
+from .targets import LAYOUTS
 
 measured = lru_cache(maxsize=1)(compare)  # the tests of one work follow one another
 
 
 def pytest_generate_tests(metafunc):
-    found = [(x, y) for x in works(metafunc.config.getoption("--max-n")) for y in CONTENDERS if y.takes(x)]
+    max_n = metafunc.config.getoption("--max-n")
+    works = [Work(x, layout) for x in VARIANTS for layout in LAYOUTS if layout.size <= max_n]
+    found = [(x, y) for x in works for y in CONTENDERS if y.takes(x)]
     names = [f"{work.name}-{contender.name}" for work, contender in found]
     metafunc.parametrize(("work", "contender"), found, ids=names)
 

@@ -1,9 +1,6 @@
 """The commands of `pyfastlr`; `pyfastlr.cli.main` calls `app`. What a command alone needs is imported in it."""
 
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +11,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 import pyfastlr
+
+from ._bench_command import bench
+from ._console import check_picture, usage_errors
 
 if TYPE_CHECKING:
     from pyfastlr.demo import Point, Training
@@ -65,9 +65,9 @@ def demo(
     from pyfastlr.demo import Training
 
     console = Console()
-    with _usage_errors():
+    with usage_errors():
         if plot is not None:
-            _check_picture(plot)  # now, not after the training
+            check_picture(plot)  # now, not after the training
         training = Training(
             optimizer, schedule, steps=steps, lr=lr, hidden=hidden, batch=batch, seed=seed, threads=threads
         )
@@ -82,23 +82,6 @@ def demo(
 
         draw(training).savefig(plot)
         typer.echo(f"picture: {plot}")
-
-
-@contextmanager
-def _usage_errors() -> Iterator[None]:
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        raise typer.BadParameter(str(error)) from None
-
-
-def _check_picture(path: Path) -> None:
-    from pyfastlr.plot import FORMATS
-
-    if path.suffix[1:].lower() not in FORMATS:
-        raise ValueError(f"`plot` must end in one of {', '.join(sorted(FORMATS))}, got {path.name!r}")
-    if not path.parent.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise ValueError(f"`plot` must be a file that can be written, got {str(path)!r}")
 
 
 def _train(training: "Training", console: Console) -> None:
@@ -170,7 +153,7 @@ def info(
     """Say what pyfastlr runs on: versions, instruction set, threads, cache."""
     from pyfastlr._info import collect
 
-    with _usage_errors():  # of environment variables
+    with usage_errors():  # of environment variables
         facts = collect()
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
@@ -194,14 +177,17 @@ def warmup(
     from pyfastlr._warmup import compile_all, targets
     from pyfastlr_kernels import jit
 
-    with _usage_errors():
+    with usage_errors():
         wanted = targets(optimizer, dtype, convention, by_element)
     console = Console()
     before = len(jit.compiled)
     columns = (BarColumn(), TextColumn("{task.completed}/{task.total}  {task.description}"))
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=len(wanted) + 2)
+        task = progress.add_task("", total=len(wanted) + 1)
         for name in compile_all(wanted):
             progress.update(task, advance=1, description=name)
     new = len(jit.compiled) - before
-    typer.echo(f"{new} compiled, {len(wanted) + 2 - new} were there: {jit.directory()}")
+    typer.echo(f"{new} compiled, {len(wanted) + 1 - new} were there: {jit.directory()}")
+
+
+app.command()(bench)

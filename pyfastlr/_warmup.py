@@ -52,10 +52,8 @@ def compile_all(wanted: "Sequence[tuple[str, str, str, bool]]") -> Iterator[str]
     """Compile or load what every step needs and each of the wanted drives; yield the name of each when it is there."""
     from pyfastlr_kernels import jit
 
-    jit.prepare_launch()
+    jit.step()
     yield "launch"
-    jit.worker()
-    yield "worker"
     for rule, convention, dtype, by_element in wanted:
         jit.drive(rule, convention, dtype, by_element)
         yield f"{rule} {convention} {dtype}"

@@ -11,16 +11,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.__main__ import RATIOS, SECONDS, rows, show
-from bench.compare import Comparison, Mismatch, compare
-from bench.contenders import CONTENDERS, OURS, Contender
-from bench.interleave import MIN_ROUNDS, SAMPLE, Run, Times, interleave, order
-from bench.roofline import Loop
-from bench.work import LAYOUTS, POOL, TINY, TRANSFORMER, Work, one, works
+from bench.scaling import PARALLEL, busy_neighbour, crossover, quantiles, sweep
+from bench.targets import LAYOUTS, RATIOS, SECONDS, judge, show
 from cases import CASES
+from pyfastlr import _table
+from pyfastlr.benchmark.compare import Comparison, Mismatch, compare
+from pyfastlr.benchmark.contenders import CONTENDERS, OURS, Contender
+from pyfastlr.benchmark.interleave import MIN_ROUNDS, SAMPLE, Run, Times, interleave, order
+from pyfastlr.benchmark.report import rows
+from pyfastlr.benchmark.roofline import CALL, UNIT, Loop
+from pyfastlr.benchmark.variants import VARIANTS
+from pyfastlr.benchmark.work import POOL, TINY, TRANSFORMER, Work, one
 
 ROOT = Path(__file__).resolve().parents[1]
-ADAM = next(case for case in CASES if case.name == "adam")
+VARIANT = {variant.name: variant for variant in VARIANTS}
+ADAM = VARIANT["adam"]
 NUMPY = [contender for contender in CONTENDERS if contender.name.startswith(("pyfastlr", "numpy"))]
 
 
@@ -113,19 +118,35 @@ def test_layouts():
     assert [(len(x.shapes), x.size) for x in (TRANSFORMER, TINY)] == [(226, 5_005_760), (226, 226 * 64)]
 
 
-def test_bytes_come_from_the_state():
+def test_bytes_come_from_the_slots():
     assert Work(ADAM, one(1000)).bytes == 28_000
-    assert Work(CASES[0], one(1000)).bytes == 12_000  # plain SGD
+    assert Work(VARIANT["sgd"], one(1000)).bytes == 12_000
     assert Work(ADAM, one(1000), "float64").bytes == 56_000
 
 
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
+def test_variant_is_that_of_the_cases(variant):
+    case = next(case for case in CASES if case.name == variant.name)
+    assert (variant.cls, variant.convention, variant.kwargs) == (case.cls, case.convention, case.kwargs)
+    assert variant.states == len(case.state)
+    name = {"torch": variant.torch, "optax": variant.optax}[case.convention]
+    assert name == case.live.name
+    if variant.torch and variant.optax:
+        optax = next(x for x in CASES if x.name == f"{variant.name}-optax")
+        assert (variant.optax, variant.kwargs) == (optax.live.name, optax.kwargs)
+
+
 def test_every_optimizer_is_measured():
-    assert {work.case.cls for work in works(64)} == {case.cls for case in CASES}
-    assert {work.layout.name for work in works(10**9)} == {layout.name for layout in LAYOUTS}
+    assert {variant.cls for variant in VARIANTS} == {case.cls for case in CASES}
+    first = {case.name for case in CASES if not case.name.endswith(("-keras", "-optax"))}
+    assert first - {variant.name for variant in VARIANTS} == {"adagrad-initial", "adagrad-lr-decay"}  # adagrad's rule
 
 
 @pytest.mark.parametrize(
-    "work", [x for x in works(64) if NUMPY[-2].takes(x)] + [Work(ADAM, TINY)], ids=lambda x: x.name
+    "work",
+    [x for variant in VARIANTS if NUMPY[2].takes(x := Work(variant, one(64)))]
+    + [Work(ADAM, TINY), Work(ADAM, one(64), "float64")],
+    ids=lambda x: x.name,
 )
 def test_numpy_does_our_work(work):
     comparison = compare(work, 0.0, [x for x in NUMPY if x.takes(work)])
@@ -155,14 +176,26 @@ def test_every_contender_does_our_work():
 
 
 @pytest.mark.parametrize("states", [0, 1, 2, 3])
-def test_empty_loop_reads_and_writes_everything_once(states):
-    case = next(case for case in CASES if len(case.state) == states)
-    work = Work(case, one(300_000))
-    gradients = work.gradients()
-    loop = Loop(work, gradients, threads=2)
+def test_empty_loop_reads_and_writes_everything_once_in_an_update(states):
+    variant = next(variant for variant in VARIANTS if variant.states == states)
+    work = Work(variant, one(CALL // 4 + 3), threads=1)
+    gradients = [[np.ones(work.layout.size, np.float32)] for _ in range(POOL)]
+    loop = Loop(work, gradients)
+    start = loop.params.copy()
     loop.turn(0)()
-    np.testing.assert_array_equal(loop.params, work.params()[0] + gradients[0][0])
-    assert [set(np.unique(x)) for x in loop.state] == [{-1.0}] * states
+    assert loop.updates == 4
+    np.testing.assert_allclose(loop.params, start + loop.updates, atol=1e-5)
+    assert [set(np.unique(x)) for x in loop.state] == [{1.0}] * states
+
+
+@pytest.mark.parametrize("size", [16, UNIT - 1, UNIT + 1, CALL])
+def test_empty_loop_has_work_for_a_call(size):
+    work = Work(VARIANT["sgd"], one(size), threads=2)
+    loop = Loop(work, work.gradients())
+    assert CALL // size <= loop.updates <= 1.1 * CALL / size + UNIT / size + 1
+    before = loop.params.copy()
+    loop.turn(1)()
+    assert (loop.params != before).all()
 
 
 # --- What is refused -------------------------------------------------------------------------------------------------
@@ -219,25 +252,65 @@ def comparison(medians=1.2, **minima):
 
 
 def test_rows_compare_with_the_targets():
-    found = {row["contender"]: row for row in rows(comparison(pyfastlr=1e-6, numpy=4e-6, optax_jit=8e-6, thinc=1e-3))}
-    assert {name: (row["target"], row["reached"]) for name, row in found.items()} == {
+    found = {row.contender: row for row in rows(comparison(pyfastlr=1e-6, numpy=4e-6, optax_jit=8e-6, thinc=1e-3))}
+    verdicts = {name: judge(row, found["pyfastlr"]) for name, row in found.items()}
+    assert {name: verdict[:2] for name, verdict in verdicts.items()} == {
         "pyfastlr": (2e-6, True),
         "numpy": (5.0, False),
         "optax jit": (8.0, True),
         "thinc": (None, None),
     }
-    assert found["numpy"]["ratio_of_minima"] == found["numpy"]["ratio_of_medians"] == 4.0
-    assert show(found["numpy"]).endswith("NOT REACHED")
-    assert show(found["pyfastlr"]).split()[-4:] == ["<=", "2", "us", "reached"]
+    assert found["numpy"].ratio == found["numpy"].ratio_of_medians == 4.0
+    assert show(found["numpy"], verdicts["numpy"]).endswith("NOT REACHED")
+    assert show(found["pyfastlr"], verdicts["pyfastlr"]).split()[-4:] == ["<=", "2", "µs", "reached"]
 
 
 def test_rows_say_when_the_machine_was_disturbed():
     ours, theirs = rows(comparison(pyfastlr=1e-6, numpy=4e-6, medians=2.0))
-    assert show(ours).endswith(" reached (disturbed)")
-    assert show(theirs).endswith("NOT REACHED (disturbed)")
+    assert str(judge(ours, ours)) == "reached (disturbed)"
+    assert str(judge(theirs, ours)) == "NOT REACHED (disturbed)"
 
 
 def test_targets_name_layouts_and_contenders():
     assert set(RATIOS) == {layout.name for layout in LAYOUTS}
     assert {name for targets in RATIOS.values() for name in targets} <= {contender.name for contender in CONTENDERS}
     assert set(SECONDS) - {"cold", "warm"} <= set(RATIOS)
+
+
+# --- Scaling ---------------------------------------------------------------------------------------------------------
+
+
+def test_sweep_forces_threads_where_a_step_takes_one():
+    small, large = sweep(0.0, sizes=(64, 65_536), max_n=65_536)
+    assert {row.size for row in small} == {64}
+    threads = small[0].threads
+    assert (PARALLEL.name in {row.contender for row in small}) == (threads > 1)
+    assert PARALLEL.name not in {row.contender for row in large}
+    assert large[0].bytes >= _table.PARALLEL_ABOVE
+    assert _table.PARALLEL_ABOVE == 1 << 20  # as it was
+
+
+def at(size, **minima):
+    times = {name.replace("_", " ").replace("threads1", "threads=1"): Times((x,), 1) for name, x in minima.items()}
+    return rows(Comparison(Work(ADAM, one(size), threads=2), times, {}))
+
+
+def test_crossover_is_where_all_larger_steps_gain():
+    slow = at(10, pyfastlr=1.0, pyfastlr_parallel=3.0, pyfastlr_threads1=1.0)
+    lucky = at(20, pyfastlr=1.0, pyfastlr_parallel=0.9, pyfastlr_threads1=1.0)
+    unlucky = at(30, pyfastlr=1.0, pyfastlr_parallel=2.0, pyfastlr_threads1=1.0)
+    fast = [at(size, pyfastlr=1.0, pyfastlr_threads1=2.0) for size in (40, 50)]
+    assert crossover([*slow, *lucky, *unlucky, *fast[1], *fast[0]]) == (40 * 28, 40 * 28)
+    assert crossover(slow) == (None, None)
+
+
+def test_neighbour_holds_a_core_while_it_is_wanted():
+    with busy_neighbour() as process:
+        assert os.sched_getaffinity(process.pid) == {max(os.sched_getaffinity(0))}
+        assert process.poll() is None
+    assert process.poll() is not None
+
+
+def test_quantiles():
+    found = quantiles(Comparison(Work(ADAM, one(64)), {"pyfastlr": Times(tuple(range(101)), 1)}, {}))
+    assert found == {"pyfastlr": {"p50": 50.0, "p90": 90.0, "p99": 99.0}}

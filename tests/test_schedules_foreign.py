@@ -138,8 +138,11 @@ def reciprocal(n):
     return 1 / (n + 1)
 
 
-@pytest.mark.parametrize("s", [T.LambdaLR(0.3, reciprocal), T.MultiplicativeLR(0.3, reciprocal),
-                               T.CyclicLR(0.1, 0.3, 5, scale_fn=reciprocal)], ids=["LambdaLR", "MultiplicativeLR", "CyclicLR"])  # fmt: skip
+@pytest.mark.parametrize(
+    "s",
+    [T.LambdaLR(0.3, reciprocal), T.MultiplicativeLR(0.3, reciprocal), T.CyclicLR(0.1, 0.3, 5, scale_fn=reciprocal)],
+    ids=["LambdaLR", "MultiplicativeLR", "CyclicLR"],
+)
 def test_a_named_callable_is_pickled(s):
     other = pickle.loads(pickle.dumps(s))
     assert other == s

@@ -205,7 +205,7 @@ def _write(path: Path, image: bytes) -> None:
         _warn(str(problem))
 
 
-# --- The three kinds of function --------------------------------------------------------------------------------------
+# --- The two kinds of function --------------------------------------------------------------------------------------
 
 
 def drive(rule: str, convention: str, dtype: str, by_element: bool) -> int:
@@ -222,17 +222,6 @@ def drive(rule: str, convention: str, dtype: str, by_element: bool) -> int:
     return load(f"{rule}-{fold}-{dtype}{'-by-element' if by_element else ''}", make)
 
 
-def worker() -> int:
-    """Address of a pool thread's loop (launch.py)."""
-
-    def make() -> "tuple[Callable[..., Any], Any]":
-        from . import launch
-
-        return launch.make_worker(), launch.WORKER
-
-    return load("worker", make)
-
-
 class _MethodDef(ctypes.Structure):  # PyMethodDef
     _fields_ = (
         ("name", ctypes.c_char_p),
@@ -245,19 +234,20 @@ class _MethodDef(ctypes.Structure):  # PyMethodDef
 _METH_FASTCALL = 0x80
 
 
-@cache
-def _launch_definition() -> _MethodDef:
+def step() -> int:
+    """Address of the launch, which is a helper's work too (launch.py)."""
+
     def make() -> "tuple[Callable[..., Any], Any]":
         from . import launch
 
         return launch.make_launch(), launch.LAUNCH
 
-    return _MethodDef(b"launch", load("launch", make), _METH_FASTCALL, None)
+    return load("launch", make)
 
 
-def prepare_launch() -> None:
-    """Compile or load the launch."""
-    _launch_definition()
+@cache
+def _launch_definition() -> _MethodDef:
+    return _MethodDef(b"launch", step(), _METH_FASTCALL, None)
 
 
 def launch(job: int) -> Callable[..., int]:

@@ -1,4 +1,4 @@
-"""The launch, which is a whole step, and the worker, a pool thread's whole life.
+"""The launch, which is a whole step, and the work of a helper, a pool thread's whole life.
 
 The launch is a METH_FASTCALL function of CPython's C API, ``launch(gradients, inv_scale, parameters)``, its self the
 address of the job: 60 ns a call, where a numba dispatcher takes 200 and a cffi pointer 390. In this order, holding the
@@ -45,7 +45,6 @@ FAILED = 1 << 62  # a callable raised: Python has the exception
 
 _I64, _I32 = types.int64, types.int32
 LAUNCH = _I64(_I64, _I64, _I64)  # PyObject *(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
-WORKER = types.void(_I64, _I64)
 
 PyObject_CallOneArg = types.ExternalFunction("PyObject_CallOneArg", _I64(_I64, _I64))
 Py_DecRef = types.ExternalFunction("Py_DecRef", types.void(_I64))
@@ -248,10 +247,43 @@ def step(address, job, gradients, inv_scale, parameters):
     return OK
 
 
+@njit(**PARTS)
+def work(pool):
+    """Be a helper: take part in one generation after the other until told to stop."""
+    seen = 0
+    while True:
+        spins = 0
+        while atomic_read(pool + GENERATION) == seen and spins < SPINS:
+            pause()
+            spins += 1
+        if atomic_read(pool + GENERATION) == seen:
+            pthread_mutex_lock(pool + MUTEX)
+            atomic_add(pool + SLEEPERS, 1)
+            while atomic_read(pool + GENERATION) == seen:
+                pthread_cond_wait(pool + CONDITION, pool + MUTEX)
+            atomic_add(pool + SLEEPERS, -1)
+            pthread_mutex_unlock(pool + MUTEX)
+        seen = atomic_read(pool + GENERATION)
+        if atomic_read(pool + STOP) != 0:
+            return
+        atomic_add(pool + RUNNING, 1)
+        ticket = atomic_add(pool + TICKETS, -1)
+        if ticket > 0:
+            address = atomic_read(pool + JOB_AT)
+            call_drive(record(address, 0, JOB).drive, address, WALK, ticket)
+        atomic_add(pool + RUNNING, -1)
+
+
 def make_launch():
-    """Python text of the launch. Without arguments it only takes the job."""
+    """Python text of the launch. Without arguments it only takes the job; with fewer than none it is a helper.
+
+    A helper's self is the address of the pool, and nothing of Python's: two functions in one compile in less time.
+    """
 
     def launch(self, arguments, count):
+        if count < 0:
+            work(self)
+            return 0
         address = PyLong_AsLongLong(self)
         job = record(address, 0, JOB)
         if job.owner != 0:
@@ -264,33 +296,3 @@ def make_launch():
         return PyLong_FromLongLong(status) if status != FAILED else 0
 
     return launch
-
-
-def make_worker():
-    """Python text of the worker: it takes part in one generation after the other until it is told to stop."""
-
-    def worker(pool, index):
-        seen = 0
-        while True:
-            spins = 0
-            while atomic_read(pool + GENERATION) == seen and spins < SPINS:
-                pause()
-                spins += 1
-            if atomic_read(pool + GENERATION) == seen:
-                pthread_mutex_lock(pool + MUTEX)
-                atomic_add(pool + SLEEPERS, 1)
-                while atomic_read(pool + GENERATION) == seen:
-                    pthread_cond_wait(pool + CONDITION, pool + MUTEX)
-                atomic_add(pool + SLEEPERS, -1)
-                pthread_mutex_unlock(pool + MUTEX)
-            seen = atomic_read(pool + GENERATION)
-            if atomic_read(pool + STOP) != 0:
-                return
-            atomic_add(pool + RUNNING, 1)
-            ticket = atomic_add(pool + TICKETS, -1)
-            if ticket > 0:
-                address = atomic_read(pool + JOB_AT)
-                call_drive(record(address, 0, JOB).drive, address, WALK, ticket)
-            atomic_add(pool + RUNNING, -1)
-
-    return worker

@@ -87,10 +87,12 @@ class Pool:
             if not self._helpers:
                 c.pthread_mutex_init(ffi.cast("void *", self.address + MUTEX), ffi.NULL)
                 c.pthread_cond_init(ffi.cast("void *", self.address + CONDITION), ffi.NULL)
-            run = ffi.cast("void (*)(int64_t, int64_t)", jit.worker())
+            work = ffi.cast("int64_t (*)(int64_t, int64_t, int64_t)", jit.step())
             while len(self._helpers) < threads - 1:
                 index = len(self._helpers) + 1
-                helper = threading.Thread(target=run, args=(self.address, index), name=f"pyfastlr-{index}", daemon=True)
+                helper = threading.Thread(
+                    target=work, args=(self.address, 0, -1), name=f"pyfastlr-{index}", daemon=True
+                )
                 try:
                     helper.start()
                 except RuntimeError:  # the system gives no more threads

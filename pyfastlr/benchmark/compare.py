@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .contenders import CONTENDERS, OURS, Contender, Gradients
+from .contenders import CONTENDERS, OURS, Absent, Contender
 from .interleave import Run, Times, interleave
-from .work import POOL, Work
+from .work import POOL, Gradients, Work
 
 CHECKED = 3  # steps before the comparison of the parameters
 TOLERANCE = 1e-3  # of the largest move of any parameter, beside what rounding the parameters can do
@@ -49,7 +49,7 @@ def compare(work: Work, seconds: float, contenders: Sequence[Contender] = CONTEN
         if contender.takes(work):
             try:
                 runs[contender.name] = contender.start(work, gradients)
-            except ImportError as problem:
+            except (ImportError, Absent) as problem:
                 absent[contender.name] = str(problem)
     check(work, runs, gradients)
     return Comparison(work, interleave(runs, seconds, POOL), absent)

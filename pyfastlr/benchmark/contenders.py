@@ -1,26 +1,35 @@
 """The contenders: each does the same steps as ours, on equal data, its library's best way.
 
 Every one gets new parameters, the same pool of gradients and a rate that changes at every step. torch and we take it
-from a Schedule of ours; optax computes its own in the jitted step. A library is imported when its contender starts.
+from a Schedule of ours; optax computes its own in the jitted step. A library is imported when its contender starts, and
+by name, as none of them need be there.
 """
 
+import os
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cases import CASES
 from pyfastlr._plain import B1, B2, EPS, PLAIN
-from pyfastlr_kernels.pool import default_threads
 
 from .interleave import Run
-from .work import SAME_IN_OPTAX, STEPS, Work, is_first
+from .work import STEPS, Gradients, Work
 
-Gradients = list[list[Any]]  # a pool of what goes with the list of parameters
+
+class Absent(Exception):
+    """Why a contender cannot take part."""
+
+
+def _need_all_cores(work: Work, who: str) -> None:
+    if work.threads != (cores := len(os.sched_getaffinity(0))):
+        raise Absent(f"{who} takes all {cores} cores, not {work.threads}: restrict the process by taskset")
 
 
 @dataclass(frozen=True)
@@ -28,23 +37,26 @@ class Contender:
     """A library's way to do a step."""
 
     name: str
-    start: Callable[[Work, Gradients], Run]  # ImportError if the library is not there
+    start: Callable[[Work, Gradients], Run]  # ImportError or Absent if it cannot
     takes: Callable[[Work], bool]  # whether it has this optimizer with this formula; imports nothing
+    large: bool = True  # whether it can do without many passes and temporaries: the others leave out large work
 
 
 # --- Ours ------------------------------------------------------------------------------------------------------------
 
 
-def _ours(work: Work, gradients: Gradients, threads: int | None = None) -> Run:
+def ours(work: Work, gradients: Gradients, threads: int | None = None) -> Run:
     """The public step, of an array or a list of arrays."""
     params = work.params()
     single = len(params) == 1
-    opt = work.case.make(params[0] if single else params, work.rate, weight_decay=work.weight_decay, threads=threads)
+    opt = work.variant.make(
+        params[0] if single else params, work.rate, weight_decay=work.weight_decay, threads=threads or work.threads
+    )
     pool = [grads[0] if single else grads for grads in gradients]
     return Run(lambda k: partial(opt.step, pool[k]), lambda: params)
 
 
-OURS = Contender("pyfastlr", _ours, lambda work: True)
+OURS = Contender("pyfastlr", ours, lambda work: True)
 
 
 # --- numpy -----------------------------------------------------------------------------------------------------------
@@ -53,18 +65,18 @@ OURS = Contender("pyfastlr", _ours, lambda work: True)
 def _by_hand(work: Work, gradients: Gradients) -> Run:
     """The obvious expressions, array by array."""
     options = {"weight_decay": work.weight_decay} if work.weight_decay else {}
-    update = partial(PLAIN[work.case.cls].update, **options)
+    update = partial(PLAIN[work.variant.cls].update, **options)
     return _array_by_array(work, gradients, update, [defaultdict(float) for _ in work.layout.shapes])
 
 
 def _in_plain(work: Work) -> bool:
-    return work.case.cls in PLAIN and is_first(work.case) and not work.case.kwargs
+    return work.variant.name in map(str.lower, PLAIN)  # without options that choose another rule
 
 
 def _without_temporaries(work: Work, gradients: Gradients) -> Run:
     """The same with `out=`: more to write and to read, fewer passes over new memory."""
     states = [[np.zeros(shape, work.dtype) for _ in range(3)] for shape in work.layout.shapes]
-    return _array_by_array(work, gradients, partial(_IN_PLACE[work.case.name], work.weight_decay), states)
+    return _array_by_array(work, gradients, partial(_IN_PLACE[work.variant.name], work.weight_decay), states)
 
 
 def _array_by_array(work: Work, gradients: Gradients, update: Callable[..., None], states: list[Any]) -> Run:
@@ -106,18 +118,26 @@ _IN_PLACE = {"sgd": _sgd_in_place, "adam": _adam_in_place, "adamw": _adam_in_pla
 
 # --- torch -----------------------------------------------------------------------------------------------------------
 
-_FUSED = {"SGD", "Adagrad", "Adam", "AdamW"}  # torch's optimizers with fused=True on the CPU
+_FUSED = {"SGD", "AdaGrad", "Adam", "AdamW", "AMSGrad"}  # our names of torch's optimizers with fused=True on the CPU
 
 
 def _torch(work: Work, gradients: Gradients, **implementation: bool) -> Run:
     """torch.optim over the memory of numpy arrays, as many threads as ours, the rate set in param_groups."""
-    import torch
+    torch: Any = import_module("torch")
+    torch.set_num_threads(work.threads)
+    variant = work.variant
+    options = {**variant.kwargs, "weight_decay": work.weight_decay, **implementation}
+    if variant.cls == "AMSGrad":
+        options["amsgrad"] = True
+    make = getattr(torch.optim, str(variant.torch))
+    return _driven_as_torch(torch, work, gradients, lambda tensors: make(tensors, lr=variant.lr, **options))
 
-    torch.set_num_threads(default_threads())
+
+def _driven_as_torch(torch: Any, work: Work, gradients: Gradients, make: Callable[[Any], Any]) -> Run:
     params, rate, updates = work.params(), work.rate, count()
     tensors = [torch.from_numpy(p) for p in params]
     pool = [[torch.from_numpy(g) for g in grads] for grads in gradients]
-    opt = work.case.live(tensors, work.case.lr, weight_decay=work.weight_decay, **implementation)
+    opt = make(tensors)
     (group,) = opt.param_groups
 
     def step() -> None:
@@ -133,29 +153,29 @@ def _torch(work: Work, gradients: Gradients, **implementation: bool) -> Run:
 
 
 def _of_torch(work: Work) -> bool:
-    return work.case.convention == "torch"
+    return work.variant.torch is not None
 
 
 def _foreach_in_torch(work: Work) -> bool:
-    return _of_torch(work) and not work.case.kwargs.get("nesterov")  # there it writes into the gradients
+    return _of_torch(work) and not work.variant.kwargs.get("nesterov")  # there it writes into the gradients
 
 
 def _fused_in_torch(work: Work) -> bool:
-    return _of_torch(work) and work.case.live.name in _FUSED
+    return _of_torch(work) and work.variant.cls in _FUSED
 
 
 # --- optax -----------------------------------------------------------------------------------------------------------
 
 
 def _optax(work: Work, gradients: Gradients) -> Run:
-    """optax in one jitted function that is given its arrays for good (donated), with all cores that jax finds."""
-    import jax
-    import optax
-
+    """One jitted function that is given its arrays for good (donated), with all cores that jax finds."""
+    _need_all_cores(work, "jax")
+    jax, optax = (import_module(name) for name in ("jax", "optax"))
     jax.config.update("jax_platforms", "cpu")
-    case = next(x for x in CASES if x.name in (work.case.name, f"{work.case.name}-optax") and x.convention == "optax")
-    options = {"weight_decay": work.weight_decay} if work.weight_decay else {}
-    transform = case.live(optax.cosine_decay_schedule(work.case.lr, STEPS), **options)
+    jax.config.update("jax_enable_x64", work.dtype == "float64")
+    options = {**work.variant.kwargs, **({"weight_decay": work.weight_decay} if work.weight_decay else {})}
+    rate = optax.cosine_decay_schedule(work.variant.lr, STEPS)
+    transform = getattr(optax, str(work.variant.optax))(rate, **options)
     params = [jax.numpy.array(p) for p in work.params()]
     pool = [[jax.numpy.asarray(g) for g in grads] for grads in gradients]
     state = transform.init(params)
@@ -174,7 +194,7 @@ def _optax(work: Work, gradients: Gradients) -> Run:
 
 
 def _in_optax(work: Work) -> bool:
-    return work.dtype == "float32" and (work.case.convention == "optax" or work.case.name in SAME_IN_OPTAX)
+    return work.variant.optax is not None
 
 
 # --- Others ----------------------------------------------------------------------------------------------------------
@@ -195,11 +215,10 @@ def _sklearn(work: Work, gradients: Gradients) -> Run:
 
 
 def _thinc(work: Work, gradients: Gradients) -> Run:
-    """thinc's compiled Adam. It clears the gradients it is given, so each step first copies them."""
-    from thinc.api import Adam, Schedule
-
+    """Its compiled Adam. It clears the gradients it is given, so each step first copies them."""
+    thinc: Any = import_module("thinc.api")
     params, rate = work.params(), work.rate
-    opt = Adam(Schedule("cosine", lambda schedule, step, **_: rate(step)), L2=0.0, grad_clip=0.0)
+    opt = thinc.Adam(thinc.Schedule("cosine", lambda schedule, step, **_: rate(step)), L2=0.0, grad_clip=0.0)
     scratch = [np.empty_like(p) for p in params]
     keys = [(k, "") for k in range(len(params))]
 
@@ -212,27 +231,47 @@ def _thinc(work: Work, gradients: Gradients) -> Run:
     return Run(lambda k: partial(step, gradients[k]), lambda: params)
 
 
+def _deepspeed(work: Work, gradients: Gradients) -> Run:
+    """DeepSpeedCPUAdam, if it has been built: making the first one on a machine compiles it, for minutes."""
+    _need_all_cores(work, "DeepSpeed's OpenMP")
+    info: Any = import_module("deepspeed.git_version_info")
+    torch, extensions = (import_module(name) for name in ("torch", "torch.utils.cpp_extension"))
+    built = Path(extensions._get_build_directory("cpu_adam", verbose=False)) / "cpu_adam.so"
+    if not info.installed_ops.get("cpu_adam") and not built.exists():
+        raise Absent(f"DeepSpeedCPUAdam is not built: {built} is missing")
+    make, variant = import_module("deepspeed.ops.adam").DeepSpeedCPUAdam, work.variant
+    options = {"weight_decay": work.weight_decay, "adamw_mode": variant.cls == "AdamW"}
+    return _driven_as_torch(torch, work, gradients, lambda tensors: make(tensors, lr=variant.lr, **options))
+
+
+def _in_deepspeed(work: Work) -> bool:
+    return work.variant.cls in ("Adam", "AdamW") and work.dtype == "float32"
+
+
 def _plain_adam(work: Work) -> bool:
-    return work.case.name == "adam" and work.dtype == "float32"
+    return work.variant.name == "adam" and work.dtype == "float32"
 
 
 def _empty_loop(work: Work, gradients: Gradients) -> Run:
     from .roofline import Loop
 
-    return Run(Loop(work, gradients, default_threads()).turn)
+    loop = Loop(work, gradients)
+    return Run(loop.turn, updates=loop.updates)
 
+
+LIMIT = Contender("empty loop", _empty_loop, lambda work: len(work.layout.shapes) == 1)
 
 CONTENDERS = (
     OURS,
-    Contender("pyfastlr threads=1", partial(_ours, threads=1), lambda work: True),
-    Contender("numpy", _by_hand, _in_plain),
-    Contender("numpy out=", _without_temporaries, lambda work: work.case.name in _IN_PLACE),
-    Contender("torch for-loop", partial(_torch, foreach=False), _of_torch),
-    Contender("torch foreach", partial(_torch, foreach=True), _foreach_in_torch),
+    Contender("pyfastlr threads=1", partial(ours, threads=1), lambda work: work.threads > 1),
+    Contender("numpy", _by_hand, _in_plain, large=False),
+    Contender("numpy out=", _without_temporaries, lambda work: work.variant.name in _IN_PLACE, large=False),
+    Contender("torch for-loop", partial(_torch, foreach=False), _of_torch, large=False),
+    Contender("torch foreach", partial(_torch, foreach=True), _foreach_in_torch, large=False),
     Contender("torch fused", partial(_torch, fused=True), _fused_in_torch),
     Contender("optax jit", _optax, _in_optax),
-    Contender("scikit-learn", _sklearn, _plain_adam),
-    Contender("thinc", _thinc, _plain_adam),
-    # Below, starting its threads is most of its time.
-    Contender("empty loop", _empty_loop, lambda work: len(work.layout.shapes) == 1 and work.layout.size >= 1 << 22),
+    Contender("scikit-learn", _sklearn, _plain_adam, large=False),
+    Contender("thinc", _thinc, _plain_adam, large=False),
+    Contender("DeepSpeedCPUAdam", _deepspeed, _in_deepspeed),
+    LIMIT,
 )

@@ -1,8 +1,7 @@
 """The timing: contenders take turns, and each turn yields samples of the time of one call.
 
 What this guards against, all of it seen on shared machines: a clock that changes over the run (every contender is
-measured in every round), the neighbour before (the order rotates, and every second
-round runs backwards), OpenMP
+measured in every round), the neighbour before (the order rotates, and every second round runs backwards), OpenMP's
 threads that still spin for the contender before (a pause, then calls that are not timed), and the garbage collector.
 """
 
@@ -28,21 +27,24 @@ class Run(NamedTuple):
 
     turn: Callable[[int], Step]  # k -> the step with the k-th gradient of the pool, to be called any number of times
     result: Callable[[], Sequence[Any]] | None = None  # parameters now; None if it does not compute them
+    updates: int = 1  # that one call of the step does
 
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds per call: one sample for every few calls."""
+    """Seconds per update: one sample for every few calls."""
 
     samples: tuple[float, ...]
     calls: int  # in a sample
 
     @property
     def minimum(self) -> float:
+        """The quickest sample: what the rest of the machine disturbed least."""
         return min(self.samples)
 
     @property
     def median(self) -> float:
+        """Of the samples."""
         return float(np.median(self.samples))
 
     @property
@@ -87,7 +89,7 @@ def interleave(
     finally:
         if collecting:
             gc.enable()
-    return {name: Times(tuple(samples[name]), calls[name]) for name in runs}
+    return {name: Times(tuple(x / run.updates for x in samples[name]), calls[name]) for name, run in runs.items()}
 
 
 def _calibrate(step: Step, clock: Callable[[], float]) -> int:

@@ -1,0 +1,51 @@
+"""Adam's targets, and whether a row reaches them."""
+
+from typing import NamedTuple
+
+from pyfastlr.benchmark.contenders import OURS
+from pyfastlr.benchmark.report import Row, duration, times
+from pyfastlr.benchmark.work import TINY, TRANSFORMER, one
+
+LAYOUTS = (one(64), one(10_000), one(1_000_000), one(40_000_000), TRANSFORMER, TINY)
+
+# Each contender's time over ours must reach this, by the minima; for the empty loop it is our share of its speed.
+RATIOS = {
+    "n64": {"numpy": 5.0, "optax jit": 8.0, "torch fused": 30.0},
+    "n10000": {"numpy": 6.0, "optax jit": 4.0, "torch fused": 12.0},
+    "n1000000": {"numpy": 15.0, "optax jit": 2.3, "torch fused": 1.5},
+    "n40000000": {"numpy": 9.0, "torch fused": 1.05, "empty loop": 0.95},
+    "transformer-226": {"torch fused": 1.5},
+    "tiny-226": {"torch fused": 25.0},
+}
+SECONDS = {"n64": 2.0e-6, "cold": 2.0, "warm": 0.3}  # at most
+STEADY = 1.5  # median over minimum; above, something else ran on the machine, and the ratio means little
+
+
+class Verdict(NamedTuple):
+    """A target, and what became of it; both None where there is none."""
+
+    target: float | None
+    reached: bool | None
+    steady: bool
+
+    def __str__(self) -> str:
+        words = "" if self.reached is None else "reached" if self.reached else "NOT REACHED"
+        return words if self.steady else f"{words} (disturbed)".lstrip()
+
+
+def judge(row: Row, ours: Row) -> Verdict:
+    """Compare a row, and ours at the same work, with the targets."""
+    limit = SECONDS.get(row.layout) if row.contender == OURS.name else None
+    target = RATIOS[row.layout].get(row.contender)
+    reached = row.ratio >= target if target else row.minimum <= limit if limit else None
+    return Verdict(target or limit, reached, all(x.median <= STEADY * x.minimum for x in (row, ours)))
+
+
+def show(row: Row, verdict: Verdict) -> str:
+    """A line of the table."""
+    target = verdict.target
+    wanted = "" if target is None else f">= {target:g}x" if target >= 0.1 else f"<= {duration(target)}"
+    return (
+        f"  {row.contender:<19}{duration(row.minimum):>9}{duration(row.median):>10}{duration(row.spread):>10}"
+        f"{row.gigabytes_per_second:8.1f}{times(row.ratio):>9}{times(row.ratio_of_medians):>9}  {wanted:>10}  {verdict}"
+    )

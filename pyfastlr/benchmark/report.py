@@ -1,0 +1,170 @@
+"""What was measured, as rows that can be shown, saved, drawn and compared with others."""
+
+import json
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pyfastlr._info import collect
+
+from .compare import Comparison
+from .contenders import CONTENDERS, LIMIT, Contender
+from .variants import VARIANTS
+from .work import Work, one
+
+PEERS = ("torch", "jax", "optax", "scikit-learn", "thinc", "deepspeed")  # distributions
+LARGE = 10_000_000  # elements: above, contenders with many passes and temporaries are left out, for time and memory
+CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One contender at one work. Times are in seconds for an update."""
+
+    optimizer: str
+    layout: str
+    size: int
+    dtype: str
+    threads: int
+    contender: str
+    minimum: float
+    median: float
+    spread: float  # distance of the quartiles
+    samples: int
+    bytes: int  # that the update must move
+    ratio: float  # of minima: this contender's over ours
+    ratio_of_medians: float
+    share: float | None  # of the speed of the empty loop; None where it did not run
+
+    @property
+    def key(self) -> tuple[str, str, str, int]:
+        """What rows that were measured together have in common."""
+        return self.optimizer, self.layout, self.dtype, self.threads
+
+    @property
+    def gigabytes_per_second(self) -> float:
+        """Of the bytes that the update must move."""
+        return self.bytes / self.minimum / 1e9
+
+
+def rows(comparison: Comparison) -> list[Row]:
+    """One for each contender."""
+    work, times = comparison.work, comparison.times
+    limit = times[LIMIT.name].minimum if LIMIT.name in times else None
+    return [
+        Row(
+            work.variant.name, work.layout.name, work.layout.size, work.dtype, work.threads,
+            name, x.minimum, x.median, x.spread, len(x.samples), work.bytes,
+            *comparison.ratios(name), limit / x.minimum if limit else None,
+        )
+        for name, x in times.items()
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Report:
+    """Rows, and the machine that they hold for."""
+
+    machine: Mapping[str, Any]
+    rows: list[Row] = field(default_factory=list)
+    absent: dict[str, str] = field(default_factory=dict)  # contender -> why
+
+    def take(self, comparison: Comparison) -> list[Row]:
+        """Add what was measured; return its rows."""
+        found = rows(comparison)
+        self.rows.extend(found)
+        self.absent.update(comparison.absent)
+        return found
+
+    def as_json(self) -> dict[str, Any]:
+        """For `json.dump`."""
+        return {"machine": self.machine, "rows": [asdict(row) for row in self.rows], "absent": self.absent}
+
+
+def read(path: Path) -> Report:
+    """Report that `as_json` was saved from.
+
+    Raises
+    ------
+    ValueError
+        If the file is none.
+    """
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        names = [x.name for x in fields(Row)]
+        found = [Row(**{name: row[name] for name in names}) for row in saved["rows"]]
+        return Report(dict(saved["machine"]), found, dict(saved["absent"]))
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise ValueError(f"{str(path)!r} must be a file that `pyfastlr bench --json` wrote: {problem!r}") from None
+
+
+def works(names: Sequence[str], sizes: Sequence[int], dtype: str, threads: int) -> list[Work]:
+    """Plain variants of these optimizer classes, over one buffer of each size."""
+    chosen = [x for name in names for x in VARIANTS if x.cls == name and not x.kwargs]
+    return [Work(variant, one(size), dtype, threads) for variant in chosen for size in sizes]
+
+
+def contenders(size: int, wanted: Collection[str] = ()) -> list[Contender]:
+    """All that this many elements allow, and those that are wanted by name."""
+    return [x for x in CONTENDERS if x.large or size <= LARGE or x.name in wanted]
+
+
+# --- The machine -----------------------------------------------------------------------------------------------------
+
+
+def machine() -> dict[str, Any]:
+    """What is measured on and with."""
+    threading = {k: v for k, v in os.environ.items() if k.startswith(("OMP_", "GOMP_", "KMP_", "XLA_"))}
+    return {
+        **{name: value for name, value in collect().items() if not name.startswith("cache")},
+        **{name: found for name in PEERS if (found := _version(name))},
+        "caches": caches(),
+        "environment": threading,
+        "load": os.getloadavg()[0],
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def caches(folder: Path = CACHES) -> dict[str, int]:
+    """Bytes of data cache by level ("L1", ...), as one core sees them; nothing where the system does not say."""
+    found = {}
+    for index in sorted(folder.glob("index*")):
+        level, kind, size = ((index / name).read_text().strip() for name in ("level", "type", "size"))
+        if kind != "Instruction" and size.endswith("K"):
+            found[f"L{level}"] = int(size[:-1]) << 10
+    return found
+
+
+# --- Words -----------------------------------------------------------------------------------------------------------
+
+
+def duration(seconds: float) -> str:
+    """Three digits and a unit."""
+    factor, unit = next((x for x in ((1.0, "s"), (1e3, "ms"), (1e6, "µs")) if seconds * x[0] >= 1.0), (1e9, "ns"))
+    return f"{seconds * factor:.3g} {unit}"
+
+
+def times(ratio: float) -> str:
+    """Two decimals, or none."""
+    return f"{ratio:.2f}x" if ratio < 100 else f"{ratio:.0f}x"
+
+
+def changes(old: Report, new: Report) -> Iterator[tuple[Row, Row]]:
+    """Rows of old and new for the same contender at the same work.
+
+    A machine's speed changes from hour to hour and its ratios hardly: the ratio of the empty loop is our share of the
+    limit, the others say how many times faster than a peer we are.
+    """
+    was = {(row.key, row.contender): row for row in old.rows}
+    for row in new.rows:
+        if before := was.get((row.key, row.contender)):
+            yield before, row

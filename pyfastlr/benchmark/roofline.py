@@ -1,0 +1,76 @@
+"""The machine's limit: a loop that moves an optimizer's bytes and computes next to nothing.
+
+It is to be an upper bound at every size, not a rival at starting threads: where the work is small, one call of the step
+passes over it many times, a thread over its own part many times in one compiled call, and the time is that of one pass.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar, cast
+
+import numpy as np
+from numba import njit
+
+from pyfastlr_kernels.intrinsics import load, pointer, pointers, put, scaled, store
+
+from .work import Gradients, Work
+
+UNIT = 1 << 18  # elements that a thread claims at once: 0.1 ms of work, so that claiming in Python is lost in it
+CALL = 1 << 21  # elements that one call of the step moves at least: 0.5 ms, so that waking threads is lost in it
+SHARED = 1 << 14  # elements that a thread has at least: fewer do not pay for a second one
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _compiled(function: F) -> F:
+    return cast(F, njit(error_model="numpy", nogil=True)(function))
+
+
+@_compiled
+def _span(n: Any, p: Any, g: Any, s: Any, minus_one: Any) -> None:
+    """Read p, g and s, write p and s: one addition or multiplication for each number written."""
+    for i in range(n):
+        put(p, i, p[i] + g[i])  # type: ignore[call-arg]  # an intrinsic gets its first argument from numba
+        store(s, i, scaled(load(s, i), minus_one))
+
+
+@_compiled
+def _move(passes: Any, n: Any, p: Any, g: Any, s: Any, offset: Any, minus_one: Any) -> None:
+    p, g = pointer(p + offset, minus_one), pointer(g + offset, minus_one)  # type: ignore[call-arg]
+    for _ in range(passes):
+        _span(n, p, g, pointers(s, offset, minus_one), minus_one)
+
+
+class Loop:
+    """The loop over one buffer and as many state arrays as the optimizer has; threads claim parts as they come free."""
+
+    def __init__(self, work: Work, gradients: Gradients) -> None:
+        (self.params,) = work.params()
+        self.state = [np.ones_like(self.params) for _ in range(work.variant.states)]
+        self._gradients = [g for (g,) in gradients]
+        size, itemsize = self.params.size, self.params.itemsize
+        threads = max(1, min(work.threads, size // SHARED))
+        length = min(UNIT, -(-size // threads))
+        self._passes = UNIT // length
+        rounds = -(-CALL // (size * self._passes))
+        self.updates = self._passes * rounds  # passes over everything in one call of the step
+        self._parts = [(min(length, size - k), k * itemsize) for k in range(0, size, length)] * rounds
+        self._helpers = [ThreadPoolExecutor(1) for _ in range(threads - 1)]
+
+    def turn(self, k: int) -> Callable[[], None]:
+        """Step with the k-th gradient."""
+        return partial(self._step, self._gradients[k].ctypes.data)
+
+    def _step(self, g: int) -> None:
+        left = iter(self._parts)
+        helping = [helper.submit(self._claim, g, left) for helper in self._helpers]
+        self._claim(g, left)
+        for done in helping:
+            done.result()
+
+    def _claim(self, g: int, left: Iterator[tuple[int, int]]) -> None:
+        p, s, minus_one = self.params.ctypes.data, tuple(x.ctypes.data for x in self.state), self.params.dtype.type(-1)
+        for n, offset in left:  # an iterator that threads share: the interpreter lock makes each part one thread's
+            _move(self._passes, n, p, g, s, offset, minus_one)

@@ -1,0 +1,100 @@
+"""Write the README's table of performance and its picture, or compare: `python scripts/readme_performance.py FILE`.
+
+FILE is what `python -m bench --scaling --json FILE` saved. `--check` writes nothing and says whether the table is that
+of the file. Without FILE it is the one that the README names.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+from pyfastlr.benchmark.contenders import CONTENDERS, LIMIT, OURS
+from pyfastlr.benchmark.picture import throughput
+from pyfastlr.benchmark.report import Report, Row, duration, read, times
+
+ROOT = Path(__file__).resolve().parents[1]
+PICTURE = ROOT / "docs" / "performance.png"
+SECTION = re.compile(r"(<!-- performance:begin -->\n)(.*?)(<!-- performance:end -->)", re.DOTALL)
+SOURCE = re.compile(r"\[saved run\]\((bench/results/[^)]+)\)")
+SHOWN = ("pyfastlr", "numpy", "torch for-loop", "torch foreach", "torch fused", "optax jit", "DeepSpeedCPUAdam")
+BUSY = 0.5  # load for each thread, before the run: above, peers that wait for all their threads look arbitrarily slow
+SPECIAL = {"transformer-226": "226 arrays, {:,} elements", "tiny-226": "226 arrays of 64 elements"}
+
+
+def section(report: Report, name: str) -> str:
+    """What stands between the markers, from a run of this file name."""
+    facts = report.machine
+    versions = ", ".join(f"{x} {facts[x]}" for x in ("numpy", "torch", "jax", "optax", "deepspeed") if x in facts)
+    there = {row.contender for row in report.rows}
+    shown = [x.name for x in CONTENDERS if x.name in there and x.name in SHOWN]
+    peers = [x for x in shown if x != OURS.name]
+    machine = f"{facts['threads']} threads of {facts['cpu'].partition(' (')[0]}"
+    lines = [
+        f"One step of Adam, float32, {machine}: the time of ours,",
+        "and how many times as long the others take.",
+        "",
+        f"| parameters | pyfastlr | of the limit | {' | '.join(peers)} |",
+        "|---" + "|--:" * (2 + len(peers)) + "|",
+    ]
+    for layout in dict.fromkeys(row.layout for row in report.rows):
+        lines.append(_line({row.contender: row for row in report.rows if row.layout == layout}, peers))
+    if facts["load"] > BUSY * facts["threads"]:
+        lines += ["", f"**The machine was busy (load {facts['load']:.1f}): these numbers are not to be relied on.**"]
+    lines += [
+        "",
+        "The limit is a loop that moves the same bytes and computes nothing.",
+        "",
+        "![Throughput of an Adam step against the number of elements](docs/performance.png)",
+        "",
+        f"From a [saved run](bench/results/{name}) with pyfastlr {facts['pyfastlr']}, Python {facts['python']},",
+        f"{versions}.",
+        "`pyfastlr bench` measures your machine; [docs/benchmarks.md](docs/benchmarks.md) says how.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _line(rows: dict[str, Row], peers: list[str]) -> str:
+    ours = rows[OURS.name]
+    what = SPECIAL.get(ours.layout, "{:,} elements").format(ours.size)
+    share = "" if LIMIT.name not in rows else f"{100 * rows[LIMIT.name].ratio:.0f} %"
+    return f"| {what} | {duration(ours.minimum)} | {share} | " + " | ".join(
+        times(rows[peer].ratio) if peer in rows else "" for peer in peers
+    ) + " |"  # fmt: skip
+
+
+def render(text: str, source: Path) -> str:
+    """Return the README's text with the section that the saved run makes."""
+    if not SECTION.search(text):
+        raise ValueError("need a section from <!-- performance:begin --> to <!-- performance:end -->, got none")
+    new = section(read(source), source.name)
+    return SECTION.sub(lambda found: found[1] + new + found[3], text)
+
+
+def draw(source: Path) -> None:
+    """Write the picture: of the sweep over sizes, where the run has one."""
+    report = read(source)
+    sweep = json.loads(source.read_text(encoding="utf-8")).get("scaling")
+    throughput(Report(report.machine, [Row(**row) for row in sweep] if sweep else report.rows)).savefig(PICTURE)
+
+
+def main(arguments: list[str]) -> None:
+    """Write or check."""
+    readme = ROOT / "README.md"
+    before = readme.read_text(encoding="utf-8")
+    files = [x for x in arguments if x != "--check"] or SOURCE.findall(before)
+    if len(files) != 1:
+        sys.exit("need the file that `python -m bench --scaling --json FILE` saved")
+    source = ROOT / files[0]
+    if source.resolve().parent != ROOT / "bench" / "results":
+        sys.exit("the file must be in bench/results")
+    after = render(before, source)
+    if "--check" not in arguments:
+        readme.write_text(after, encoding="utf-8")
+        draw(source)
+    elif before != after:
+        sys.exit("README.md differs from its saved run: run python scripts/readme_performance.py")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
