@@ -52,10 +52,18 @@ def number(value: Any, field: str, where: str = "") -> float:
         or getattr(value, "ndim", 0) != 0
     ):
         raise TypeError(f"`{called}` must be {allowed.words}, got {value!r}{where}")
-    result = float(value)
+    result = _float(value)
     if not allowed.low <= result <= allowed.high:
         raise ValueError(f"`{called}` must be {allowed.words}, got {value!r}{where}")
     return result
+
+
+def _float(value: Any) -> float:
+    """Value as a float; an integer beyond all floats is infinite, not an OverflowError."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def source(value: Any, field: str) -> Source:
@@ -111,9 +119,9 @@ def inverse_scale(value: Any) -> float:
     """Checked factor of the gradients."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.floating | np.integer):
         raise TypeError(f"`inv_scale` must be a finite number > 0, got {value!r}")
-    if not 0.0 < value < float("inf"):
+    if not 0.0 < _float(value) < float("inf"):
         raise ValueError(f"`inv_scale` must be a finite number > 0, got {value!r}")
-    return float(value)
+    return _float(value)
 
 
 def chosen(value: Any, known: Sequence[str], name: str) -> str:

@@ -212,6 +212,7 @@ BAD_ARGUMENTS = {
     "negative lr": ({"lr": -1e-3}, ValueError, "`lr`"),
     "NaN lr": ({"lr": float("nan")}, ValueError, "`lr`"),
     "infinite lr": ({"lr": float("inf")}, ValueError, "`lr`"),
+    "lr beyond all floats": ({"lr": 10**400}, ValueError, "`lr`"),
     "string lr": ({"lr": "0.1"}, TypeError, "`lr`"),
     "True as lr": ({"lr": True}, TypeError, "`lr`"),
     "array as lr": ({"lr": np.ones(2)}, TypeError, "`lr`"),
@@ -275,6 +276,7 @@ BAD_VALUES = {
     "NaN": (float("nan"), ValueError),
     "infinity": (float("inf"), ValueError),
     "negative": (-1e-9, ValueError),
+    "beyond all floats": (10**400, ValueError),
     "None": (None, TypeError),
     "string": ("0.1", TypeError),
     "True": (True, TypeError),
@@ -337,7 +339,7 @@ def test_exception_of_a_callable_passes_through():
 
 @pytest.mark.parametrize(
     ("value", "error"),
-    [(0.0, ValueError), (-1.0, ValueError), (float("nan"), ValueError), (float("inf"), ValueError), ("1", TypeError),
+    [(0.0, ValueError), (-1.0, ValueError), (10**400, ValueError), (float("nan"), ValueError), (float("inf"), ValueError), ("1", TypeError),
      (True, TypeError), (None, TypeError)],
 )  # fmt: skip
 def test_bad_inv_scale(value, error):
