@@ -337,12 +337,9 @@ def test_exception_of_a_callable_passes_through():
     assert photograph(opt, p) == before
 
 
-@pytest.mark.parametrize(
-    ("value", "error"),
-    [(0.0, ValueError), (-1.0, ValueError), (10**400, ValueError), (float("nan"), ValueError), (float("inf"), ValueError), ("1", TypeError),
-     (True, TypeError), (None, TypeError)],
-)  # fmt: skip
-def test_bad_inv_scale(value, error):
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf"), 10**400, "1", True, None])
+def test_bad_inv_scale(value):
+    error = ValueError if isinstance(value, float) or value == 10**400 else TypeError
     p = np.ones(5)
     opt = flr.SGD(p, lr=0.5)
     with pytest.raises(error, match="`inv_scale`"):
