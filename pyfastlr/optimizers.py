@@ -4,8 +4,7 @@ All of them take these arguments, and only their own ones are described again in
 
 params
     What is updated in place: one C-contiguous, writeable float32 or float64 ndarray of any shape, a dict or list of
-    them (nested at will; names join by "."), a `Flat`, or arrays of other libraries in host memory or on a CUDA device
-    (docs/cuda.md), by DLPack or ``__cuda_array_interface__``. Never copied.
+    them (nested at will; names join by "."), a `Flat`, or host arrays of other libraries by DLPack. Never copied.
 lr : float >= 0, Schedule or callable
     Learning rate. A schedule or callable is asked once per update for its value at the 0-based index of the update.
 weight_decay : float >= 0, Schedule or callable
@@ -26,9 +25,6 @@ maximize : bool
 threads : int, optional
     At most so many threads; None: PYFASTLR_NUM_THREADS, else the cores that the process may use. Results do not depend
     on it, bit for bit.
-capturable : bool
-    For parameters on a CUDA device: keep counts and hyperparameters there and evaluate schedules there, so that a CUDA
-    graph can replay the step. Callables must be such that numba can compile them; a graph keeps those of its capture.
 
 An argument that is None takes the convention's default. In the equations :math:`g` is the gradient with ``inv_scale``,
 ``maximize`` and coupled decay applied, :math:`t` the array's own count of updates from 1. State below the smallest
@@ -120,7 +116,6 @@ class SGD(Optimizer):
         lr_scale: Any = 1.0,
         maximize: bool = False,
         threads: int | None = None,
-        capturable: bool = False,
     ) -> None:
         given = {"lr": lr, "lr_scale": lr_scale, "weight_decay": weight_decay, "decay": decay}
         own = {"momentum": momentum, "dampening": dampening}
@@ -142,7 +137,6 @@ class SGD(Optimizer):
             groups=groups,
             maximize=maximize,
             threads=threads,
-            capturable=capturable,
         )
 
 
@@ -210,7 +204,6 @@ class RMSProp(Optimizer):
         lr_scale: Any = 1.0,
         maximize: bool = False,
         threads: int | None = None,
-        capturable: bool = False,
     ) -> None:
         given = {"lr": lr, "lr_scale": lr_scale, "weight_decay": weight_decay, "decay": decay}
         own = {"alpha": alpha, "eps": eps}
@@ -225,7 +218,6 @@ class RMSProp(Optimizer):
             groups=groups,
             maximize=maximize,
             threads=threads,
-            capturable=capturable,
         )
 
 
@@ -297,7 +289,6 @@ class AdaGrad(Optimizer):
         lr_scale: Any = 1.0,
         maximize: bool = False,
         threads: int | None = None,
-        capturable: bool = False,
     ) -> None:
         defaults = self._defaults[self._choose_convention(convention)]
         start = initial_accumulator_value
@@ -317,7 +308,6 @@ class AdaGrad(Optimizer):
             groups=groups,
             maximize=maximize,
             threads=threads,
-            capturable=capturable,
             initial={"sum": start},
         )
 
@@ -380,7 +370,6 @@ class AdaDelta(Optimizer):
         lr_scale: Any = 1.0,
         maximize: bool = False,
         threads: int | None = None,
-        capturable: bool = False,
     ) -> None:
         super().__init__(
             params,
@@ -390,7 +379,6 @@ class AdaDelta(Optimizer):
             groups=groups,
             maximize=maximize,
             threads=threads,
-            capturable=capturable,
         )
 
 
@@ -447,7 +435,6 @@ class Lion(Optimizer):
         lr_scale: Any = 1.0,
         maximize: bool = False,
         threads: int | None = None,
-        capturable: bool = False,
     ) -> None:
         super().__init__(
             params,
@@ -457,7 +444,6 @@ class Lion(Optimizer):
             groups=groups,
             maximize=maximize,
             threads=threads,
-            capturable=capturable,
         )
 
 
@@ -517,7 +503,6 @@ class Adam(Optimizer):
         lr_scale: Any = 1.0,
         maximize: bool = False,
         threads: int | None = None,
-        capturable: bool = False,
     ) -> None:
         super().__init__(
             params,
@@ -527,7 +512,6 @@ class Adam(Optimizer):
             groups=groups,
             maximize=maximize,
             threads=threads,
-            capturable=capturable,
         )
 
 
@@ -587,7 +571,6 @@ class AdamW(Optimizer):
         lr_scale: Any = 1.0,
         maximize: bool = False,
         threads: int | None = None,
-        capturable: bool = False,
     ) -> None:
         super().__init__(
             params,
@@ -597,7 +580,6 @@ class AdamW(Optimizer):
             groups=groups,
             maximize=maximize,
             threads=threads,
-            capturable=capturable,
         )
 
 
@@ -658,7 +640,6 @@ class AMSGrad(Optimizer):
         lr_scale: Any = 1.0,
         maximize: bool = False,
         threads: int | None = None,
-        capturable: bool = False,
     ) -> None:
         super().__init__(
             params,
@@ -668,7 +649,6 @@ class AMSGrad(Optimizer):
             groups=groups,
             maximize=maximize,
             threads=threads,
-            capturable=capturable,
         )
 
 
@@ -747,7 +727,6 @@ class NAdam(Optimizer):
         lr_scale: Any = 1.0,
         maximize: bool = False,
         threads: int | None = None,
-        capturable: bool = False,
     ) -> None:
         super().__init__(
             params,
@@ -765,7 +744,6 @@ class NAdam(Optimizer):
             groups=groups,
             maximize=maximize,
             threads=threads,
-            capturable=capturable,
         )
 
 
@@ -825,7 +803,6 @@ class Adamax(Optimizer):
         lr_scale: Any = 1.0,
         maximize: bool = False,
         threads: int | None = None,
-        capturable: bool = False,
     ) -> None:
         super().__init__(
             params,
@@ -835,7 +812,6 @@ class Adamax(Optimizer):
             groups=groups,
             maximize=maximize,
             threads=threads,
-            capturable=capturable,
         )
 
 
@@ -898,7 +874,6 @@ class RAdam(Optimizer):
         lr_scale: Any = 1.0,
         maximize: bool = False,
         threads: int | None = None,
-        capturable: bool = False,
     ) -> None:
         super().__init__(
             params,
@@ -908,5 +883,4 @@ class RAdam(Optimizer):
             groups=groups,
             maximize=maximize,
             threads=threads,
-            capturable=capturable,
         )

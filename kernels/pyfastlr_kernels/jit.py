@@ -90,19 +90,14 @@ def load(name: str, make: Callable[[], "tuple[Callable[..., Any], Any]"]) -> int
     """Address of the compiled function of that name; `make` returns its Python text and numba signature."""
     with _lock:
         if name not in _loaded:
-            _loaded[name] = _link(name, kept(name, f"{digest()}.o", lambda: emit(*make())))
+            path = directory() / f"{name}-{digest()}.o"
+            image = _read(path)
+            if image is None:
+                image = emit(*make())
+                compiled.append(name)
+                _write(path, image)
+            _loaded[name] = _link(name, image)
         return _loaded[name][0]
-
-
-def kept(name: str, suffix: str, make: Callable[[], bytes]) -> bytes:
-    """Image of that name from the cache, or else made and written there."""
-    path = directory() / f"{name}-{suffix}"
-    image = _read(path)
-    if image is None:
-        image = make()
-        compiled.append(name)
-        _write(path, image)
-    return image
 
 
 def _machine() -> Any:

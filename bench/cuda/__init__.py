@@ -1,1 +1,0 @@
-"""The benchmark on a CUDA device: `python -m bench.cuda`."""
