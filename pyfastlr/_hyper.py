@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pyfastlr_kernels.chunks import COUPLED, DECOUPLED, INDEPENDENT
+
 from .schedules import as_schedule
 
 Source = float | Callable[[int], Any]  # a number, or what is asked for one at each update
@@ -39,7 +41,7 @@ RANGES = {
     "initial_accumulator_value": _AT_LEAST_ZERO,
 }
 CALLED = {"beta1": "betas[0]", "beta2": "betas[1]"}  # the names that users know
-DECAYS = {"coupled": 0.0, "decoupled": 1.0, "independent": 2.0}  # chunks.COUPLED and its neighbours
+DECAYS = {"coupled": COUPLED, "decoupled": DECOUPLED, "independent": INDEPENDENT}
 
 
 def number(value: Any, field: str, where: str = "") -> float:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from pyfastlr_kernels import chunks, pool
+from pyfastlr_kernels.chunks import BAD_SCALE, BUSY, MOVED, NO_WORKERS, OK
 from pyfastlr_kernels.rules import RULES
 
 from . import _state
@@ -22,8 +23,6 @@ from ._table import Asked, Table
 from .flat import Flat
 from .schedules import Schedule
 
-# What a launch answers: see kernels/pyfastlr_kernels/launch.py.
-OK, BUSY, NO_WORKERS, BAD_SCALE, MOVED = 0, -1, -2, -3, -4
 NOT_COMPILED = 1 << 62
 
 

@@ -46,10 +46,15 @@ __all__ = [
 Defaults = Mapping[str, Mapping[str, Any]]  # by convention
 
 
+def _own(groups: Any, name: str) -> list[Any]:
+    """Values that groups have for an argument; what is no list of dicts is refused later, with its name."""
+    listed = groups if isinstance(groups, list | tuple) else ()
+    return [group[name] for group in listed if isinstance(group, Mapping) and name in group]
+
+
 def _uses_momentum(momentum: Any, groups: Any) -> bool:
     """Whether any group has or may get a momentum: then there is a buffer for it."""
-    own = [group["momentum"] for group in groups or () if isinstance(group, Mapping) and "momentum" in group]
-    return any(callable(value) or number(value, "momentum") != 0.0 for value in (momentum, *own))
+    return any(callable(value) or number(value, "momentum") != 0.0 for value in (momentum, *_own(groups, "momentum")))
 
 
 @final
@@ -125,7 +130,7 @@ class SGD(Optimizer):
         moving = _uses_momentum(default if momentum is None else momentum, groups)
         if boolean(nesterov, "nesterov") and not moving:
             raise ValueError("`nesterov` needs `momentum` > 0, got 0")
-        if nesterov and (dampening or any("dampening" in group for group in groups or ())):
+        if nesterov and (dampening or _own(groups, "dampening")):
             raise ValueError(f"`nesterov` needs `dampening` = 0, got {dampening!r}")
         if not moving and dampening is not None:
             number(0.0 if callable(dampening) else dampening, "dampening")

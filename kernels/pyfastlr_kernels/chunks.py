@@ -95,6 +95,10 @@ JOB = np.dtype(
     ]
 )
 
+# What a launch answers. k > 0: gradient k - 1 cannot be bound as it is; k <= MOVED: parameter MOVED - k is not where it
+# was.
+OK, BUSY, NO_WORKERS, BAD_SCALE, MOVED = 0, -1, -2, -3, -4
+
 COUPLED, DECOUPLED, INDEPENDENT = 0.0, 1.0, 2.0
 COMMON = ("lr", "lr_scale", "weight_decay", "decay", "tiny")  # of every rule's config row
 

@@ -24,7 +24,22 @@ cannot miss it.
 import numpy as np
 from numba import njit, types
 
-from .chunks import ASKED, BUFFER, COUNT, FOLD_CARRY, FOLD_WIDTH, JOB, LINE, MAX_CARRY, TENSOR
+from .chunks import (
+    ASKED,
+    BAD_SCALE,
+    BUFFER,
+    BUSY,
+    COUNT,
+    FOLD_CARRY,
+    FOLD_WIDTH,
+    JOB,
+    LINE,
+    MAX_CARRY,
+    MOVED,
+    NO_WORKERS,
+    OK,
+    TENSOR,
+)  # fmt: skip
 from .cpu import FOLD, PARTS, WALK
 from .intrinsics import (
     atomic_add,
@@ -39,8 +54,6 @@ from .intrinsics import (
 )  # fmt: skip
 from .pool import ALIVE, CONDITION, GENERATION, JOB_AT, MUTEX, OWNER, RUNNING, SLEEPERS, STOP, TICKETS
 
-# What it answers. k > 0: gradient k - 1 cannot be bound as it is; k <= MOVED: parameter MOVED - k is not where it was.
-OK, BUSY, NO_WORKERS, BAD_SCALE, MOVED = 0, -1, -2, -3, -4
 FAILED = 1 << 62  # a callable raised: Python has the exception
 
 _I64, _I32 = types.int64, types.int32
