@@ -17,7 +17,8 @@ ALLOWED = (
     ast.IfExp, ast.Call, ast.Expr,
 )  # fmt: skip
 MAY_CALL = {"sqrt", "abs", *(helper.__name__ for helper in rules.HELPERS)}
-FUNCTIONS = {rule.update for rule in RULES.values()} | {*rules.HELPERS, rules.prologue, rules.epilogue}
+AROUND = {rules.prologue, rules.prologue_undecayed, rules.epilogue, rules.epilogue_undecayed}
+FUNCTIONS = {rule.update for rule in RULES.values()} | {*rules.HELPERS} | AROUND
 DTYPES = ("float32", "float64")
 
 
@@ -78,24 +79,30 @@ def plain_step(case, opt, p, g, states, count, carry, scale):
     for i in range(p.size):
         k = None if scale is None else scale[i]
         r_i, shrink_i = (r, shrink) if k is None else (tuple(x * k for x in r), shrink * k)
-        g_i = rules.prologue(p[i], g[i], real(1.0), l2)
-        d, s = rule.update(p[i], g_i, tuple(x[i] for x in states), h, r_i)
-        new_p[i] = rules.epilogue(p[i], d, shrink_i + shed)
+        if l2 or shrink or shed:
+            g_i = rules.prologue(p[i], g[i], real(1.0), l2)
+            d, s = rule.update(p[i], g_i, tuple(x[i] for x in states), h, r_i)
+            new_p[i] = rules.epilogue(p[i], d, shrink_i + shed)
+        else:
+            g_i = rules.prologue_undecayed(p[i], g[i], real(1.0))
+            d, s = rule.update(p[i], g_i, tuple(x[i] for x in states), h, r_i)
+            new_p[i] = rules.epilogue_undecayed(p[i], d)
         for x, value in zip(new_s, s, strict=True):
             x[i] = value
     return new_p, new_s, carry
 
 
+@pytest.mark.parametrize("weight_decay", [0.01, 0.0])
 @pytest.mark.parametrize("by_element", [False, True], ids=["rate", "rate-by-element"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_compiled_step_is_the_rule_in_plain_python_bit_for_bit(case, dtype, by_element):
+def test_compiled_step_is_the_rule_in_plain_python_bit_for_bit(case, dtype, by_element, weight_decay):
     rng = np.random.default_rng(len(case.name))
     n = 67  # vectors of 16, and a remainder
     p = rng.standard_normal(n).astype(dtype)
     scale = rng.uniform(0.1, 2.0, n).astype(dtype) if by_element else None
     decay = {"coupled": "decoupled", "decoupled": "independent"}[case.decay]
-    opt = case.make(p, weight_decay=0.01, decay=decay, lr_scale=0.7 if scale is None else scale)
+    opt = case.make(p, weight_decay=weight_decay, decay=decay, lr_scale=0.7 if scale is None else scale)
     rule = RULES[opt.rule]
     carry = rule.carry
     special = [np.nan, np.inf, -np.inf, 0.0, -0.0, np.finfo(dtype).tiny, np.finfo(dtype).smallest_subnormal]
@@ -135,6 +142,16 @@ def test_nan_gradient_makes_parameter_and_state_nan(case, bad):
         assert all(np.isnan(x[17]) for x in opt.state.values())
     else:
         assert not any(np.isfinite(x[17]) for x in opt.state.values())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_infinite_parameter_stays_infinite_without_decay(case, dtype):
+    """0 * inf would make it NaN."""
+    p = np.full(40, np.inf, dtype)
+    opt = case.make(p)
+    opt.step(np.ones(40, dtype))
+    assert (p == np.inf).all()
 
 
 def test_maximum_passes_nan_on_from_either_side():

@@ -95,6 +95,18 @@ JOB = np.dtype(
     ]
 )
 
+COUNT_SIZE, TENSOR_SIZE = COUNT.itemsize, TENSOR.itemsize  # numba knows no itemsize
+
+
+def _offset(dtype: np.dtype, field: str) -> int:
+    """Bytes before a field."""
+    assert dtype.fields is not None
+    return dtype.fields[field][1]
+
+
+CARRY_AT, STATES_AT = _offset(COUNT, "carry"), _offset(TENSOR, "s0")
+FOLD, UPDATE = 0, 1  # what a drive is asked to do: with a tensor, with a chunk
+
 # What a launch answers. k > 0: gradient k - 1 cannot be bound as it is; k <= MOVED: parameter MOVED - k is not where it
 # was.
 OK, BUSY, NO_WORKERS, BAD_SCALE, MOVED = 0, -1, -2, -3, -4

@@ -15,13 +15,13 @@ import numpy as np
 from numba import njit, types
 from numba.extending import intrinsic
 
-from . import cpu
+from . import cpu, jit
 from .intrinsics import hide, read_numbers, write_numbers
 from .rules import RULES
 from .stamps import Stamp
 
-OPTIONS: Any = {**cpu.OPTIONS, "fastmath": False}
-PARTS: Any = {**cpu.PARTS, "fastmath": False}
+OPTIONS: Any = {**jit.OPTIONS, "fastmath": False}
+PARTS: Any = {**jit.PARTS, "fastmath": False}
 COMMON = ("lr", "lr_scale", "weight_decay")  # numbers of every step, before those of RULES[...].hyper
 
 

@@ -17,6 +17,7 @@ import ctypes
 import hashlib
 import importlib.metadata
 import os
+import platform
 import stat
 import sys
 import tempfile
@@ -29,9 +30,15 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
+OPTIONS: dict[str, Any] = {"error_model": "numpy"}  # numba's, for all that we compile
+# Nobody calls the parts from Python or C: without wrappers for that, a cold first step takes a quarter less time.
+PARTS = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 ENTRY = "pyfastlr_entry"
 _MAGIC = b"pyfastlr object 1\n"
-_SOURCES = ("rules.py", "folds.py", "chunks.py", "intrinsics.py", "cpu.py", "launch.py", "pool.py", "jit.py")
+# What shapes the launch, and what shapes a drive.
+LAUNCH_SOURCES = ("chunks.py", "intrinsics.py", "launch.py", "pool.py")
+DRIVE_SOURCES = ("rules.py", "folds.py", "chunks.py", "intrinsics.py", "cpu.py", "jit.py")
+LAUNCH_IR = Path(__file__).with_name("launch.ll")
 # What numba reads from the environment and leaves out of its own key.
 _VARIABLES = ("NUMBA_OPT", "NUMBA_LOOP_VECTORIZE", "NUMBA_SLP_VECTORIZE", "NUMBA_BOUNDSCHECK", "NUMBA_CPU_NAME",
               "NUMBA_CPU_FEATURES", "NUMBA_ENABLE_AVX", "NUMBA_DEBUGINFO")  # fmt: skip
@@ -74,26 +81,30 @@ def target() -> "tuple[str, str]":
 
 
 @cache
-def digest() -> str:
-    """All that shapes the code, hashed."""
+def digest(sources: "tuple[str, ...]" = DRIVE_SOURCES) -> str:
+    """All that shapes code from these files, hashed."""
     key = hashlib.sha256(repr((*target(), sys.version_info[:2], sys.platform)).encode())
     for package in ("numba", "llvmlite"):
         key.update(importlib.metadata.version(package).encode())
     for name in _VARIABLES:
         key.update(f"{name}={os.environ.get(name)}".encode())
-    for name in _SOURCES:
-        key.update((Path(__file__).parent / name).read_bytes())
+    _hash_files(key, sources)
     return key.hexdigest()[:20]
 
 
-def load(name: str, make: Callable[[], "tuple[Callable[..., Any], Any]"]) -> int:
-    """Address of the compiled function of that name; `make` returns its Python text and numba signature."""
+def _hash_files(key: Any, sources: "tuple[str, ...]") -> None:
+    for name in sources:
+        key.update((Path(__file__).parent / name).read_bytes())
+
+
+def load(name: str, version: str, make: Callable[[], bytes]) -> int:
+    """Address of the compiled function of that name and version; `make` returns its object code."""
     with _lock:
         if name not in _loaded:
-            path = directory() / f"{name}-{digest()}.o"
+            path = directory() / f"{name}-{version}.o"
             image = _read(path)
             if image is None:
-                image = emit(*make())
+                image = make()
                 compiled.append(name)
                 _write(path, image)
             _loaded[name] = _link(name, image)
@@ -111,13 +122,17 @@ def module(function: Callable[..., Any], signature: Any, machine: Any) -> Any:
     """Optimized LLVM module with the function as its one entry."""
     from numba import cfunc
 
-    callback = cfunc(signature, error_model="numpy")(function)
+    callback = cfunc(signature, **OPTIONS)(function)
     code = llvm.parse_assembly(callback.inspect_llvm())
     for item in (*code.functions, *code.global_variables):
         if item.name == callback.native_name:
             item.name, item.linkage = ENTRY, "external"
         elif not item.is_declaration:
             item.linkage = "internal"
+    return _optimized(code, machine)
+
+
+def _optimized(code: Any, machine: Any) -> Any:
     builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
     passes = builder.getModulePassManager()
     passes.add_global_dead_code_eliminate_pass()
@@ -214,12 +229,12 @@ def drive(rule: str, convention: str, dtype: str, by_element: bool) -> int:
 
     fold = rules.RULES[rule].folds[convention].__name__
 
-    def make() -> "tuple[Callable[..., Any], Any]":
+    def make() -> bytes:
         from . import cpu
 
-        return cpu.make_drive(rule, convention, dtype, by_element), cpu.DRIVE
+        return emit(cpu.make_drive(rule, convention, dtype, by_element), cpu.DRIVE)
 
-    return load(f"{rule}-{fold}-{dtype}{'-by-element' if by_element else ''}", make)
+    return load(f"{rule}-{fold}-{dtype}{'-by-element' if by_element else ''}", digest(), make)
 
 
 class _MethodDef(ctypes.Structure):  # PyMethodDef
@@ -236,13 +251,34 @@ _METH_FASTCALL = 0x80
 
 def step() -> int:
     """Address of the launch, which is a helper's work too (launch.py)."""
+    return load("launch", digest((*LAUNCH_SOURCES, "jit.py")), _emit_launch)
 
-    def make() -> "tuple[Callable[..., Any], Any]":
-        from . import launch
 
-        return launch.make_launch(), launch.LAUNCH
+def _emit_launch() -> bytes:
+    """Object code of the launch: from the IR beside this file, if that is of these sources, else from its text."""
+    machine = _machine()
+    text = LAUNCH_IR.read_text(encoding="utf-8") if LAUNCH_IR.exists() else ""
+    if text.startswith(launch_stamp()):
+        try:
+            image: bytes = machine.emit_object(llvm.parse_assembly(text))  # it was optimized when it was made
+            return image
+        except RuntimeError:
+            pass  # an LLVM that does not read what another wrote: the Python text is always there
+    from . import launch
 
-    return load("launch", make)
+    return emit(launch.make_launch(), launch.LAUNCH)
+
+
+def launch_stamp() -> str:
+    """First line of the launch's IR: what it was made of, hashed, and the kinds of machine and Python it is for.
+
+    Numba takes 3 s of a cold first step for the launch on a slow core, and it is the same for every rule and every CPU:
+    numbers of 64 bits and calls. So its IR is made ahead (scripts/launch_ir.py), and LLVM makes the object in 0.1 s.
+    """
+    key = hashlib.sha256(repr(PARTS).encode())
+    _hash_files(key, LAUNCH_SOURCES)
+    kind = (sys.platform, platform.machine(), sys.implementation.name, object.__basicsize__)
+    return f"; {' '.join(map(str, kind))} {key.hexdigest()}\n"
 
 
 @cache

@@ -18,7 +18,12 @@ from collections.abc import Callable
 from math import sqrt
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from . import folds
+
+# Where nothing decays the driver leaves the terms with p out: they would be a fifth of Adam's operations (a core of Zen 3
+# takes 9.6 cycles for 8 elements instead of 12.2), and 0*p makes NaN of an infinite parameter.
 
 
 def prologue(p, g, scale, l2):
@@ -26,14 +31,29 @@ def prologue(p, g, scale, l2):
     return scale * g + l2 * p
 
 
+def prologue_undecayed(p, g, scale):
+    """Gradient that the rule sees where nothing decays."""
+    return scale * g
+
+
 def epilogue(p, d, shrink):
     """Parameter after the step: decoupled or independent decay, and the descent, in one rounding of p."""
     return p - (shrink * p + d)
 
 
+def epilogue_undecayed(p, d):
+    """Parameter after the step where nothing decays."""
+    return p - d
+
+
+# Zero of the narrowest dtype, so that it widens nothing. A known zero lets LLVM clear by a mask, where `x - x` takes a
+# subtraction and a blend on the divider's ports (12.2 cycles for 13.9).
+ZERO = np.float32(0)
+
+
 def flush(x, tiny):
     """Zero for a subnormal number: they slow a step up to ten times. NaN compares false, and stays."""
-    return x - x if abs(x) < tiny else x
+    return ZERO if abs(x) < tiny else x
 
 
 def maximum(a, b):

@@ -1,0 +1,38 @@
+"""Write the launch's LLVM IR, which a cold first step compiles instead of the Python text (jit.launch_stamp).
+
+    python scripts/launch_ir.py            # after a change of one of jit.LAUNCH_SOURCES
+
+It is made for any CPU of this kind of machine: the vectors of the one it runs on are not used.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "kernels"))
+GENERIC = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
+
+
+def made() -> str:
+    """The text, stamp and all. Numba reads the variables of GENERIC when it is imported."""
+    from pyfastlr_kernels import jit, launch
+
+    code = jit.module(launch.make_launch(), launch.LAUNCH, jit._machine())
+    lines = str(code).splitlines(keepends=True)
+    return jit.launch_stamp() + "".join(x for x in lines if not x.startswith(("; ModuleID", "source_filename")))
+
+
+def main() -> None:
+    """Write the file."""
+    if any(os.environ.get(name) != value for name, value in GENERIC.items()):
+        subprocess.run([sys.executable, __file__], env=os.environ | GENERIC, check=True)
+        return
+    from pyfastlr_kernels import jit
+
+    jit.LAUNCH_IR.write_text(made(), encoding="utf-8")
+    print(f"{jit.LAUNCH_IR}: {jit.LAUNCH_IR.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()
