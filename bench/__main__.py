@@ -13,6 +13,7 @@ from pyfastlr.benchmark.contenders import OURS
 from pyfastlr.benchmark.report import PEERS, Report, Row, contenders, duration, machine
 from pyfastlr.benchmark.work import Work
 
+from .everyone import BYTES_SIZE, against_bytes, against_peers, slower_than, summary
 from .first_step import first_step
 from .scaling import ADAM, DEFAULT_MAX, QUANTILES, beside_neighbour, crossover, sweep
 from .targets import LAYOUTS, RATIOS, SECONDS, judge, show
@@ -60,6 +61,28 @@ def beside(seconds: float) -> dict[str, Any]:
     return found
 
 
+def every_rule(seconds: float, max_n: int) -> list[dict[str, Any]]:
+    """Measure every optimizer against its bytes, and print."""
+    size = min(BYTES_SIZE, max_n)
+    print(f"Every optimizer, {size:,} elements: time over that of its bytes at Adam's bandwidth, by minima and medians")
+    found = against_bytes(seconds, size)
+    print("\n".join(map(str, found)), end="\n\n", flush=True)
+    return [share._asdict() for share in found]
+
+
+def every_peer(seconds: float, max_n: int) -> list[Row]:
+    """Measure every optimizer at every size against every peer, and print the quickest of these."""
+    print("Every optimizer: our time, and how many times as long the quickest peer takes, by minima and medians")
+    found: list[Row] = []
+    slower = 0
+    for at_size in against_peers(seconds, max_n):
+        print(summary(at_size), flush=True)
+        found += at_size
+        slower += len(slower_than(at_size))
+    print(f"Slower than a peer by more than the spread: {slower or 'never'}\n")
+    return found
+
+
 def first() -> dict[str, float]:
     """Measure new processes, and print."""
     found = first_step()
@@ -77,6 +100,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--max-n", type=int, default=DEFAULT_MAX, help="leave out work with more elements")
     parser.add_argument("--seconds", type=float, default=10.0, help="of timing for each work")
     parser.add_argument("--scaling", action="store_true", help="sizes, threads and a busy neighbour too")
+    parser.add_argument("--rules", action="store_true", help="every optimizer against its bytes, too")
+    parser.add_argument("--peers", action="store_true", help="every optimizer at every size against every peer, too")
     parser.add_argument("--json", type=Path, help="save what was measured")
     options = parser.parse_args(arguments)
 
@@ -90,6 +115,10 @@ def main(arguments: list[str] | None = None) -> int:
     if options.scaling:
         more["scaling"] = [asdict(row) for row in against_sizes(options.seconds / 2, options.max_n)]
         more["neighbour"] = beside(options.seconds)
+    if options.rules:
+        more["rules"] = every_rule(3 * options.seconds, options.max_n)
+    if options.peers:
+        more["peers"] = [asdict(row) for row in every_peer(options.seconds / 6, options.max_n)]
     more["first_step"] = first()
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)

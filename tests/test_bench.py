@@ -4,6 +4,7 @@ import gc
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench import everyone
+from bench.everyone import LOOPS, against_bytes, against_peers, slower_than, summary
 from bench.scaling import PARALLEL, busy_neighbour, crossover, quantiles, sweep
 from bench.targets import LAYOUTS, RATIOS, SECONDS, judge, show
 from cases import CASES
@@ -18,10 +21,11 @@ from pyfastlr import _table
 from pyfastlr.benchmark.compare import Comparison, Mismatch, compare
 from pyfastlr.benchmark.contenders import CONTENDERS, OURS, Contender
 from pyfastlr.benchmark.interleave import MIN_ROUNDS, SAMPLE, Run, Times, interleave, order
-from pyfastlr.benchmark.report import rows
+from pyfastlr.benchmark.report import Row, rows
 from pyfastlr.benchmark.roofline import CALL, UNIT, Loop
 from pyfastlr.benchmark.variants import VARIANTS
 from pyfastlr.benchmark.work import POOL, TINY, TRANSFORMER, Work, one
+from pyfastlr_kernels.rules import RULES
 
 ROOT = Path(__file__).resolve().parents[1]
 VARIANT = {variant.name: variant for variant in VARIANTS}
@@ -314,3 +318,33 @@ def test_neighbour_holds_a_core_while_it_is_wanted():
 def test_quantiles():
     found = quantiles(Comparison(Work(ADAM, one(64)), {"pyfastlr": Times(tuple(range(101)), 1)}, {}))
     assert found == {"pyfastlr": {"p50": 50.0, "p90": 90.0, "p99": 99.0}}
+
+
+# --- Every optimizer -------------------------------------------------------------------------------------------------
+
+
+def test_every_optimizer_against_its_bytes():
+    found = against_bytes(0.0, 64, [ADAM, VARIANT["sgd"]])
+    assert [share.name for share in found] == ["adam", "sgd"]
+    assert (found[0].by_minima, found[0].by_medians, found[0].bytes, found[1].bytes) == (1.0, 1.0, 64 * 28, 64 * 12)
+    adam, sgd = (share.minimum for share in found)
+    assert found[1].by_minima == pytest.approx(sgd / adam * 28 / 12)
+
+
+def test_all_loops_are_measured():
+    assert {variant.make(np.zeros(1), 0.1).rule for variant in LOOPS} == set(RULES)
+
+
+def test_every_optimizer_against_peers(monkeypatch):
+    monkeypatch.setattr(everyone, "contenders", lambda size: NUMPY)
+    found = list(against_peers(0.0, 100, [16, 1000], [ADAM]))
+    assert [[row.size for row in rows] for rows in found] == [[16, 16, 16]]
+    assert "SLOWER" not in summary(found[0])
+
+
+@pytest.mark.parametrize(("minimum", "median", "slower"), [(3.0, 3.0, False), (0.5, 3.0, True), (3.0, 0.5, True)])
+def test_slower_than_a_peer_is_by_more_than_the_spread(minimum, median, slower):
+    ours = Row("adam", "n16", 16, "float32", 1, "pyfastlr", 2.0, 2.5, 1.0, 9, 448, 1.0, 1.0, None)
+    peer = replace(ours, contender="peer", minimum=minimum, median=median, ratio=minimum / 2.0)
+    assert bool(slower_than([ours, peer])) is slower
+    assert ("SLOWER than peer" in summary([ours, peer])) is slower

@@ -13,7 +13,7 @@ from pyfastlr_kernels.rules import RULES
 
 ALLOWED = (
     ast.FunctionDef, ast.arguments, ast.arg, ast.Return, ast.Assign, ast.Tuple, ast.Name, ast.Load, ast.Store,
-    ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.UnaryOp, ast.USub, ast.Compare, ast.Gt, ast.Lt, ast.GtE,
+    ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.UnaryOp, ast.USub, ast.Compare, ast.Gt, ast.Lt, ast.Eq,
     ast.IfExp, ast.Call, ast.Expr,
 )  # fmt: skip
 MAY_CALL = {"sqrt", "abs", *(helper.__name__ for helper in rules.HELPERS)}
