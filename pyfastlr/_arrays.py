@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._device import DeviceArray, on_device, view
+
 Array = NDArray[Any]
 
 DTYPES = ("float32", "float64")
@@ -18,6 +20,8 @@ def describe(x: object) -> str:
     if isinstance(x, np.ndarray):
         kind = "" if type(x) is np.ndarray else f"{type(x).__name__} of "
         return f"{kind}{shaped(x.dtype, x.shape)}"
+    if isinstance(x, DeviceArray):
+        return f"CUDA {shaped(x.dtype, x.shape)}"
     return "None" if x is None else type(x).__name__
 
 
@@ -36,11 +40,12 @@ def aligned(size: int, dtype: Any) -> Array:
 
 def span(x: Array) -> tuple[int, int]:
     """First address of a contiguous array, and the one behind its last."""
-    return x.ctypes.data, x.ctypes.data + x.nbytes
+    start = x.address if isinstance(x, DeviceArray) else x.ctypes.data
+    return start, start + x.nbytes
 
 
-def as_ndarray(x: Any, name: str, need: str) -> Array:
-    """Return what the caller handed over as a plain ndarray: itself if it is one, else a view, never a copy."""
+def as_ndarray(x: Any, name: str, need: str) -> Any:
+    """Return what the caller handed over as a plain ndarray or `DeviceArray`: itself or a view, never a copy."""
     if isinstance(x, np.ndarray):
         if type(x) is not np.ndarray and not isinstance(x, np.memmap):
             raise TypeError(
@@ -48,8 +53,8 @@ def as_ndarray(x: Any, name: str, need: str) -> Array:
                 f"hand over a plain array"
             )
         plain = x if type(x) is np.ndarray else x.view(np.ndarray)
-    elif hasattr(x, "__cuda_array_interface__"):
-        raise TypeError(f"`{name}` must be {need} in host memory, got a CUDA array: this version has no CUDA target")
+    elif isinstance(x, DeviceArray) or on_device(x):
+        return view(x, name, need)
     elif hasattr(x, "__dlpack__") and not isinstance(x, np.generic):
         plain = _from_dlpack(x, name, need)
     else:
@@ -63,8 +68,7 @@ def as_ndarray(x: Any, name: str, need: str) -> Array:
 def _from_dlpack(x: Any, name: str, need: str) -> Array:
     if x.__dlpack_device__()[0] != 1:  # kDLCPU
         raise TypeError(
-            f"`{name}` must be {need} in host memory, got {type(x).__name__} on another device: this version has no "
-            f"CUDA target"
+            f"`{name}` must be {need} in host memory or on a CUDA device, got {type(x).__name__} on another device"
         )
     try:
         return np.from_dlpack(x)
@@ -72,6 +76,18 @@ def _from_dlpack(x: Any, name: str, need: str) -> Array:
         raise TypeError(
             f"`{name}` must be {need}, got {type(x).__name__} that cannot be shared: {problem}"
         ) from problem
+
+
+def device_of(x: Any) -> Any:
+    """CUDA device that an array is on, None for host memory."""
+    return x.device if isinstance(x, DeviceArray) else None
+
+
+def check_memory(x: Any, name: str, need: str, device: Any) -> None:
+    """Refuse an array that is not where the parameters are: in host memory (None), or on that device."""
+    if device_of(x) is not device:
+        where = "in host memory" if device is None else f"on {device}"
+        raise TypeError(f"`{name}` must be {need} {where} like the parameters, got {describe(x)} elsewhere")
 
 
 def _check_layout(x: Array, name: str) -> None:
@@ -84,12 +100,10 @@ def _check_layout(x: Array, name: str) -> None:
             f"`{name}` must be C-contiguous, got {describe(x)} with strides {x.strides} bytes; np.ascontiguousarray(x)"
         )
     if not x.flags.aligned:
-        raise ValueError(
-            f"`{name}` must be aligned to its {x.itemsize} bytes, got address {x.ctypes.data:#x}; x.copy()"
-        )
+        raise ValueError(f"`{name}` must be aligned to its {x.itemsize} bytes, got address {span(x)[0]:#x}; x.copy()")
 
 
-def parameter(x: Any, name: str, dtype: Any = None) -> Array:
+def parameter(x: Any, name: str, dtype: Any = None) -> Any:
     """View of a parameter that can be updated in place."""
     need = f"a {dtype or ' or '.join(DTYPES)} ndarray"
     array = as_ndarray(x, name, need)
@@ -104,7 +118,7 @@ def parameter(x: Any, name: str, dtype: Any = None) -> Array:
     return array
 
 
-def operand(x: Any, name: str, dtype: Any, shape: Sequence[int]) -> Array:
+def operand(x: Any, name: str, dtype: Any, shape: Sequence[int]) -> Any:
     """View of an array that a step reads: a gradient, a rate per element."""
     need = shaped(dtype, shape)
     array = as_ndarray(x, name, need)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from . import _tree
-from ._arrays import Array, describe, operand
+from ._arrays import Array, describe
 from ._hyper import CALLED, decay_kind, is_scalar, source, spread
 from ._params import Parameters
 
@@ -158,13 +158,13 @@ class Groups:
             )
         places = dict(zip(self._params.names, self._params.shapes, strict=True))
         arrays = {
-            name: operand(x, _tree.label("lr_scale", name), self._params.dtype, places[name]).reshape(-1)
+            name: self._params.operand(x, _tree.label("lr_scale", name), places[name]).reshape(-1)
             for name, x in given.items()
         }
         return [arrays.get(name) for name in self._params.names]
 
 
-def _rates(x: Array | None, label: str) -> Array | None:
-    if x is not None and not (np.isfinite(x).all() and (x >= 0).all()):
+def _rates(x: Any, label: str) -> Any:
+    if isinstance(x, np.ndarray) and not (np.isfinite(x).all() and (x >= 0).all()):
         raise ValueError(f"`{label}` must have only finite numbers >= 0, got {x[~(np.isfinite(x) & (x >= 0))][0]}")
     return x

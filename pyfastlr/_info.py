@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyfastlr
+from pyfastlr_kernels.cuda import missing
 
 #: LLVM's name of a feature that the kernels gain from -> its usual name.
 INSTRUCTIONS = {
@@ -54,7 +55,7 @@ def collect() -> dict[str, Any]:
         "cache_directory": str(directory),
         "cache_writable": _writable(directory),
         "cached_kernels": len(list(directory.glob(f"*-{jit.digest()}.o"))),  # of this version, for this CPU
-        "cuda": "not built in this version",
+        "cuda": missing() or f"numba-cuda {version('numba-cuda')}; never run on a device: docs/cuda.md",
     }
 
 

@@ -88,13 +88,17 @@ class Optimizer:
         groups: Any,
         maximize: bool,
         threads: int | None,
+        capturable: bool,
         initial: Mapping[str, float] | None = None,
     ) -> None:
         self._convention = self._choose_convention(convention)
         self._rule = rule
         self._sign = -1.0 if boolean(maximize, "maximize") else 1.0
         self._threads = thread_count(threads)
+        self._capturable = boolean(capturable, "capturable")
         self._parameters = Parameters(params)
+        if self._capturable and self._parameters.device is None:
+            raise ValueError("`capturable` needs parameters on a CUDA device, got parameters in host memory")
         values = self._complete(given)
         groups = [] if groups is None else groups
         self._make_groups(membership(groups, self._parameters.names), len(groups) + 1)
@@ -152,6 +156,7 @@ class Optimizer:
         self._table.field("sign")[0] = self._sign
         self._steps, self._owner = self._table.field("steps"), self._table.field("owner")
         self._launch: Any = _not_compiled
+        self._device_step: Any = None  # made by the first step
         self._one = params.one
         self._exclusive = _Exclusive(self)
         self._forget_counts()
@@ -168,6 +173,13 @@ class Optimizer:
         self._table.counts["carry"][:, : carry.shape[1]] = carry
         self._steps[0] = steps
         self._table.field("used_lr")[0] = np.nan if used_lr is None else used_lr
+        if self._device_step is not None:
+            self._device_step.changed()
+
+    def _refresh(self) -> None:
+        """Have counts and steps on the host, where a graph may have counted on the device."""
+        if self._device_step is not None:
+            self._device_step.refresh()
 
     def _fill_rows(self) -> None:
         """Write the numbers into the config rows, and list what is asked for a number at each update."""
@@ -191,10 +203,15 @@ class Optimizer:
         if self._owner[0] == threading.get_ident():
             raise RuntimeError("a schedule or callable must not set hyperparameters of the optimizer that asks it")
         with self._exclusive:
+            self._refresh()
+            if self._capturable and self._device_step is not None:
+                _refuse_compiled(group, fields)
             scales = self._groups.scales
             self._groups.take(group, fields)
             if all(a is b for a, b in zip(scales, self._groups.scales, strict=True)):
                 self._fill_rows()
+                if self._device_step is not None:
+                    self._device_step.changed()
                 return
             kept = (self._table.counts["count"], self._table.counts["carry"], self.steps, self.stats.lr)
             self._make_table()
@@ -202,7 +219,7 @@ class Optimizer:
 
     # --- The step ----------------------------------------------------------------------------------------------------
 
-    def step(self, grads: Any, *, inv_scale: float = 1.0) -> None:
+    def step(self, grads: Any, *, inv_scale: float = 1.0, stream: Any = None) -> None:
         """Update the parameters in place.
 
         Parameters
@@ -212,6 +229,9 @@ class Optimizer:
             entry of a dict or list may be None: that array keeps its value, state and count. Read, never written.
         inv_scale : float > 0
             The gradients are multiplied by it first: the inverse of a loss scale.
+        stream
+            For parameters on a CUDA device: the stream to run in (of torch, CuPy, cuda.core, or its handle). None is
+            the current one of the library that the gradients come from, else the default stream. Never waited for.
 
         Raises
         ------
@@ -219,16 +239,21 @@ class Optimizer:
             If a gradient, a parameter that was replaced, or a schedule's value is not what it must be. Nothing is
             changed then: parameters, state and counts are as before the call.
         """
+        if stream is not None and self._parameters.device is None:
+            raise TypeError(f"`stream` must be None for parameters in host memory, got {type(stream).__name__}")
         if self._one:
             leaves, held = (grads.buffer if type(grads) is Flat else grads), None
         else:
             leaves = self._parameters.leaves(grads, "grads")
             held = self._parameters.leaves(self._parameters.params, "params")
         if status := self._launch(leaves, inv_scale, held):
-            self._recover(status, leaves, inv_scale, held)
+            self._recover(status, leaves, inv_scale, held, stream)
 
-    def _recover(self, status: int, leaves: Any, inv_scale: Any, held: Any) -> None:
+    def _recover(self, status: int, leaves: Any, inv_scale: Any, held: Any, stream: Any) -> None:
         """Do what the compiled step asked for and have it try again, or say what is wrong."""
+        if self._parameters.device is not None:
+            self._step_on_device(leaves, inv_scale, held, stream)
+            return
         checked = False
         while status != OK:
             if status == NOT_COMPILED:
@@ -257,6 +282,24 @@ class Optimizer:
         with self._exclusive:
             self._launch = self._table.launch(drive)
 
+    def _step_on_device(self, leaves: Any, inv_scale: Any, held: Any, stream: Any) -> None:
+        """Do the step; nothing is compiled for the host, so every call comes here."""
+        if self._owner[0] == threading.get_ident():
+            raise RuntimeError("step() must not be called from what runs inside of it: a schedule or callable")
+        with self._exclusive:
+            if self._device_step is None:
+                from ._device_step import DeviceStep
+
+                self._device_step = DeviceStep(
+                    self._parameters, self._table, self._state.slots, RULES[self._rule], self._convention,
+                    self.groups if self._capturable else None,
+                )  # fmt: skip
+            self._owner[0] = threading.get_ident()
+            try:
+                self._device_step(leaves, inv_scale, held, stream)
+            finally:
+                self._owner[0] = 0
+
     def _wait(self) -> None:
         """Wait while another thread is in the step or reads what it changes."""
         if self._owner[0] == threading.get_ident():
@@ -268,6 +311,7 @@ class Optimizer:
     @property
     def steps(self) -> int:
         """Updates done."""
+        self._refresh()
         return int(self._steps[0])
 
     @property
@@ -346,8 +390,9 @@ class Optimizer:
 
     def __getstate__(self) -> dict[str, Any]:
         with self._exclusive:
+            self._refresh()
             return {
-                **{name: getattr(self, name) for name in ("_convention", "_rule", "_sign", "_threads")},
+                **{name: getattr(self, name) for name in ("_convention", "_rule", "_sign", "_threads", "_capturable")},
                 "params": self._parameters.params,
                 "rows": self._groups.rows,
                 "groups": [group.own for group in self.groups],
@@ -359,7 +404,7 @@ class Optimizer:
             }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        for name in ("_convention", "_rule", "_sign", "_threads"):
+        for name in ("_convention", "_rule", "_sign", "_threads", "_capturable"):
             setattr(self, name, state[name])
         self._parameters = Parameters(state["params"])
         self._make_groups(state["rows"], len(state["groups"]))
@@ -376,6 +421,16 @@ class Optimizer:
 def _convert(optimizer: Optimizer, field: str) -> Callable[[Any], float]:
     """Make what turns a schedule's value that is no float in its range into one, or raises the error."""
     return lambda value: number(value, field, f" from its schedule at update {optimizer.steps}")
+
+
+def _refuse_compiled(group: Group, fields: Mapping[str, Any]) -> None:
+    """Refuse to replace, or to be replaced by, what is part of a captured graph."""
+    for field, value in fields.items():
+        if not all(isinstance(x, float | str) for x in (group.source(field), value)):
+            raise ValueError(
+                f"`{field}` must stay as it is after the first step where `capturable` is set: graphs have schedules "
+                f"and arrays in them, and only a number can be replaced, by a number"
+            )
 
 
 class _Exclusive:

@@ -1,12 +1,25 @@
 """The parameters of an optimizer as the table needs them, and what a caller hands over that must be like them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 import numpy as np
 
 from . import _tree
-from ._arrays import Array, check_disjoint, describe, operand, parameter, span
+from ._arrays import (
+    Array,
+    aligned,
+    check_disjoint,
+    check_memory,
+    describe,
+    device_of,
+    operand,
+    parameter,
+    shaped,
+    span,
+)  # fmt: skip
+from ._device import allocate
 from .flat import Flat
 
 
@@ -38,10 +51,13 @@ class Parameters:
             self.buffers = []
             for leaf, name in zip(self.given, self.labels("params"), strict=True):
                 self.buffers.append(parameter(leaf, name, self.buffers[0].dtype if self.buffers else None))
+            for x, name in zip(self.buffers, self.labels("params"), strict=True):
+                check_memory(x, name, shaped(x.dtype, x.shape), device_of(self.buffers[0]))
             check_disjoint(self.buffers, self.labels("params"))
             self.shapes = [x.shape for x in self.buffers]
             self.extents = [(k, 0, x.size) for k, x in enumerate(self.buffers)]
         self.dtype = np.dtype(self.buffers[0].dtype.name)
+        self.device = device_of(self.buffers[0])
         self.size = sum(x.size for x in self.buffers)
         self.one = self._node.kind == "leaf"
         self._gather = _tree.gatherer(self._node)
@@ -62,20 +78,31 @@ class Parameters:
     def checked(self, leaves: Any) -> Any:
         """Gradients as plain ndarrays (of a memmap, a DLPack object), or the error that says what is wrong with one."""
         if self.one:
-            return operand(leaves, "grads", self.dtype, self.buffers[0].shape)
+            return self.operand(leaves, "grads", self.buffers[0].shape)
         return [
-            None if x is None else operand(x, label, self.dtype, shape)
+            None if x is None else self.operand(x, label, shape)
             for x, label, shape in zip(leaves, self.labels("grads"), self.shapes, strict=True)
         ]
 
-    def per_tensor(self, value: Any, argument: str) -> list[Array]:
-        """Arrays of an argument like the parameters, one for each tensor, 1-D."""
+    def operand(self, x: Any, name: str, shape: Sequence[int]) -> Any:
+        """What a step reads, from the memory that the parameters are in."""
+        array = operand(x, name, self.dtype, shape)
+        check_memory(array, name, shaped(self.dtype, shape), self.device)
+        return array
+
+    def zeros(self, size: int) -> Any:
+        """Memory for `size` numbers where the parameters are."""
+        return aligned(size, self.dtype) if self.device is None else allocate(self.device, size, self.dtype)
+
+    def per_tensor(self, value: Any, argument: str, anywhere: bool = False) -> list[Any]:
+        """Arrays of an argument like the parameters, one for each tensor, 1-D; where they are, or in any memory."""
         if self.is_flat:
             whole = operand(value.buffer if isinstance(value, Flat) else value, argument, self.dtype, [self.size])
             return [whole[start : start + size] for _, start, size in self.extents]
         leaves = _tree.match(self._node, value, argument)
+        check = partial(operand, dtype=self.dtype) if anywhere else self.operand
         return [
-            operand(x, label, self.dtype, shape).reshape(-1)
+            check(x, label, shape=shape).reshape(-1)
             for x, label, shape in zip(leaves, self.labels(argument), self.shapes, strict=True)
         ]
 
@@ -95,7 +122,7 @@ class Parameters:
             )
         raise ValueError(f"`{label}` must stay as it was, got an array that was resized or reshaped in place")
 
-    def explain_overlap(self, leaves: Any, states: dict[str, Array]) -> NoReturn:
+    def explain_overlap(self, leaves: Any, states: Mapping[str, Any]) -> NoReturn:
         """Raise the error for a gradient that shares memory with what a step writes."""
         written = [("params", x) for x in self.buffers] + [(f"state[{name!r}]", x) for name, x in states.items()]
         labels = ["grads"] if self.one else self.labels("grads")

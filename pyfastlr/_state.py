@@ -7,7 +7,7 @@ import numpy as np
 
 from pyfastlr_kernels.rules import Rule
 
-from ._arrays import Array, aligned, describe
+from ._arrays import Array, describe
 from ._params import Parameters
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class State:
         pad = 1 if params.is_flat else 64 // params.dtype.itemsize
         sizes = [size for _, _, size in params.extents]
         starts = np.cumsum([0, *(-(-size // pad) * pad for size in sizes)]).tolist()
-        self.slots = {name: aligned(starts[-1], params.dtype) for name in rule.slots}
+        self.slots = {name: params.zeros(starts[-1]) for name in rule.slots}
         self.initial = dict(initial)
         self._parts = [slice(start, start + size) for start, size in zip(starts, sizes, strict=False)]
         self._params = params
@@ -104,7 +104,7 @@ def restore(optimizer: "Optimizer", given: Mapping[str, Any], rule: Rule) -> Non
         raise ValueError(f"`state['state']` must have {list(rule.slots)}, got {describe(slots)} {list(slots or [])}")
     # Copies, because what is given may be views of what is written.
     arrays = {
-        name: [x.copy() for x in optimizer._parameters.per_tensor(slots[name], f"state['state'][{name!r}]")]
+        name: [x.copy() for x in optimizer._parameters.per_tensor(slots[name], f"state['state'][{name!r}]", True)]
         for name in rule.slots
     }
     for name, tensors in arrays.items():

@@ -99,13 +99,14 @@ class Table:
 
     def ask(self, asked: Sequence[Asked]) -> None:
         """Ask these at each update: (callable, conversion of what is no float in its range, low, high, places)."""
+        self.asked = asked
         records: list[Any] = []
         places: list[int] = []
         for call, convert, low, high, at in asked:
             records.append((id(call), id(convert), low, high, 0.0, len(places), len(at)))
             places += at
         table, flat = np.array(records, chunks.ASKED), np.array(places, np.int64)
-        self._asked = (asked, table, flat)
+        self._asked = (table, flat)
         self._fill(asked=span(table)[0], n_asked=len(table), places=span(flat)[0])
 
     def field(self, name: str) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from . import _tree
-from ._arrays import Array, aligned, as_ndarray, describe, parameter
+from ._arrays import Array, aligned, as_ndarray, check_memory, describe, parameter
 
 
 class Flat(Mapping[str, Array]):
@@ -66,6 +66,7 @@ class Flat(Mapping[str, Array]):
         for name, leaf in zip(names, leaves, strict=True):
             called = _tree.label("arrays", name)
             x = as_ndarray(leaf, called, "a float32 or float64 ndarray")
+            check_memory(x, called, "an ndarray", None)
             x = parameter(x if x.flags.writeable else x.copy(), called, dtype)  # what is only copied may be read-only
             dtype = x.dtype
             checked.append(x)

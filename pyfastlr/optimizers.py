@@ -4,7 +4,8 @@ All of them take these arguments, and only their own ones are described again in
 
 params
     What is updated in place: one C-contiguous, writeable float32 or float64 ndarray of any shape, a dict or list of
-    them (nested at will; names join by "."), a `Flat`, or host arrays of other libraries by DLPack. Never copied.
+    them (nested at will; names join by "."), a `Flat`, or arrays of other libraries in host memory or on a CUDA device
+    (docs/cuda.md), by DLPack or ``__cuda_array_interface__``. Never copied.
 lr : float >= 0, Schedule or callable
     Learning rate. A schedule or callable is asked once per update for its value at the 0-based index of the update.
 weight_decay : float >= 0, Schedule or callable
@@ -25,6 +26,9 @@ maximize : bool
 threads : int, optional
     At most so many threads; None: PYFASTLR_NUM_THREADS, else the cores that the process may use. Results do not depend
     on it, bit for bit.
+capturable : bool
+    For parameters on a CUDA device: keep counts and hyperparameters there and evaluate schedules there, so that a CUDA
+    graph can replay the step. Callables must be such that numba can compile them; a graph keeps those of its capture.
 
 An argument that is None takes the convention's default. In the equations :math:`g` is the gradient with ``inv_scale``,
 ``maximize`` and coupled decay applied, :math:`t` the array's own count of updates from 1. State below the smallest
@@ -121,6 +125,7 @@ class SGD(Optimizer):
         lr_scale: Any = 1.0,
         maximize: bool = False,
         threads: int | None = None,
+        capturable: bool = False,
     ) -> None:
         given = {"lr": lr, "lr_scale": lr_scale, "weight_decay": weight_decay, "decay": decay}
         own = {"momentum": momentum, "dampening": dampening}
@@ -142,6 +147,7 @@ class SGD(Optimizer):
             groups=groups,
             maximize=maximize,
             threads=threads,
+            capturable=capturable,
         )
 
 
@@ -209,6 +215,7 @@ class RMSProp(Optimizer):
         lr_scale: Any = 1.0,
         maximize: bool = False,
         threads: int | None = None,
+        capturable: bool = False,
     ) -> None:
         given = {"lr": lr, "lr_scale": lr_scale, "weight_decay": weight_decay, "decay": decay}
         own = {"alpha": alpha, "eps": eps}
@@ -223,6 +230,7 @@ class RMSProp(Optimizer):
             groups=groups,
             maximize=maximize,
             threads=threads,
+            capturable=capturable,
         )
 
 
@@ -294,6 +302,7 @@ class AdaGrad(Optimizer):
         lr_scale: Any = 1.0,
         maximize: bool = False,
         threads: int | None = None,
+        capturable: bool = False,
     ) -> None:
         defaults = self._defaults[self._choose_convention(convention)]
         start = initial_accumulator_value
@@ -313,6 +322,7 @@ class AdaGrad(Optimizer):
             groups=groups,
             maximize=maximize,
             threads=threads,
+            capturable=capturable,
             initial={"sum": start},
         )
 
@@ -375,6 +385,7 @@ class AdaDelta(Optimizer):
         lr_scale: Any = 1.0,
         maximize: bool = False,
         threads: int | None = None,
+        capturable: bool = False,
     ) -> None:
         super().__init__(
             params,
@@ -384,6 +395,7 @@ class AdaDelta(Optimizer):
             groups=groups,
             maximize=maximize,
             threads=threads,
+            capturable=capturable,
         )
 
 
@@ -440,6 +452,7 @@ class Lion(Optimizer):
         lr_scale: Any = 1.0,
         maximize: bool = False,
         threads: int | None = None,
+        capturable: bool = False,
     ) -> None:
         super().__init__(
             params,
@@ -449,6 +462,7 @@ class Lion(Optimizer):
             groups=groups,
             maximize=maximize,
             threads=threads,
+            capturable=capturable,
         )
 
 
@@ -508,6 +522,7 @@ class Adam(Optimizer):
         lr_scale: Any = 1.0,
         maximize: bool = False,
         threads: int | None = None,
+        capturable: bool = False,
     ) -> None:
         super().__init__(
             params,
@@ -517,6 +532,7 @@ class Adam(Optimizer):
             groups=groups,
             maximize=maximize,
             threads=threads,
+            capturable=capturable,
         )
 
 
@@ -576,6 +592,7 @@ class AdamW(Optimizer):
         lr_scale: Any = 1.0,
         maximize: bool = False,
         threads: int | None = None,
+        capturable: bool = False,
     ) -> None:
         super().__init__(
             params,
@@ -585,6 +602,7 @@ class AdamW(Optimizer):
             groups=groups,
             maximize=maximize,
             threads=threads,
+            capturable=capturable,
         )
 
 
@@ -645,6 +663,7 @@ class AMSGrad(Optimizer):
         lr_scale: Any = 1.0,
         maximize: bool = False,
         threads: int | None = None,
+        capturable: bool = False,
     ) -> None:
         super().__init__(
             params,
@@ -654,6 +673,7 @@ class AMSGrad(Optimizer):
             groups=groups,
             maximize=maximize,
             threads=threads,
+            capturable=capturable,
         )
 
 
@@ -732,6 +752,7 @@ class NAdam(Optimizer):
         lr_scale: Any = 1.0,
         maximize: bool = False,
         threads: int | None = None,
+        capturable: bool = False,
     ) -> None:
         super().__init__(
             params,
@@ -749,6 +770,7 @@ class NAdam(Optimizer):
             groups=groups,
             maximize=maximize,
             threads=threads,
+            capturable=capturable,
         )
 
 
@@ -808,6 +830,7 @@ class Adamax(Optimizer):
         lr_scale: Any = 1.0,
         maximize: bool = False,
         threads: int | None = None,
+        capturable: bool = False,
     ) -> None:
         super().__init__(
             params,
@@ -817,6 +840,7 @@ class Adamax(Optimizer):
             groups=groups,
             maximize=maximize,
             threads=threads,
+            capturable=capturable,
         )
 
 
@@ -879,6 +903,7 @@ class RAdam(Optimizer):
         lr_scale: Any = 1.0,
         maximize: bool = False,
         threads: int | None = None,
+        capturable: bool = False,
     ) -> None:
         super().__init__(
             params,
@@ -888,4 +913,5 @@ class RAdam(Optimizer):
             groups=groups,
             maximize=maximize,
             threads=threads,
+            capturable=capturable,
         )

@@ -91,7 +91,7 @@ def test_info():
     assert result.exit_code == 0
     assert facts["pyfastlr"] == pyfastlr.__version__
     assert facts["numpy"] == np.__version__
-    assert facts["cuda"] == "not built in this version"
+    assert "cuda" in facts["cuda"]  # its version, or what to install
 
 
 def test_info_as_json(tmp_path, monkeypatch):

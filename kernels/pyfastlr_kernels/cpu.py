@@ -44,17 +44,6 @@ for helper in (*rules.HELPERS, *folds.HELPERS):
 _F64 = 8  # bytes
 
 
-def arity(rule, fold):
-    """Numbers in h and r: what the fold returns for any hyperparameters, here all one half."""
-
-    class Half:
-        def __getattr__(self, name):
-            return 0.5
-
-    h, r, _ = fold(Half(), 1.0, rule.carry)
-    return len(h), len(r)
-
-
 def make_span(update, by_element):
     """Inner loop over n elements: with or without decay, as the numbers say.
 
@@ -129,7 +118,7 @@ def make_drive(name, convention, dtype, by_element):
     fold = rule.folds[convention]
     real, itemsize = np.dtype(dtype).type, np.dtype(dtype).itemsize
     zero, carry_like, row = real(0), rule.carry, row_dtype(rule.hyper)
-    n_h, n_r = arity(rule, fold)
+    n_h, n_r = rules.arity(rule, fold)
     h_like, r_like, s_like = (zero,) * n_h, (zero,) * n_r, (zero,) * len(rule.slots)
     numbers = make_fold(fold)
     update = njit(**PARTS)(rule.update)

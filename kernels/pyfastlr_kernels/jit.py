@@ -101,14 +101,19 @@ def load(name: str, version: str, make: Callable[[], bytes]) -> int:
     """Address of the compiled function of that name and version; `make` returns its object code."""
     with _lock:
         if name not in _loaded:
-            path = directory() / f"{name}-{version}.o"
-            image = _read(path)
-            if image is None:
-                image = make()
-                compiled.append(name)
-                _write(path, image)
-            _loaded[name] = _link(name, image)
+            _loaded[name] = _link(name, kept(name, f"{version}.o", make))
         return _loaded[name][0]
+
+
+def kept(name: str, suffix: str, make: Callable[[], bytes]) -> bytes:
+    """Image of that name from the cache, or else made and written there."""
+    path = directory() / f"{name}-{suffix}"
+    image = _read(path)
+    if image is None:
+        image = make()
+        compiled.append(name)
+        _write(path, image)
+    return image
 
 
 def _machine() -> Any:

@@ -225,6 +225,17 @@ class Rule(NamedTuple):
     carry: tuple[float, ...] = ()  # initial values
 
 
+def arity(rule, fold):
+    """Numbers in h and r: what the fold returns for any hyperparameters, here all one half."""
+
+    class Half:
+        def __getattr__(self, name):
+            return 0.5
+
+    h, r, _ = fold(Half(), 1.0, rule.carry)
+    return len(h), len(r)
+
+
 def _folds(torch=None, keras=None, optax=None):
     """Folds by convention, those of the libraries that have the optimizer."""
     given = {"torch": torch, "keras": keras, "optax": optax}

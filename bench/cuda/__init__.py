@@ -1,0 +1,1 @@
+"""The benchmark on a CUDA device: `python -m bench.cuda`."""

@@ -1,0 +1,101 @@
+"""Steps for graphs: schedules, folds and counts on the device, in the emulator, beside the host's."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba_cuda", reason='needs pip install "pyfastlr[cudatool]"')
+pytestmark = pytest.mark.cudatool
+
+import pyfastlr as flr  # noqa: E402
+from emulated import Array, Device  # noqa: E402
+from pyfastlr import _device  # noqa: E402
+from pyfastlr import schedules as S  # noqa: E402
+from vectors import KERNELS  # noqa: E402
+
+SCHEDULES = [
+    S.Constant(0.1), S.TimeDecay(0.1, 0.01), S.InverseTime(0.1, 0.1), S.StepDecay(0.1, 0.5, 3), S.InverseSqrt(0.1, 4),
+    S.MultiStep(0.1, [3, 5]), S.Piecewise([2, 4], [0.3, 0.2, 0.1]), S.Exponential(0.1, 0.5, steps=3),
+    S.Exponential(0.1, decay=0.2), S.Linear(0.1, 0.0, 6), S.Polynomial(0.1, 6, power=2.5), S.Cosine(0.1, 6),
+    S.CosineRestarts(0.1, 3, mult=2), S.Cyclic(0.01, 0.1, up=2), S.OneCycle(0.1, 7), S.WSD(0.1, 2, 2, 3),
+    0.5 * S.Cosine(0.1, 6).warmup(2).clip(0.01, 0.1) + S.Linear(0.1, 0.0, 5).every(2),
+    S.Linear(0.1, 0.2, 3).then(S.Constant(0.1).delay(2), at=4),
+]  # fmt: skip
+
+
+@pytest.fixture
+def device(monkeypatch):
+    emulated = Device((9, 0), fused=False)
+    monkeypatch.setattr(_device, "device_of", lambda address: emulated)
+    return emulated
+
+
+def numbers(n, seed=0):
+    return np.random.default_rng(seed).standard_normal(n)
+
+
+@pytest.mark.parametrize("case", KERNELS, ids=lambda case: case.name)
+def test_folds_and_counts_on_the_device(device, case):
+    host, lent = numbers(33), Array(device, numbers(33))
+    options = {"lr": S.InverseTime(0.01, 0.1), "weight_decay": 0.1, "decay": "decoupled"}
+    a, b = case.make(host, **options), case.make(lent, capturable=True, **options)
+    g = Array(device, numbers(33, 1))
+    for _ in range(7):
+        a.step(g.host)
+        b.step(g)
+    np.testing.assert_allclose(lent.host, host, rtol=1e-12)
+    want, got = a.state_dict(), b.state_dict()
+    assert (got["steps"], got["counts"].tolist()) == (7, [7])
+    np.testing.assert_allclose(got["carry"], want["carry"], rtol=1e-14)
+    assert b.lr == a.lr
+    assert device.writes == 0
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+def test_schedule_on_the_device(device, schedule):
+    lent, g = Array(device, np.zeros(1)), Array(device, np.ones(1))
+    opt = flr.SGD(lent, lr=schedule, capturable=True)
+    rates = []
+    for _ in range(9):
+        before = lent.host.copy()
+        opt.step(g)
+        rates.append(float(before[0] - lent.host[0]))
+    np.testing.assert_allclose(rates, schedule(np.arange(9)), rtol=1e-13, atol=1e-15)
+
+
+def test_replay_counts_and_numbers_can_be_set_between(device):
+    """A replay is the same launches again, with the arguments that they had."""
+    lent, g = Array(device, np.zeros(4)), Array(device, np.ones(4))
+    opt = flr.SGD(lent, lr=0.5, capturable=True)
+    opt.step(g)
+    captured = []
+    launch = device.launch
+    device.launch = lambda *arguments: captured.append(arguments)
+    opt.step(g)
+    device.launch = launch
+    assert len(captured) == 2
+    for _ in range(2):
+        for arguments in captured:
+            launch(*arguments)
+    assert opt.steps == 3
+    opt.lr = 0.25
+    for arguments in captured:
+        launch(*arguments)
+    assert lent.host.tolist() == [-1.75] * 4
+    assert opt.state_dict()["counts"].tolist() == [4]
+    opt.reset()
+    assert opt.steps == 0
+    with pytest.raises(ValueError, match="must stay as it is"):
+        opt.lr = S.Constant(0.1)
+
+
+def test_callable_is_compiled_for_the_device(device):
+    lent = Array(device, np.zeros(1))
+    opt = flr.SGD(lent, lr=lambda n: 0.5 / (n + 1), capturable=True)
+    for _ in range(2):
+        opt.step(Array(device, np.ones(1)))
+    assert lent.host[0] == -0.75
+
+
+def test_capture_needs_a_device():
+    with pytest.raises(ValueError, match="`capturable` needs parameters on a CUDA device"):
+        flr.Adam(np.zeros(3), capturable=True)

@@ -1,0 +1,226 @@
+"""Optimizers over device buffers, from the public API down to PTX in the emulator, beside those over host arrays."""
+
+import copy
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba_cuda", reason='needs pip install "pyfastlr[cudatool]"')
+pytestmark = pytest.mark.cudatool
+
+import pyfastlr as flr  # noqa: E402
+from emulated import Array, Device  # noqa: E402
+from pyfastlr import _device  # noqa: E402
+from pyfastlr import schedules as S  # noqa: E402
+
+
+@pytest.fixture
+def device(monkeypatch):
+    emulated = Device((9, 0), fused=False)
+    monkeypatch.setattr(_device, "device_of", lambda address: emulated)
+    return emulated
+
+
+def numbers(n, seed=0, dtype=np.float32):
+    return np.random.default_rng(seed).standard_normal(n).astype(dtype)
+
+
+def both(device, x):
+    return x.copy(), Array(device, x.copy())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_one_array_with_a_schedule(device, dtype):
+    host, lent = both(device, numbers(300, dtype=dtype))
+    options = {"lr": S.Cosine(1e-2, steps=5).warmup(2), "weight_decay": 0.01, "maximize": True}
+    a, b = flr.AdamW(host, **options), flr.AdamW(lent, **options)
+    for n in range(4):
+        g, on_device = both(device, numbers(300, n, dtype))
+        a.step(g, inv_scale=0.5)
+        b.step(on_device, inv_scale=0.5, stream=7)
+    assert lent.host.tobytes() == host.tobytes()
+    assert (b.steps, b.lr, b.stats) == (a.steps, a.lr, a.stats)
+    assert device.streams == [7] * 4  # launches alone: nothing was copied
+    for name, x in a.state.items():
+        assert b.state[name].copy().tobytes() == x.tobytes()
+
+
+def test_dict_with_groups_and_missing_gradients(device):
+    host, lent = zip(*(both(device, numbers(n, n).reshape(-1, 1)) for n in (5, 130)), strict=True)
+    rate, rate_on_device = both(device, np.linspace(0, 1, 130, dtype=np.float32).reshape(-1, 1))
+    a = flr.NAdam(dict(zip("wb", host, strict=True)), groups=[{"params": "b", "lr": 0.1, "lr_scale": rate}])
+    b = flr.NAdam(dict(zip("wb", lent, strict=True)), groups=[{"params": "b", "lr": 0.1, "lr_scale": rate_on_device}])
+    for k in range(4):
+        g, on_device = zip(*(both(device, x.host) for x in lent), strict=True)
+        a.step({"w": None if k == 1 else g[0], "b": g[1]})
+        b.step({"w": None if k == 1 else on_device[0], "b": on_device[1]})
+        a.groups[1]["lr"] = b.groups[1]["lr"] = 0.1 / (k + 2)
+    for x, y in zip(host, lent, strict=True):
+        assert x.tobytes() == y.host.tobytes()
+    want, got = a.state_dict(), b.state_dict()
+    assert got["counts"].tolist() == want["counts"].tolist() == [3, 4]
+    assert got["carry"].tobytes() == want["carry"].tobytes()
+    for name in want["state"]:
+        for leaf in "wb":
+            np.testing.assert_array_equal(got["state"][name][leaf], want["state"][name][leaf])
+
+
+def test_state_goes_between_host_and_device(device):
+    host, lent = both(device, numbers(40))
+    a, b = flr.Adam(host), flr.Adam(lent)
+    g, on_device = both(device, numbers(40, 1))
+    a.step(g)
+    b.load_state_dict(a.state_dict())
+    lent.host[:] = host
+    a.step(g)
+    b.step(on_device)
+    assert lent.host.tobytes() == host.tobytes()
+    a.load_state_dict(b.state_dict())
+    b.reset()
+    assert not b.state["exp_avg"].copy().any()
+    assert b.steps == 0
+
+
+def test_tensors_that_go_together_and_part(device):
+    """The quick way of a step, into it and out of it: gradients that move, one that is missing, and a loaded state."""
+    host, lent = zip(*(both(device, numbers(n, n)) for n in (5, 130, 4)), strict=True)
+    a, b = flr.NAdam(list(host), lr=S.Linear(0.1, 0.0, 20)), flr.NAdam(list(lent), lr=S.Linear(0.1, 0.0, 20))
+    pool = [[both(device, numbers(x.size, x.size + 1 + k)) for x in host] for k in range(2)]
+
+    def steps(*moves):
+        for k, missing in moves:
+            pairs = [(None, None) if j == missing else pair for j, pair in enumerate(pool[k])]
+            a.step([g for g, _ in pairs], inv_scale=0.5)
+            b.step([g for _, g in pairs], inv_scale=0.5)
+        for x, y in zip(host, lent, strict=True):
+            assert x.tobytes() == y.host.tobytes()
+        want, got = a.state_dict(), b.state_dict()
+        assert got["counts"].tolist() == want["counts"].tolist()
+        assert got["carry"].tobytes() == want["carry"].tobytes()
+        assert got["steps"] == want["steps"]
+
+    steps((0, None), (0, None), (0, None))
+    assert device.writes == 1  # the gradients' addresses
+    steps((1, None), (1, None), (0, None))
+    assert device.writes == 3
+    early = b.state_dict()
+    steps((0, 1), (0, None), (0, None))
+    a.load_state_dict(early)
+    b.load_state_dict(early)
+    steps((0, None), (1, None), (1, None), (1, 0), (1, None))
+    assert a.state_dict()["counts"].tolist() == [10, 11, 11]
+
+
+@pytest.mark.parametrize("before", [0, 2], ids=["first step", "quick step"])
+def test_a_launch_that_the_driver_refuses_counts_nothing(device, before):
+    opt, g = flr.NAdam(Array(device, numbers(9))), Array(device, numbers(9, 1))
+    for _ in range(before):
+        opt.step(g)
+    want = opt.state_dict()
+
+    def refuse(launches, stream, then=()):
+        for count in then:  # as in _driver: called before the driver's answer is looked at
+            count()
+        raise RuntimeError("CUDA_ERROR_LAUNCH_FAILED")
+
+    start, device.start = device.start, refuse
+    with pytest.raises(RuntimeError, match="CUDA_ERROR"):
+        opt.step(g)
+    got = opt.state_dict()
+    assert (got["steps"], got["counts"].tolist()) == (want["steps"], want["counts"].tolist())
+    assert got["carry"].tobytes() == want["carry"].tobytes()
+    device.start = start
+    opt.step(g)
+    assert opt.steps == before + 1
+
+
+@pytest.mark.parametrize("capturable", [False, True])
+def test_a_deep_copy_goes_on_alone(device, capturable):
+    lent, g = Array(device, numbers(40)), Array(device, numbers(40, 1))
+    opt = flr.Adam(lent, lr=S.InverseTime(0.1, 0.5), capturable=capturable)
+    opt.step(g)
+    opt.step(g)
+    same = copy.deepcopy(opt)
+    opt.step(g)
+    assert (same.steps, opt.steps) == (2, 3)
+    same.step(g)
+    assert same._parameters.given[0].host.tobytes() == lent.host.tobytes()
+    assert same.state["exp_avg"].copy().tobytes() == opt.state["exp_avg"].copy().tobytes()
+
+
+def test_state_is_lent_zero_copy(device):
+    opt = flr.Adam(Array(device, numbers(40)))
+    lent = opt.state["exp_avg"].__cuda_array_interface__
+    assert lent["shape"] == (40,)
+    assert lent["typestr"] == "<f4"
+
+
+def test_a_moved_gradient_is_found_and_an_unmoved_one_not_asked_again(device):
+    opt = flr.SGD(Array(device, numbers(20)), lr=0.1)
+    g = Array(device, numbers(20, 1))
+    opt.step(g)
+    g.host = numbers(20, 2)
+    g.address = device.map(g.host)
+    before = opt._parameters.given[0].host.copy()
+    opt.step(g)
+    np.testing.assert_array_equal(opt._parameters.given[0].host, before - np.float32(0.1) * g.host)
+
+
+def refused(error, text, call):
+    with pytest.raises(error, match=text):
+        call()
+
+
+def test_errors_say_what_is_wrong_and_change_nothing(device):
+    host = numbers(20)
+    lent = Array(device, host.copy())
+    opt = flr.Adam(lent)
+    refused(TypeError, r"`grads` must be float32\[20\] on CUDA device 0", lambda: opt.step(numbers(20)))
+    refused(ValueError, r"must be float32\[20\], got CUDA float32\[19\]", lambda: opt.step(Array(device, numbers(19))))
+    refused(TypeError, r"got CUDA float64\[20\]", lambda: opt.step(Array(device, numbers(20).astype(np.float64))))
+    refused(TypeError, "None", lambda: opt.step(None))
+    refused(ValueError, "must not overlap", lambda: opt.step(lent))
+    refused(ValueError, "`inv_scale`", lambda: opt.step(Array(device, host), inv_scale=-1.0))
+    refused(TypeError, "`stream` must be a CUDA stream", lambda: opt.step(Array(device, host), stream="no"))
+    strided = Array(device, numbers(20))
+    strided.strides = (8,)
+    refused(ValueError, "C-contiguous", lambda: opt.step(strided))
+    on_host = flr.Adam(host.copy())
+    refused(TypeError, r"`grads` must be float32\[20\] in host memory", lambda: on_host.step(Array(device, host)))
+    refused(TypeError, "`stream` must be None", lambda: on_host.step(host, stream=3))
+    refused(TypeError, r"params\['b'\]|params.b", lambda: flr.Adam({"a": Array(device, host), "b": host}))
+    refused(TypeError, "in host memory", lambda: flr.Flat({"a": Array(device, host)}))
+    assert lent.host.tobytes() == host.tobytes()
+    assert opt.steps == on_host.steps == 0
+    read_only = Array(device, host)
+    read_only.writeable = False
+    refused(ValueError, "must be writeable", lambda: flr.Adam(read_only))
+
+
+def test_a_callable_that_raises_changes_nothing(device):
+    def rate(n):
+        raise KeyError(n)
+
+    host = numbers(20)
+    lent = Array(device, host.copy())
+    opt = flr.Adam(lent, lr=rate)
+    with pytest.raises(KeyError):
+        opt.step(Array(device, numbers(20)))
+    assert lent.host.tobytes() == host.tobytes()
+    assert opt.steps == 0
+    opt.lr = lambda n: opt.step(Array(device, numbers(20))) or 0.1
+    with pytest.raises(RuntimeError, match="inside"):
+        opt.step(Array(device, numbers(20)))
+
+
+def test_what_to_install_is_said_where_something_is_missing(monkeypatch):
+    class Lent:
+        @property
+        def __cuda_array_interface__(self):
+            return {"shape": (3,), "typestr": "<f4", "data": (4096, False), "version": 3}
+
+    with pytest.raises(TypeError, match="no CUDA driver"):
+        flr.Adam(Lent())
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(TypeError, match=r'pip install "pyfastlr\[cuda13\]"'):
+        flr.Adam(Lent())

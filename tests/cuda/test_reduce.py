@@ -1,0 +1,54 @@
+"""The order-fixed sum: the bits of its definition, however the tensors are cut."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba_cuda", reason='needs pip install "pyfastlr[cudatool]"')
+pytestmark = pytest.mark.cudatool
+
+from emulated import CAPABILITIES, Device  # noqa: E402
+from pyfastlr_kernels import chunks  # noqa: E402
+from pyfastlr_kernels.cuda import _reduce  # noqa: E402
+from pyfastlr_kernels.cuda._tables import BINDING, THREADS  # noqa: E402
+
+SIZES = (1, 257, 5000, 1024, 20_000)
+
+
+def defined(tensors):
+    """Sum of squares as the definition has it, in numpy."""
+    total = 0.0
+    for x in tensors:
+        for start in range(0, x.size, chunks.UNIT):
+            block = np.zeros(chunks.UNIT)
+            block[: len(x[start : start + chunks.UNIT])] = x[start : start + chunks.UNIT]
+            lanes = np.zeros(16)
+            for row in (block * block).reshape(-1, 16):
+                lanes += row
+            partial = lanes[0]
+            for lane in lanes[1:]:
+                partial += lane
+            total += partial
+    return total
+
+
+@pytest.mark.parametrize("length", [1024, 16384])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("cc", CAPABILITIES)
+def test_sum_has_the_bits_of_its_definition(cc, dtype, length):
+    rng = np.random.default_rng(3)
+    tensors = [(rng.standard_normal(n) * 10.0 ** rng.uniform(-3, 3, n)).astype(dtype) for n in SIZES]
+    device = Device(cc)
+    table = chunks.chunk_table(SIZES, length)
+    bindings = np.zeros(len(SIZES), BINDING)
+    bindings["g"] = [device.map(x) for x in tensors]
+    bindings["g"][1] = 0  # no gradient
+    blocks = [-(-n // chunks.UNIT) for n in SIZES]
+    firsts = np.cumsum([0, *blocks])
+    partials, ticket, result = np.full(firsts[-1], np.nan), np.zeros(1, np.uint32), np.zeros(1)
+    kernel = device.kernel(f"sum-of-squares-{dtype}", lambda: _reduce.make_sum_of_squares(dtype), (THREADS, 4))
+    arrays = [table, bindings, firsts[:-1], partials, np.array(firsts[-1]), ticket, result]
+    arguments = [device.map(x) if x.ndim else x for x in arrays]
+    for _ in range(2):  # the ticket is as it was
+        kernel.run(device.memory, [np.int64(x) for x in arguments], len(table), THREADS)
+        assert result[0] == defined([x for k, x in enumerate(tensors) if k != 1])
+        assert ticket[0] == 0
