@@ -54,7 +54,9 @@ def collect() -> dict[str, Any]:
         "threading_layer": pool.describe(),
         "cache_directory": str(directory),
         "cache_writable": _writable(directory),
-        "cached_kernels": len(list(directory.glob(f"*-{jit.digest()}.o"))),  # of this version, for this CPU
+        "cached_kernels": sum(
+            len(list(directory.glob(f"*-{x}.o"))) for x in jit.versions()
+        ),  # of these sources and CPU
         "cuda": missing() or f"numba-cuda {version('numba-cuda')}; never run on a device: docs/cuda.md",
     }
 

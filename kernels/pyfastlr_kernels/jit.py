@@ -92,6 +92,11 @@ def digest(sources: "tuple[str, ...]" = DRIVE_SOURCES) -> str:
     return key.hexdigest()[:20]
 
 
+def versions() -> "tuple[str, str]":
+    """What names the objects of these sources on this CPU: of the drives, of the launch."""
+    return digest(), digest((*LAUNCH_SOURCES, "jit.py"))
+
+
 def _hash_files(key: Any, sources: "tuple[str, ...]") -> None:
     for name in sources:
         key.update((Path(__file__).parent / name).read_bytes())
@@ -239,7 +244,7 @@ def drive(rule: str, convention: str, dtype: str, by_element: bool) -> int:
 
         return emit(cpu.make_drive(rule, convention, dtype, by_element), cpu.DRIVE)
 
-    return load(f"{rule}-{fold}-{dtype}{'-by-element' if by_element else ''}", digest(), make)
+    return load(f"{rule}-{fold}-{dtype}{'-by-element' if by_element else ''}", versions()[0], make)
 
 
 class _MethodDef(ctypes.Structure):  # PyMethodDef
@@ -256,7 +261,7 @@ _METH_FASTCALL = 0x80
 
 def step() -> int:
     """Address of the launch, which is a helper's work too (launch.py)."""
-    return load("launch", digest((*LAUNCH_SOURCES, "jit.py")), _emit_launch)
+    return load("launch", versions()[1], _emit_launch)
 
 
 def _emit_launch() -> bytes:
