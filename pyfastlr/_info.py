@@ -54,9 +54,7 @@ def collect() -> dict[str, Any]:
         "threading_layer": pool.describe(),
         "cache_directory": str(directory),
         "cache_writable": _writable(directory),
-        "cached_kernels": sum(
-            len(list(directory.glob(f"*-{x}.o"))) for x in jit.versions()
-        ),  # of these sources and CPU
+        "cached_kernels": sum(len(list(directory.glob(f"*-{x}.o"))) for x in jit.versions()),
         "cuda": missing() or f"numba-cuda {version('numba-cuda')}; never run on a device: docs/cuda.md",
     }
 

@@ -117,7 +117,7 @@ class Driver:
         ctypes.memmove(host, content.ctypes.data, size)
         return (OK,)
 
-    # --- Events: the device is behind until somebody waits for it ------------------------------------------------------
+    # --- Events: the device is behind until somebody waits for it --------------------------------------------------
 
     def cuEventCreate(self, flags):
         return self._new(self.events, False)
@@ -134,7 +134,7 @@ class Driver:
         self.events[event] = True
         return (OK,)
 
-    # --- Kernels ------------------------------------------------------------------------------------------------------
+    # --- Kernels ----------------------------------------------------------------------------------------------------
 
     def cuLibraryLoadData(self, image, *options):
         return self._new(self.kernels, emulated._parsed(image.decode()))
