@@ -133,8 +133,8 @@ def view(x: Any, name: str, need: str) -> DeviceArray:
         device = device_of(address)
     except RuntimeError as problem:  # no driver library, or one that sees no device
         raise TypeError(
-            f"`{name}` must be {need} in host memory, got a CUDA array, and there is no CUDA driver here that knows it; "
-            f"install NVIDIA's driver for this system: {problem}"
+            f"`{name}` must be {need} in host memory, got a CUDA array, and there is no CUDA driver here that "
+            f"knows it; install NVIDIA's driver for this system: {problem}"
         ) from problem
     return DeviceArray(device, address, dtype, shape, x, not read_only)
 
