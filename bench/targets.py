@@ -12,8 +12,8 @@ LAYOUTS = (one(64), one(10_000), one(1_000_000), one(40_000_000), TRANSFORMER, T
 RATIOS = {
     "n64": {"numpy": 5.0, "optax jit": 8.0, "torch fused": 30.0},
     "n10000": {"numpy": 6.0, "optax jit": 4.0, "torch fused": 12.0},
-    "n1000000": {"numpy": 15.0, "optax jit": 2.3, "torch fused": 1.5},
-    "n40000000": {"numpy": 9.0, "torch fused": 1.05, "empty loop": 0.95},
+    "n1000000": {"numpy": 15.0, "optax jit": 2.3, "torch fused": 1.5, "DeepSpeedCPUAdam": 1.5},
+    "n40000000": {"numpy": 9.0, "torch fused": 1.05, "DeepSpeedCPUAdam": 1.05, "empty loop": 0.95},
     "transformer-226": {"torch fused": 1.5},
     "tiny-226": {"torch fused": 25.0},
 }
