@@ -63,7 +63,7 @@ def beside(seconds: float) -> dict[str, Any]:
 
 def every_rule(seconds: float, max_n: int) -> list[dict[str, Any]]:
     """Measure every optimizer against its bytes, and print."""
-    size = min(BYTES_SIZE, max_n)
+    size = max(1, min(BYTES_SIZE, max_n))
     print(f"Every optimizer, {size:,} elements: time over that of its bytes at Adam's bandwidth, by minima and medians")
     found = against_bytes(seconds, size)
     print("\n".join(map(str, found)), end="\n\n", flush=True)

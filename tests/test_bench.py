@@ -331,6 +331,11 @@ def test_every_optimizer_against_its_bytes():
     assert found[1].by_minima == pytest.approx(sgd / adam * 28 / 12)
 
 
+@pytest.mark.parametrize(("by_minima", "words"), [(1.15, " reached"), (1.16, "NOT REACHED")])
+def test_bytes_are_judged_by_the_minima(by_minima, words):
+    assert str(everyone.Share("lion", 20, 2e-6, 3e-6, by_minima, 1.0)).endswith(words)
+
+
 def test_all_loops_are_measured():
     assert {variant.make(np.zeros(1), 0.1).rule for variant in LOOPS} == set(RULES)
 

@@ -122,9 +122,11 @@ def kept(name: str, suffix: str, make: Callable[[], bytes]) -> bytes:
 
 
 def _machine() -> Any:
+    # The large code model: what refers to another section does so by 64 bits. By 32, LLVM's loader aborts the process
+    # where gigabytes of arrays have come to lie between two sections of an object (seen once, with 5 GB of parameters).
     cpu, features = target()
     return llvm.Target.from_default_triple().create_target_machine(
-        cpu=os.environ.get("NUMBA_CPU_NAME") or cpu, features=features, opt=3, reloc="pic", codemodel="default"
+        cpu=os.environ.get("NUMBA_CPU_NAME") or cpu, features=features, opt=3, reloc="pic", codemodel="large"
     )
 
 

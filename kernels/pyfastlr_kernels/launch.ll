@@ -1,4 +1,4 @@
-; linux x86_64 cpython 16 2cae7f36de66b98588af42aceee23e053ad8c9c3a1cfcbf25e12447af2a459e5
+; linux x86_64 cpython 16 d9ee8ebe43d9f42fcb72f99520a1fca32a9b0deb7c84498d237c105a4d905a06
 target datalayout = "e-m:e-p270:32:32-p271:32:32-p272:64:64-i64:64-i128:128-f80:128-n8:16:32:64-S128"
 target triple = "x86_64-unknown-linux-gnu"
 

@@ -84,7 +84,7 @@ _HEAD = object.__basicsize__
 _TYPE, _DATA, _NDIM, _SHAPE, _DESCR, _FLAGS = _HEAD - 8, _HEAD, _HEAD + 8, _HEAD + 16, _HEAD + 40, _HEAD + 48
 _C_CONTIGUOUS_ALIGNED = 0x1 | 0x100
 
-# Elements, some 15 us of work: giving the interpreter lock away and back costs 0.3 us, a tenth of a step of 10,000.
+# Elements, some 15 us of work: giving the interpreter lock away and back costs 0.3 us of the 5 of a step of 10,000.
 HOLD_BELOW = 1 << 15
 SPINS = 2000  # of a pause each (20 to 100 us) before a worker sleeps: less than waking it costs
 

@@ -212,7 +212,7 @@ class Step:
         self._bindings["g"], self._bindings["slot"] = given + self._tensors["offset"] * (given != 0), slots
         content = self._block.tobytes()
         if content != self._written:
-            self._last = None
+            self._last = self._written = None  # an interrupt after the copy must not hide it
             self._device.write(self._at[2], self._block, stream)
             self._written = content
 
