@@ -7,11 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pyfastlr import _table
 from pyfastlr.benchmark.compare import compare
 from pyfastlr.benchmark.contenders import OURS
 from pyfastlr.benchmark.report import PEERS, Report, Row, contenders, duration, machine
 from pyfastlr.benchmark.work import Work
+from pyfastlr.engines import host
 
 from .everyone import BYTES_SIZE, against_bytes, against_peers, slower_than, summary
 from .first_step import first_step
@@ -46,7 +46,7 @@ def against_sizes(seconds: float, max_n: int) -> list[Row]:
         print(f"  {at_size[0].size:>11,}  {speeds}", flush=True)
     bounds = ("never" if x is None else f"{x:,}" for x in crossover(found))
     print("All threads pay from so many bytes on, by minima and medians: {}, {}".format(*bounds))
-    print(f"  (pyfastlr takes them from {_table.PARALLEL_ABOVE:,} on)\n")
+    print(f"  (pyfastlr takes them from {host.PARALLEL_ABOVE:,} on)\n")
     return found
 
 

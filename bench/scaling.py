@@ -9,13 +9,13 @@ from unittest.mock import patch
 
 import numpy as np
 
-from pyfastlr import _table
 from pyfastlr.benchmark.compare import Comparison, compare
 from pyfastlr.benchmark.contenders import CONTENDERS, OURS, Contender, ours
 from pyfastlr.benchmark.interleave import Run
 from pyfastlr.benchmark.report import Row, contenders, rows
 from pyfastlr.benchmark.variants import VARIANTS
 from pyfastlr.benchmark.work import Gradients, Work, one
+from pyfastlr.engines import host
 
 SIZES = (
     16, 64, 256, 1024, 4096, 16_384, 32_768, 65_536, 131_072, 262_144, 1_000_000, 4_000_000, 10_000_000, 40_000_000,
@@ -30,7 +30,7 @@ ADAM = next(x for x in VARIANTS if x.name == "adam")
 
 def _parallel(work: Work, gradients: Gradients) -> Run:
     """Our step on all threads, however small."""
-    with patch.object(_table, "PARALLEL_ABOVE", 0):
+    with patch.object(host, "PARALLEL_ABOVE", 0):
         return ours(work, gradients)
 
 
@@ -42,7 +42,7 @@ def sweep(seconds: float, max_n: int = DEFAULT_MAX, sizes: Sequence[int] = SIZES
     for size in sizes:
         if size <= max_n:
             work = Work(ADAM, one(size))
-            forced = [PARALLEL] if work.bytes < _table.PARALLEL_ABOVE else []
+            forced = [PARALLEL] if work.bytes < host.PARALLEL_ABOVE else []
             yield rows(compare(work, seconds, contenders(size) + forced))
 
 

@@ -6,7 +6,7 @@ Importing it imports neither numba nor any framework, and compiles nothing: the 
 from typing import TYPE_CHECKING, Any
 
 from . import schedules as schedules
-from .flat import Flat as Flat
+from .arrays.flat import Flat as Flat
 from .optimizers import SGD as SGD
 from .optimizers import AdaDelta as AdaDelta
 from .optimizers import AdaGrad as AdaGrad

@@ -1,7 +1,7 @@
 """The main job: a two-layer network in plain numpy learns scikit-learn's digits with an optimizer of this library.
 
-`pyfastlr demo` runs it. After every update the same optimizer in plain numpy (`pyfastlr._plain`) takes the same
-gradients into weights of its own, so that both its time and its result can be compared.
+`pyfastlr demo` runs it. After every update the same optimizer in plain numpy (`pyfastlr.numpy_reference`) takes the
+same gradients into weights of its own, so that both its time and its result can be compared.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 import pyfastlr as flr
 from pyfastlr import schedules as S
-from pyfastlr._plain import PLAIN
+from pyfastlr.numpy_reference import PLAIN
 
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.intp]
@@ -150,7 +150,7 @@ class Training:
     steps, hidden, batch : int
         Updates, hidden units and images in a mini-batch (at most 1,347), all from 1.
     lr : float, optional
-        The peak rate; by default the one in `pyfastlr._plain.PLAIN`, or 1e-3 for an optimizer that is not there.
+        The peak rate; by default `pyfastlr.numpy_reference.PLAIN` has it, or it is 1e-3.
     seed : int
         Seed of the split, the initial weights and the mini-batches.
     threads : int, optional

@@ -1,6 +1,6 @@
-"""Write the launch's LLVM IR, which a cold first step compiles instead of the Python text (jit.launch_stamp).
+"""Write the launch's LLVM IR, which a cold first step compiles instead of the Python text (cpu.load.launch_stamp).
 
-    python scripts/launch_ir.py            # after a change of one of jit.LAUNCH_SOURCES
+    python scripts/launch_ir.py            # after a change of one of cpu.load.LAUNCH_SOURCES
 
 It is made for any CPU of this kind of machine: the vectors of the one it runs on are not used.
 """
@@ -16,11 +16,12 @@ GENERIC = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
 
 def made() -> str:
     """The text, stamp and all. Numba reads the variables of GENERIC when it is imported."""
-    from pyfastlr_kernels import jit, launch
+    from pyfastlr_kernels.compile import codegen
+    from pyfastlr_kernels.cpu import load
 
-    code = jit.module(launch.make_launch(), launch.LAUNCH, jit._machine())
+    code = codegen.module(load.launch_entries(), codegen.machine())
     lines = str(code).splitlines(keepends=True)
-    return jit.launch_stamp() + "".join(x for x in lines if not x.startswith(("; ModuleID", "source_filename")))
+    return load.launch_stamp() + "".join(x for x in lines if not x.startswith(("; ModuleID", "source_filename")))
 
 
 def main() -> None:
@@ -28,10 +29,10 @@ def main() -> None:
     if any(os.environ.get(name) != value for name, value in GENERIC.items()):
         subprocess.run([sys.executable, __file__], env=os.environ | GENERIC, check=True)
         return
-    from pyfastlr_kernels import jit
+    from pyfastlr_kernels.cpu import load
 
-    jit.LAUNCH_IR.write_text(made(), encoding="utf-8")
-    print(f"{jit.LAUNCH_IR}: {jit.LAUNCH_IR.stat().st_size:,} bytes")
+    load.LAUNCH_IR.write_text(made(), encoding="utf-8")
+    print(f"{load.LAUNCH_IR}: {load.LAUNCH_IR.stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from pyfastlr_kernels import cpu, jit
+from pyfastlr_kernels.compile import codegen
+from pyfastlr_kernels.cpu import drive, load
 from pyfastlr_kernels.rules import RULES
 
 ROOTS = {name for name in RULES if name not in ("sgd", "momentum", "nesterov", "lion", "adamax")}
@@ -22,7 +23,7 @@ def packed(text, operation, dtype):
 @pytest.mark.parametrize("name", RULES)
 def test_rule_is_vectorised(name, dtype):
     convention = next(iter(RULES[name].folds))
-    text = jit.assembly(cpu.make_drive(name, convention, dtype, True), cpu.DRIVE)
+    text = codegen.assembly({load.DRIVE: (drive.make_drive(name, convention, dtype, True), drive.DRIVE)})
     assert packed(text, "mul", dtype) >= 4 * LOOPS
     if name in ROOTS:
         assert packed(text, "sqrt", dtype) >= LOOPS
@@ -37,7 +38,7 @@ def test_a_loop_that_checks_divisions_is_seen():
     """What the test above would catch: numba's default error model leaves the loop scalar."""
     from numba import njit, types
 
-    from pyfastlr_kernels.intrinsics import pointer, put
+    from pyfastlr_kernels.compile.intrinsics import pointer, put
 
     rule = njit(error_model="python")(lambda a, b: a / b)
 
@@ -45,5 +46,5 @@ def test_a_loop_that_checks_divisions_is_seen():
         for i in range(n):
             put(pointer(p, 1.0), i, rule(pointer(p, 1.0)[i], pointer(q, 1.0)[i]))
 
-    text = jit.assembly(loop, types.void(types.int64, types.int64, types.int64))
+    text = codegen.assembly({"loop": (loop, types.void(types.int64, types.int64, types.int64))})
     assert packed(text, "div", "float64") == 0

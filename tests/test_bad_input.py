@@ -51,7 +51,7 @@ BAD_GRADIENTS = {
     "short": (lambda p: np.ones(7, F4), ValueError, "got float32[7]"),
     "long": (lambda p: np.ones(9, F4), ValueError, "got float32[9]"),
     "empty": (lambda p: np.ones(0, F4), ValueError, "got float32[0]"),
-    "0-d": (lambda p: np.array(1.0, F4), ValueError, "got float32[]"),
+    "0-d": (lambda p: np.array(1.0, F4), ValueError, "got 0-dimensional float32"),
     "2-d": (lambda p: np.ones((2, 4), F4), ValueError, "got float32[2, 4]"),
     "strided": (lambda p: np.ones(16, F4)[::2], ValueError, "C-contiguous"),
     "reversed": (lambda p: np.ones(8, F4)[::-1], ValueError, "C-contiguous"),

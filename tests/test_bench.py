@@ -17,7 +17,6 @@ from bench.everyone import LOOPS, against_bytes, against_peers, slower_than, sum
 from bench.scaling import PARALLEL, busy_neighbour, crossover, quantiles, sweep
 from bench.targets import LAYOUTS, RATIOS, SECONDS, judge, show
 from cases import CASES
-from pyfastlr import _table
 from pyfastlr.benchmark.compare import Comparison, Mismatch, compare
 from pyfastlr.benchmark.contenders import CONTENDERS, OURS, Contender
 from pyfastlr.benchmark.interleave import MIN_ROUNDS, SAMPLE, Run, Times, interleave, order
@@ -25,6 +24,7 @@ from pyfastlr.benchmark.report import Row, rows
 from pyfastlr.benchmark.roofline import CALL, UNIT, Loop
 from pyfastlr.benchmark.variants import VARIANTS
 from pyfastlr.benchmark.work import POOL, TINY, TRANSFORMER, Work, one
+from pyfastlr.engines import host
 from pyfastlr_kernels.rules import RULES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -290,8 +290,8 @@ def test_sweep_forces_threads_where_a_step_takes_one():
     threads = small[0].threads
     assert (PARALLEL.name in {row.contender for row in small}) == (threads > 1)
     assert PARALLEL.name not in {row.contender for row in large}
-    assert large[0].bytes >= _table.PARALLEL_ABOVE
-    assert _table.PARALLEL_ABOVE == 1 << 20  # as it was
+    assert large[0].bytes >= host.PARALLEL_ABOVE
+    assert host.PARALLEL_ABOVE == 1 << 20  # as it was
 
 
 def at(size, **minima):

@@ -10,12 +10,12 @@ import pytest
 from matplotlib.image import imread
 from typer.testing import CliRunner
 
-from pyfastlr._commands import app
 from pyfastlr.benchmark import contenders, report
 from pyfastlr.benchmark.contenders import Absent
 from pyfastlr.benchmark.report import Report, Row, caches, changes, duration, read, times
 from pyfastlr.benchmark.variants import VARIANTS
 from pyfastlr.benchmark.work import Work, one
+from pyfastlr.cli.commands import app
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS = [x for x in contenders.CONTENDERS if x.name in ("pyfastlr", "pyfastlr threads=1", "numpy", "empty loop")]

@@ -6,26 +6,25 @@ import stat
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import pyfastlr as flr
 from pyfastlr import schedules as S
-from pyfastlr_kernels import jit
+from pyfastlr_kernels.compile import cache
 
 STEP = """
     import sys, warnings
     import numpy as np, pyfastlr as flr
-    from pyfastlr_kernels import jit
+    from pyfastlr_kernels.compile import cache
     p = np.ones(5)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         flr.SGD(p, lr=0.5).step(np.ones(5))
         flr.SGD(np.ones(5), lr=0.5, momentum=0.5).step(np.ones(5))
     assert p.tolist() == [0.5] * 5
-    print(len(jit.compiled), "numba" in sys.modules, [str(w.message) for w in caught if w.category is RuntimeWarning])
+    print(len(cache.compiled), "numba" in sys.modules, [str(w.message) for w in caught if w.category is RuntimeWarning])
 """
 
 
@@ -47,14 +46,14 @@ def filled(tmp_path_factory):
 
 
 @pytest.fixture
-def cache(filled, tmp_path):
+def filled_cache(filled, tmp_path):
     place = tmp_path / "cache"
     shutil.copytree(filled, place)
     return place
 
 
-def test_second_process_compiles_nothing_and_imports_no_numba(cache):
-    assert run(PYFASTLR_CACHE_DIR=str(cache)) == "0 False []"
+def test_second_process_compiles_nothing_and_imports_no_numba(filled_cache):
+    assert run(PYFASTLR_CACHE_DIR=str(filled_cache)) == "0 False []"
 
 
 def test_directory_belongs_to_the_user_alone(filled):
@@ -66,7 +65,7 @@ def test_nothing_compiles_again_when_a_hyperparameter_changes():
     opt = flr.AdamW({"w": p, "b": np.ones(2)}, lr=0.1, groups=[{"params": "b", "lr": 0.2}])
     g = {"w": np.ones(5), "b": np.ones(2)}
     opt.step(g)
-    before = list(jit.compiled)
+    before = list(cache.compiled)
     for lr in (0.5, S.Cosine(0.1, 10), lambda n: 0.1):
         opt.lr = lr
         opt.step(g)
@@ -76,39 +75,39 @@ def test_nothing_compiles_again_when_a_hyperparameter_changes():
     opt.groups[1]["eps"] = 1e-3
     opt.step(g, inv_scale=0.5)
     flr.Adam(np.ones((3, 4)), lr=0.3, maximize=True, threads=2).step(np.ones((3, 4)))
-    assert jit.compiled == before
+    assert cache.compiled == before
 
 
 @pytest.mark.parametrize("cut", [0, 10, -1])
-def test_truncated_object_is_compiled_again(cache, cut):
-    for file in cache.glob("*.o"):
+def test_truncated_object_is_compiled_again(filled_cache, cut):
+    for file in filled_cache.glob("*.o"):
         file.write_bytes(file.read_bytes()[:cut])
-    output = run(PYFASTLR_CACHE_DIR=str(cache))
+    output = run(PYFASTLR_CACHE_DIR=str(filled_cache))
     assert output.startswith("3 True ['pyfastlr compiles without its cache: ")
     assert "damaged" in output
-    assert run(PYFASTLR_CACHE_DIR=str(cache)) == "0 False []"
+    assert run(PYFASTLR_CACHE_DIR=str(filled_cache)) == "0 False []"
 
 
-def test_every_flipped_bit_is_seen(cache):
+def test_every_flipped_bit_is_seen(filled_cache):
     """In a sample: the first bytes, some of the head, some of the code."""
-    file = next(cache.glob("launch-*.o"))
+    file = next(filled_cache.glob("launch-*.o"))
     content = file.read_bytes()
-    for at in (0, 5, len(jit._MAGIC) + 3, len(jit._MAGIC) + 40, len(content) // 2, len(content) - 1):
+    for at in (0, 5, len(cache._MAGIC) + 3, len(cache._MAGIC) + 40, len(content) // 2, len(content) - 1):
         for bit in (0, 7):
             damaged = bytearray(content)
             damaged[at] ^= 1 << bit
             file.write_bytes(damaged)
-            jit._warn.cache_clear()
+            cache._warn.cache_clear()
             with pytest.warns(RuntimeWarning, match="damaged"):
-                image = jit._read(file)
+                image = cache._read(file)
             assert image is None
 
 
-def test_junk_in_the_directory_is_left_alone(cache):
-    (cache / "notes.txt").write_text("mine")
-    (cache / "launch-0.o").mkdir()
-    assert run(PYFASTLR_CACHE_DIR=str(cache)) == "0 False []"
-    assert (cache / "notes.txt").read_text() == "mine"
+def test_junk_in_the_directory_is_left_alone(filled_cache):
+    (filled_cache / "notes.txt").write_text("mine")
+    (filled_cache / "launch-0.o").mkdir()
+    assert run(PYFASTLR_CACHE_DIR=str(filled_cache)) == "0 False []"
+    assert (filled_cache / "notes.txt").read_text() == "mine"
 
 
 def test_no_directory_to_write_to(tmp_path):
@@ -119,34 +118,33 @@ def test_no_directory_to_write_to(tmp_path):
     assert output.count("pyfastlr compiles without its cache") == 1
 
 
-def test_directory_that_others_may_write_to_is_not_used(cache):
-    cache.chmod(0o777)
-    output = run(PYFASTLR_CACHE_DIR=str(cache))
+def test_directory_that_others_may_write_to_is_not_used(filled_cache):
+    filled_cache.chmod(0o777)
+    output = run(PYFASTLR_CACHE_DIR=str(filled_cache))
     assert output.startswith("3 True ['pyfastlr compiles without its cache: others may write to")
 
 
-def test_edited_rule_gets_its_own_code(cache, tmp_path):
+def test_edited_rule_gets_its_own_code(filled_cache, tmp_path):
     """A copy of the package with another SGD, over the same cache."""
-    root = Path(jit.__file__).parent
-    shutil.copytree(root, tmp_path / "pyfastlr_kernels", ignore=shutil.ignore_patterns("__pycache__"))
-    rules = tmp_path / "pyfastlr_kernels" / "rules.py"
+    shutil.copytree(cache.PACKAGE, tmp_path / "pyfastlr_kernels", ignore=shutil.ignore_patterns("__pycache__"))
+    rules = tmp_path / "pyfastlr_kernels" / "rules" / "sgd.py"
     text = rules.read_text()
-    assert "return lr * g, s" in text
-    rules.write_text(text.replace("return lr * g, s", "return lr * (g + g), s"))
+    assert "return r.lr * g, s" in text
+    rules.write_text(text.replace("return r.lr * g, s", "return r.lr * (g + g), s"))
     script = STEP.replace("[0.5] * 5", "[0.0] * 5")
-    environment = {"PYFASTLR_CACHE_DIR": str(cache), "PYTHONPATH": str(tmp_path)}
+    environment = {"PYFASTLR_CACHE_DIR": str(filled_cache), "PYTHONPATH": str(tmp_path)}
     assert run(script, **environment) == "2 True []"  # the launch knows no rule
     assert run(script, **environment) == "0 False []"
-    assert run(PYFASTLR_CACHE_DIR=str(cache)) == "0 False []"
+    assert run(PYFASTLR_CACHE_DIR=str(filled_cache)) == "0 False []"
 
 
 @pytest.mark.parametrize("variable", [{"NUMBA_OPT": "1"}, {"NUMBA_CPU_NAME": "x86-64-v2", "NUMBA_CPU_FEATURES": ""}])
-def test_other_code_generation_gets_its_own_code(cache, variable):
-    before = len(list(cache.glob("*.o")))
-    assert run(PYFASTLR_CACHE_DIR=str(cache), **variable) == "3 True []"
-    assert len(list(cache.glob("*.o"))) == before + 3
-    assert run(PYFASTLR_CACHE_DIR=str(cache), **variable) == "0 False []"
-    assert run(PYFASTLR_CACHE_DIR=str(cache)) == "0 False []"
+def test_other_code_generation_gets_its_own_code(filled_cache, variable):
+    before = len(list(filled_cache.glob("*.o")))
+    assert run(PYFASTLR_CACHE_DIR=str(filled_cache), **variable) == "3 True []"
+    assert len(list(filled_cache.glob("*.o"))) == before + 3
+    assert run(PYFASTLR_CACHE_DIR=str(filled_cache), **variable) == "0 False []"
+    assert run(PYFASTLR_CACHE_DIR=str(filled_cache)) == "0 False []"
 
 
 def test_processes_that_fill_one_cache_at_once(tmp_path):
@@ -162,6 +160,6 @@ def test_processes_that_fill_one_cache_at_once(tmp_path):
 def test_where_the_cache_is(monkeypatch, tmp_path):
     monkeypatch.delenv("PYFASTLR_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert jit.directory() == tmp_path / "pyfastlr"
+    assert cache.directory() == tmp_path / "pyfastlr"
     monkeypatch.setenv("PYFASTLR_CACHE_DIR", str(tmp_path / "x"))
-    assert jit.directory() == tmp_path / "x"
+    assert cache.directory() == tmp_path / "x"

@@ -12,8 +12,9 @@ from matplotlib.image import imread
 from typer.testing import CliRunner
 
 import pyfastlr
-from pyfastlr import _commands, _info, demo, plot
-from pyfastlr._commands import app
+from pyfastlr import demo, plot
+from pyfastlr.cli import commands, info
+from pyfastlr.cli.commands import app
 
 
 def invoke(*arguments):
@@ -98,7 +99,7 @@ def test_info_as_json(tmp_path, monkeypatch):
     monkeypatch.setenv("PYFASTLR_CACHE_DIR", str(tmp_path / "none" / "yet"))
     monkeypatch.setenv("PYFASTLR_NUM_THREADS", "3")
     facts = json.loads(invoke("info", "--json").output)
-    assert facts == _info.collect()
+    assert facts == info.collect()
     assert facts["threads"] == 3
     assert facts["cache_directory"] == str(tmp_path / "none" / "yet")
     assert (facts["cache_writable"], facts["cached_kernels"]) == (True, 0)
@@ -121,7 +122,7 @@ def test_info_counts_the_kernels(tmp_path):
 def test_cache_that_is_a_file_is_not_writable(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("PYFASTLR_CACHE_DIR", str(tmp_path / "file"))
-    assert _info.collect()["cache_writable"] is False
+    assert info.collect()["cache_writable"] is False
 
 
 def test_demo_prints_lines_and_a_table_where_output_is_no_terminal():
@@ -148,7 +149,7 @@ def test_demo_shows_a_progress_bar_in_a_terminal():
     from pyfastlr.demo import Training
 
     console = Console(force_terminal=True, width=120, record=True)
-    _commands._train(Training(steps=40), console)
+    commands._train(Training(steps=40), console)
     assert re.search(r"40/40 +loss \d\.\d{4} +rate \S+ +test accuracy 0\.\d{4}", console.export_text())
 
 

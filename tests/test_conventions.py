@@ -151,14 +151,18 @@ def test_rate_is_inside_of_rmsprop_s_momentum_under_keras_and_optax(convention, 
 
 @each_convention
 def test_rate_per_element_is_where_the_rate_is(convention):
-    """An lr_scale that changes: what is in Keras' buffer keeps the old one."""
+    """An lr_scale that changes: what is in Keras' buffer keeps the old one. Zero freezes under all conventions."""
     p, scale = np.zeros(2), np.array([1.0, 3.0])
     opt = make("SGD", convention, p, momentum=0.5, lr_scale=scale)
     opt.step(np.ones(2))
     assert p == close([-0.1, -0.3])
-    scale[:] = 0.0
+    scale[:] = 1e-300
     opt.step(np.ones(2))
     assert p == close([-0.15, -0.45] if convention == "keras" else [-0.1, -0.3])
+    scale[:] = 0.0
+    before = p.copy()
+    opt.step(np.ones(2))
+    assert p.tobytes() == before.tobytes()
 
 
 # --- Places of eps, for gradients of its size ------------------------------------------------------------------------
@@ -273,7 +277,7 @@ def test_radam_at_a_rho_of_exactly_5_is_rectified_under_optax_alone():
     while rho(b2, 9.0) != 5.0:
         b2 = nextafter(b2, 1.0)
         assert b2 < high + 1e-12
-    c = SimpleNamespace(lr=1.0, beta1=0.9, beta2=b2, eps=1e-8, tiny=0.0)
+    c = SimpleNamespace(lr=1.0, beta1=0.9, beta2=b2, eps=1e-8, tiny=0.0, half_ulp=2.0**-53)
     steps = {convention: fold(c, 9.0, ())[1][0] for convention, fold in RULES["radam"].folds.items()}
     limit, plain = 2.0 / (1.0 - b2) - 1.0, 1.0 / (1.0 - 0.9**9.0)
     assert steps["torch"] == close(plain)

@@ -76,6 +76,8 @@ def test_step_takes_a_flat_or_its_buffer():
     assert p[0].buffer.tobytes() == p[1].buffer.tobytes()
     assert opts[0].state["exp_avg"]["b"].shape == (2,)
     with pytest.raises(ValueError, match=r"`grads` must be float64\[5\], got float64\[4\]"):
+        opts[0].step(np.ones(4))
+    with pytest.raises(ValueError, match=r"`grads` must have the layout of the parameters, .* got a Flat with"):
         opts[0].step(flr.Flat([np.ones(4)]))
 
 

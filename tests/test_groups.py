@@ -114,7 +114,7 @@ def test_rate_by_element_is_the_rate_of_that_element(cls, threads):
         for x in g:
             other.step(x)
         np.testing.assert_allclose(p[rates == rate], q[rates == rate], rtol=1e-15, atol=1e-16)
-    assert (p[rates == 0] == start[rates == 0]).all() or cls is not flr.AdamW
+    assert p[rates == 0].tobytes() == start[rates == 0].tobytes()
 
 
 def test_rates_by_element_are_read_at_every_step():
@@ -153,7 +153,7 @@ def test_setting_rates_by_element_keeps_state_and_counts():
 
 def test_independent_decay_is_not_scaled():
     p = np.ones(2)
-    opt = flr.SGD(p, lr=0.5, weight_decay=0.25, decay="independent", lr_scale=np.array([0.0, 1.0]))
+    opt = flr.SGD(p, lr=0.5, weight_decay=0.25, decay="independent", lr_scale=np.array([1e-9, 1.0]))
     opt.step(np.zeros(2))
     assert p.tolist() == [0.75, 0.75]
 
@@ -215,8 +215,8 @@ def test_counts_are_each_arrays_own_and_schedules_run_on_steps():
     assert opt.state_dict()["counts"].tolist() == [1, 0]
     opt.step({"a": None, "b": np.ones(3)})
     np.testing.assert_allclose(p["b"], -0.9, rtol=1e-7)  # a first step: its bias is corrected with t = 1
-    opt.step({"a": None, "b": None})
-    assert opt.steps == 3
+    opt.step({"a": None, "b": None})  # no update at all
+    assert opt.steps == 2
     assert opt.state_dict()["counts"].tolist() == [1, 1]
 
 

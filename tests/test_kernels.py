@@ -15,9 +15,12 @@ from numba import njit, prange
 
 import pyfastlr as flr
 from cases import CASES
-from pyfastlr import _njit, kernels
+from pyfastlr import kernels
 from pyfastlr import schedules as S
-from pyfastlr_kernels import inline, stamps
+from pyfastlr.kernels import entry
+from pyfastlr.optimizers.functions import FUNCTIONS
+from pyfastlr_kernels import njit as steps
+from pyfastlr_kernels import stamps
 from pyfastlr_kernels.rules import RULES
 from test_assembly import DIVISIONS, ROOTS, packed
 from test_rules import same_bits
@@ -43,8 +46,8 @@ def state_of(opt):
 
 
 def test_every_rule_and_class_is_offered():
-    assert set(kernels.__all__) == set(_njit._CLASSES) == {*RULES, "adamw"}
-    assert set(_njit._CLASSES.values()) == {getattr(flr, case.cls) for case in CASES}
+    assert set(kernels.__all__) == set(FUNCTIONS) == {*RULES, "adamw"}
+    assert {x.cls for x in FUNCTIONS.values()} == {getattr(flr, case.cls) for case in CASES}
 
 
 @pytest.mark.parametrize("name", kernels.__all__)
@@ -52,11 +55,11 @@ def test_arguments_are_those_of_the_class(name):
     given = list(inspect.signature(getattr(kernels, name).py_func).parameters)
     assert given[:5] == ["p", "g", "state", "n", "lr"]
     own = given[5:-4]
-    fields = RULES[_njit._RULE_OF.get(name, name)].hyper
+    fields = RULES[FUNCTIONS[name].rule].hyper
     need = list(dict.fromkeys("betas" if field.startswith("beta") else field for field in fields))
     assert sorted(own) == sorted(set(need) - ({"dampening"} if name == "nesterov" else set()))
     assert given[-4:] == ["weight_decay", "decay", "convention", "lr_scale"]
-    assert set(given[4:]) <= set(inspect.signature(_njit._CLASSES[name]).parameters)
+    assert set(given[4:]) <= set(inspect.signature(FUNCTIONS[name].cls).parameters)
     assert ">>> " in getattr(kernels, name).__doc__
 
 
@@ -160,9 +163,9 @@ FLAGS = [{}, {"fastmath": True}, {"error_model": "python"}, {"parallel": True}, 
 @pytest.mark.parametrize("flags", FLAGS, ids=repr)
 def test_flags_of_the_first_caller_change_nothing(flags):
     """A dispatcher without options of its own takes fastmath over from whoever compiles it first, for everybody."""
-    inline.make_kernel.cache_clear()
-    inline._make_span.cache_clear()
-    fresh = _njit.offered(kernels.radam.py_func)
+    steps.make_kernel.cache_clear()
+    steps._update.cache_clear()
+    fresh = entry.make(FUNCTIONS["radam"])
 
     @njit(**flags)
     def loop(p, g, state):
@@ -332,8 +335,8 @@ def test_cached_caller_is_compiled_again_when_a_rule_changes(run, tmp_path):
         shutil.copytree(folder / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     assert run(RULE_PROGRAM) == ["0.25", "0"]
     assert run(RULE_PROGRAM) == ["0.25", "1"]
-    rules = tmp_path / "pyfastlr_kernels" / "rules.py"
-    edited = rules.read_text(encoding="utf-8").replace("return lr * g, s", "return lr * (g + g), s")
+    rules = tmp_path / "pyfastlr_kernels" / "rules" / "sgd.py"
+    edited = rules.read_text(encoding="utf-8").replace("return r.lr * g, s", "return r.lr * (g + g), s")
     rules.write_text(edited, encoding="utf-8")
     assert run(RULE_PROGRAM) == ["-0.5", "0"]
     assert run(RULE_PROGRAM) == ["-0.5", "1"]
@@ -346,7 +349,7 @@ def test_cached_caller_does_not_keep_a_schedule(run):
 
 
 def test_stamp_of_code_that_is_gone_is_a_missing_entry():
-    for module, name in (("pyfastlr._gone", "digest"), ("pyfastlr._njit", "gone")):
+    for module, name in (("pyfastlr._gone", "digest"), ("pyfastlr.kernels.entry", "gone")):
         with pytest.raises(OSError, match="another pyfastlr"):
             stamps.renew(module, name, "")
-    assert isinstance(pickle.loads(pickle.dumps(stamps.Stamp(_njit.digest))), stamps.Stamp)
+    assert isinstance(pickle.loads(pickle.dumps(stamps.Stamp(entry.digest))), stamps.Stamp)

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from pyfastlr_kernels import jit
+from pyfastlr_kernels.cpu import load
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "scripts" / "launch_ir.py"
 STEP = """
 import sys
 import numpy as np, pyfastlr as flr
-from pyfastlr_kernels import jit
-jit.step()
+from pyfastlr_kernels.cpu import load
+load.step_addresses()
 print("numba" in sys.modules)
 p = {"a": np.ones(300_000), "b": np.ones(3)}
 flr.SGD(p, lr=lambda n: 0.5, threads=2).step({"a": np.ones(300_000), "b": None})
@@ -34,15 +34,15 @@ def run(*command, **environment):
 
 def test_it_is_of_these_sources():
     """If not: python scripts/launch_ir.py."""
-    head = jit.LAUNCH_IR.read_text().partition("\n")[0]
-    assert head.split()[-1] == jit.launch_stamp().split()[-1]
+    head = load.LAUNCH_IR.read_text().partition("\n")[0]
+    assert head.split()[-1] == load.launch_stamp().split()[-1]
 
 
 @pytest.mark.skipif(importlib.metadata.version("numba") != "0.68.1", reason="another numba makes another text")
 def test_making_it_again_gives_the_same(tmp_path):
     script = f"import runpy; print(runpy.run_path({str(SCRIPT)!r})['made'](), end='')"
     generic = runpy.run_path(str(SCRIPT))["GENERIC"]
-    assert run(sys.executable, "-c", script, **generic) == jit.LAUNCH_IR.read_text().strip()
+    assert run(sys.executable, "-c", script, **generic) == load.LAUNCH_IR.read_text().strip()
 
 
 def test_it_needs_no_numba(tmp_path):
@@ -55,11 +55,11 @@ def test_without_it_numba_compiles_the_text(tmp_path, damage):
         ROOT / "kernels" / "pyfastlr_kernels", tmp_path / "pyfastlr_kernels",
         ignore=shutil.ignore_patterns("__pycache__"),
     )  # fmt: skip
-    text = tmp_path / "pyfastlr_kernels" / "launch.ll"
+    text = tmp_path / "pyfastlr_kernels" / "cpu" / "launch.ll"
     if damage == "missing":
         text.unlink()
     elif damage == "of other sources":
-        sources = tmp_path / "pyfastlr_kernels" / "launch.py"
+        sources = tmp_path / "pyfastlr_kernels" / "cpu" / "launch.py"
         sources.write_text(sources.read_text() + "\n# edited\n")
     else:
         text.write_text(text.read_text().partition("\n")[0] + "\ndefine void @f() { nonsense }\n")

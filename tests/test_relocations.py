@@ -6,17 +6,18 @@ import subprocess
 
 import pytest
 
-from pyfastlr_kernels import cpu, jit
+from pyfastlr_kernels.compile import codegen
+from pyfastlr_kernels.cpu import drive, load
 
 
 @pytest.mark.skipif(shutil.which("readelf") is None, reason="readelf (binutils) is not installed")
 @pytest.mark.parametrize("name", ["launch", "adam-float32", "adam-float64"])
 def test_every_relocation_has_64_bits(tmp_path, name):
     if name == "launch":
-        image = jit._emit_launch()
+        image = load._emit_launch()
     else:
         rule, dtype = name.split("-")
-        image = jit.emit(cpu.make_drive(rule, "torch", dtype, True), cpu.DRIVE)
+        image = codegen.emit({load.DRIVE: (drive.make_drive(rule, "torch", dtype, True), drive.DRIVE)})
     path = tmp_path / "object.o"
     path.write_bytes(image)
     text = subprocess.run(["readelf", "-rW", path], capture_output=True, text=True, check=True).stdout

@@ -8,17 +8,19 @@ import numpy as np
 import pytest
 
 from cases import CASES
-from pyfastlr_kernels import rules
-from pyfastlr_kernels.rules import RULES
+from pyfastlr_kernels import rules, tables
+from pyfastlr_kernels.rules import RULES, contract
 
 ALLOWED = (
     ast.FunctionDef, ast.arguments, ast.arg, ast.Return, ast.Assign, ast.Tuple, ast.Name, ast.Load, ast.Store,
     ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.UnaryOp, ast.USub, ast.Compare, ast.Gt, ast.Lt, ast.Eq,
-    ast.IfExp, ast.Call, ast.Expr,
+    ast.IfExp, ast.Call, ast.Expr, ast.Attribute,
 )  # fmt: skip
-MAY_CALL = {"sqrt", "abs", *(helper.__name__ for helper in rules.HELPERS)}
-AROUND = {rules.prologue, rules.prologue_undecayed, rules.epilogue, rules.epilogue_undecayed}
-FUNCTIONS = {rule.update for rule in RULES.values()} | {*rules.HELPERS} | AROUND
+# Helpers of rules, not of folds: they have no `c`.
+HELPERS = {*contract.RULE_HELPERS, rules.rmsprop.variance}
+MAY_CALL = {"sqrt", "abs", *(helper.__name__ for helper in HELPERS)}
+AROUND = {contract.prologue, contract.prologue_undecayed, contract.epilogue, contract.epilogue_undecayed}
+FUNCTIONS = {rule.update for rule in RULES.values()} | HELPERS | AROUND
 DTYPES = ("float32", "float64")
 
 
@@ -31,6 +33,8 @@ def test_rule_is_pure_arithmetic_without_literals(function):
         assert isinstance(node, ALLOWED), ast.dump(node)
         if isinstance(node, ast.Call):
             assert node.func.id in MAY_CALL
+        if isinstance(node, ast.Attribute):
+            assert node.value.id in ("h", "r")
 
 
 def test_purity_test_sees_a_literal():
@@ -40,14 +44,15 @@ def test_purity_test_sees_a_literal():
 
 def hyperparameters(opt):
     """What a fold reads; zero for what the convention lacks."""
-    group = opt.groups[0]
-    return dict.fromkeys(RULES[opt.rule].hyper, 0.0) | {field: group.source(field) for field in group.fields}
+    settings = opt._hyper.current
+    numbers = {field: settings.source(0, field) for field in opt._hyper.fields}
+    return {**dict.fromkeys(RULES[opt.rule].hyper, 0.0), **tables.constants(opt._parameters.dtype), **numbers}
 
 
 def folded(case, count, carry, **config):
     """h, r and carry of a case's fold for its defaults."""
     opt = case.make(np.zeros(1), **config)
-    c = SimpleNamespace(tiny=0.0, **hyperparameters(opt))
+    c = SimpleNamespace(**hyperparameters(opt))
     return RULES[opt.rule].folds[opt.convention](c, float(count), carry)
 
 
@@ -57,9 +62,8 @@ def test_rule_returns_the_dtype_it_is_given(case, dtype):
     rule = RULES[case.make(np.zeros(1)).rule]
     real = np.dtype(dtype).type
     h, r, _ = folded(case, 3, rule.carry)
-    d, s = rule.update(
-        real(0.5), real(0.25), (real(0.125),) * len(rule.slots), tuple(map(real, h)), tuple(map(real, r))
-    )
+    h, r = type(h)(*map(real, h)), type(r)(*map(real, r))
+    d, s = rule.update(real(0.5), real(0.25), (real(0.125),) * len(rule.slots), h, r)
     assert type(d) is real
     assert [type(x) for x in s] == [real] * len(rule.slots)
 
@@ -68,25 +72,25 @@ def plain_step(case, opt, p, g, states, count, carry, scale):
     """One step by the rule's own text on numpy scalars, in the order of the drive."""
     rule, real, values = RULES[opt.rule], p.dtype.type, hyperparameters(opt)
     lr_scale = values["lr_scale"] if isinstance(values["lr_scale"], float) else 1.0
-    c = SimpleNamespace(tiny=float(np.finfo(p.dtype).tiny), **values)
+    c = SimpleNamespace(**{**values, "lr_scale": lr_scale})
     h, r, carry = rule.folds[opt.convention](c, float(count), carry)
-    h, r = tuple(map(real, h)), tuple(real(x * lr_scale) for x in r)
+    h, r = type(h)(*map(real, h)), type(r)(*(real(x * lr_scale) for x in r))
     kind, decay = values["decay"], values["weight_decay"]
-    l2 = real(decay if kind == "coupled" else 0.0)
-    shrink = real(c.lr * lr_scale * decay if kind == "decoupled" else 0.0)
-    shed = real(decay if kind == "independent" else 0.0)
+    l2 = real(decay if kind == tables.COUPLED else 0.0)
+    shrink = real(c.lr * lr_scale * decay if kind == tables.DECOUPLED else 0.0)
+    shed = real(decay if kind == tables.INDEPENDENT else 0.0)
     new_p, new_s = p.copy(), [x.copy() for x in states]
     for i in range(p.size):
         k = None if scale is None else scale[i]
-        r_i, shrink_i = (r, shrink) if k is None else (tuple(x * k for x in r), shrink * k)
+        r_i, shrink_i = (r, shrink) if k is None else (type(r)(*(x * k for x in r)), shrink * k)
         if l2 or shrink or shed:
-            g_i = rules.prologue(p[i], g[i], real(1.0), l2)
+            g_i = contract.prologue(p[i], g[i], real(1.0), l2)
             d, s = rule.update(p[i], g_i, tuple(x[i] for x in states), h, r_i)
-            new_p[i] = rules.epilogue(p[i], d, shrink_i + shed)
+            new_p[i] = contract.epilogue(p[i], d, shrink_i + shed)
         else:
-            g_i = rules.prologue_undecayed(p[i], g[i], real(1.0))
+            g_i = contract.prologue_undecayed(p[i], g[i], real(1.0))
             d, s = rule.update(p[i], g_i, tuple(x[i] for x in states), h, r_i)
-            new_p[i] = rules.epilogue_undecayed(p[i], d)
+            new_p[i] = contract.epilogue_undecayed(p[i], d)
         for x, value in zip(new_s, s, strict=True):
             x[i] = value
     return new_p, new_s, carry
@@ -156,13 +160,13 @@ def test_infinite_parameter_stays_infinite_without_decay(case, dtype):
 
 def test_maximum_passes_nan_on_from_either_side():
     nan = float("nan")
-    assert rules.maximum(1.0, 2.0) == rules.maximum(2.0, 1.0) == 2.0
-    assert np.isnan(rules.maximum(nan, 1.0))
-    assert np.isnan(rules.maximum(1.0, nan))
+    assert contract.maximum(1.0, 2.0) == contract.maximum(2.0, 1.0) == 2.0
+    assert np.isnan(contract.maximum(nan, 1.0))
+    assert np.isnan(contract.maximum(1.0, nan))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("case", [case for case in CASES if case.state], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [case for case in CASES if case.state and case.cls != "AdaGrad"], ids=lambda x: x.name)
 def test_subnormal_state_is_flushed(case, dtype):
     tiny = np.finfo(dtype).tiny
     p = np.ones(20, dtype)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import pyfastlr as flr
-from pyfastlr import _table
-from pyfastlr_kernels import pool
+from pyfastlr.engines import host
+from pyfastlr_kernels.cpu import pool
 
 N = 200_003
 
@@ -29,7 +29,7 @@ def run(script, timeout=60, **environment):
 
 @pytest.fixture(autouse=True)
 def _parallel_from_the_first_chunk(monkeypatch):
-    monkeypatch.setattr(_table, "PARALLEL_ABOVE", 0)
+    monkeypatch.setattr(host, "PARALLEL_ABOVE", 0)
 
 
 def trained(p, threads, steps=3):
@@ -104,8 +104,8 @@ def test_many_optimizers_in_many_threads():
 
 FORK = """
     import os, sys, numpy as np, pyfastlr as flr
-    from pyfastlr import _table
-    _table.PARALLEL_ABOVE = 0
+    from pyfastlr.engines import host
+    host.PARALLEL_ABOVE = 0
     p, g = np.ones(300_000, "f4"), np.ones(300_000, "f4")
     opt = flr.Adam(p, lr=0.1, threads=2)
     opt.step(g)
@@ -129,8 +129,8 @@ def test_fork_while_other_threads_step():
     """The child must not wait for a lock that a thread of the parent held."""
     script = """
         import os, threading, numpy as np, pyfastlr as flr
-        from pyfastlr import _table
-        _table.PARALLEL_ABOVE = 0
+        from pyfastlr.engines import host
+        host.PARALLEL_ABOVE = 0
         p, g = np.ones(300_000, "f4"), np.ones(300_000, "f4")
         opt = flr.Adam(p, lr=1e-6, threads=2)
         opt.step(g)

@@ -10,20 +10,20 @@ from typer.testing import CliRunner
 
 import pyfastlr as flr
 from cases import CASES
-from pyfastlr._commands import app
-from pyfastlr._warmup import targets
+from pyfastlr.cli.commands import app
+from pyfastlr.cli.warmup import targets
 from pyfastlr_kernels.rules import RULES
 
 
 def test_every_rule_belongs_to_a_class():
     classes = [x for x in vars(flr).values() if isinstance(x, type) and issubclass(x, flr.Optimizer)]
-    assert {rule for x in classes for rule in x._rules} == set(RULES)
+    assert {rule for x in classes for rule in x.rules} == set(RULES)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_class_runs_only_its_rules(case):
     opt = case.make(np.zeros(1))
-    assert opt.rule in type(opt)._rules
+    assert opt.rule in type(opt).rules
 
 
 def test_targets():
@@ -41,10 +41,10 @@ def test_targets():
 
 STEPS = """
 import numpy as np, pyfastlr as flr
-from pyfastlr_kernels import jit
+from pyfastlr_kernels.compile import cache
 for arguments in ({}, {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}):
     flr.SGD(np.ones(300_000, "f4"), threads=2, **arguments).step(np.ones(300_000, "f4"))
-print(jit.compiled)
+print(cache.compiled)
 """
 WARMUP = "from pyfastlr.cli import main; main()"
 

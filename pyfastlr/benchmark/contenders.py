@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from pyfastlr._plain import B1, B2, EPS, PLAIN
+from pyfastlr.numpy_reference import B1, B2, EPS, PLAIN
 
 from .interleave import Run
 from .work import STEPS, Gradients, Work

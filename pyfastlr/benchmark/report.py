@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pyfastlr._info import collect
+from pyfastlr.cli.info import collect
 
 from .compare import Comparison
 from .contenders import CONTENDERS, LIMIT, Contender

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numba import njit
 
-from pyfastlr_kernels.intrinsics import load, pointer, pointers, put, scaled, store
+from pyfastlr_kernels.compile.intrinsics import load, pointers, put, scaled, store
 
 from .work import Gradients, Work
 
@@ -29,18 +29,18 @@ def _compiled(function: F) -> F:
 
 
 @_compiled
-def _span(n: Any, p: Any, g: Any, s: Any, minus_one: Any) -> None:
+def _move_once(n: Any, p: Any, g: Any, s: Any, minus_one: Any) -> None:
     """Read p, g and s, write p and s: one addition or multiplication for each number written."""
     for i in range(n):
         put(p, i, p[i] + g[i])  # type: ignore[call-arg]  # an intrinsic gets its first argument from numba
-        store(s, i, scaled(load(s, i), minus_one))
+        store(s, i, scaled(load(s, i, minus_one), minus_one))
 
 
 @_compiled
-def _move(passes: Any, n: Any, p: Any, g: Any, s: Any, offset: Any, minus_one: Any) -> None:
-    p, g = pointer(p + offset, minus_one), pointer(g + offset, minus_one)  # type: ignore[call-arg]
+def _move(passes: Any, n: Any, p: Any, g: Any, s: Any, first: Any, minus_one: Any, likes: Any) -> None:
+    (p, g), s = pointers((p, g), first, (minus_one, minus_one)), pointers(s, first, likes)  # type: ignore[call-arg]
     for _ in range(passes):
-        _span(n, p, g, pointers(s, offset, minus_one), minus_one)
+        _move_once(n, p, g, s, minus_one)
 
 
 class Loop:
@@ -50,13 +50,13 @@ class Loop:
         (self.params,) = work.params()
         self.state = [np.ones_like(self.params) for _ in range(work.variant.states)]
         self._gradients = [g for (g,) in gradients]
-        size, itemsize = self.params.size, self.params.itemsize
+        size = self.params.size
         threads = max(1, min(work.threads, size // SHARED))
         length = min(UNIT, -(-size // threads))
         self._passes = UNIT // length
         rounds = -(-CALL // (size * self._passes))
         self.updates = self._passes * rounds  # passes over everything in one call of the step
-        self._parts = [(min(length, size - k), k * itemsize) for k in range(0, size, length)] * rounds
+        self._parts = [(min(length, size - k), k) for k in range(0, size, length)] * rounds
         self._helpers = [ThreadPoolExecutor(1) for _ in range(threads - 1)]
 
     def turn(self, k: int) -> Callable[[], None]:
@@ -72,5 +72,6 @@ class Loop:
 
     def _claim(self, g: int, left: Iterator[tuple[int, int]]) -> None:
         p, s, minus_one = self.params.ctypes.data, tuple(x.ctypes.data for x in self.state), self.params.dtype.type(-1)
-        for n, offset in left:  # an iterator that threads share: the interpreter lock makes each part one thread's
-            _move(self._passes, n, p, g, s, offset, minus_one)
+        likes = (minus_one,) * len(s)
+        for n, first in left:  # an iterator that threads share: the interpreter lock makes each part one thread's
+            _move(self._passes, n, p, g, s, first, minus_one, likes)

@@ -31,7 +31,7 @@ class Variant:
     @property
     def lr(self) -> float:
         """A usual rate: that of the first convention that has one."""
-        defaults = getattr(pyfastlr, self.cls)._defaults
+        defaults = getattr(pyfastlr, self.cls).conventions
         return 1e-4 if self.cls == "Lion" else float(next(x["lr"] for x in defaults.values() if x["lr"] is not None))
 
     @cached_property
@@ -70,7 +70,7 @@ def _variants() -> Iterator[Variant]:
     A convention changes what is computed once per step, never the loop, so that others would show nothing new.
     """
     for cls, variants in _KWARGS.items():
-        conventions = getattr(pyfastlr, cls)._defaults
+        conventions = getattr(pyfastlr, cls).conventions
         first = next(iter(conventions))
         in_torch = _IN_TORCH.get(cls, cls) if "torch" in conventions else None
         for name, kwargs in variants.items():

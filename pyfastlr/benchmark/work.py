@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pyfastlr import schedules as S
-from pyfastlr_kernels.pool import default_threads
+from pyfastlr_kernels.cpu.pool import default_threads
 
 from .variants import Variant
 

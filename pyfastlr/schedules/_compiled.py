@@ -13,7 +13,7 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic, register_jitable
 
 from pyfastlr_kernels import curves
-from pyfastlr_kernels.intrinsics import hide
+from pyfastlr_kernels.compile.intrinsics import hide
 from pyfastlr_kernels.stamps import Stamp
 
 # A division by zero is never met, and its check costs; fastmath would be inherited from the first caller that has it.

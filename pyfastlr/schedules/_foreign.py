@@ -20,7 +20,7 @@ from pyfastlr.schedules._checks import (
     rates,
 )
 from pyfastlr.schedules._schedule import Schedule
-from pyfastlr_kernels import curves, curves_foreign
+from pyfastlr_kernels import compat_curves, curves
 
 FALLS: dict[str, Callable[[float], float]] = {"cosine": curves.cosine_fall, "linear": curves.linear_fall}
 
@@ -80,7 +80,7 @@ class CosinePower(Schedule):
     """
 
     __slots__ = ()
-    curve = staticmethod(curves_foreign.cosine_power)
+    curve = staticmethod(compat_curves.cosine_power)
     equation = "{end} + ({lr} - {end})·((1 + cos(π·min(n/{steps}, 1)))/2)^{exponent}"
 
     def __init__(self, lr: float, steps: int, end: float, exponent: float) -> None:
@@ -117,4 +117,4 @@ class Interpolated(Schedule):
 
     def _bound(self) -> tuple[Callable[..., float], tuple[Any, ...]]:
         boundaries, values, interpolation = self.parameters.values()
-        return curves_foreign.interpolated, (FALLS[interpolation], boundaries, values)
+        return compat_curves.interpolated, (FALLS[interpolation], boundaries, values)

@@ -9,7 +9,7 @@ from pyfastlr.schedules._checks import factor, natural, nonnegative, number, pos
 from pyfastlr.schedules._decays import Cosine
 from pyfastlr.schedules._foreign import Translated
 from pyfastlr.schedules._schedule import Schedule
-from pyfastlr_kernels import curves_foreign
+from pyfastlr_kernels import compat_curves
 
 _growth = number("a number >= 1 and <= 2**53", 1.0, 2.0**53)
 
@@ -131,4 +131,4 @@ class CosineDecayRestarts(Schedule):
 
     def _bound(self) -> tuple[Callable[..., float], tuple[Any, ...]]:
         lr, *cycles, alpha = self.parameters.values()
-        return curves_foreign.scaled_restarts, (lr, *cycles, lr * alpha)
+        return compat_curves.scaled_restarts, (lr, *cycles, lr * alpha)

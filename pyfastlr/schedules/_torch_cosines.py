@@ -8,7 +8,7 @@ from pyfastlr.schedules._cycles import CosineRestarts
 from pyfastlr.schedules._decays import Cosine, Linear
 from pyfastlr.schedules._foreign import Translated, anneal
 from pyfastlr.schedules._schedule import Schedule
-from pyfastlr_kernels import curves_foreign
+from pyfastlr_kernels import compat_curves
 
 
 class CosineAnnealingLR(Schedule):
@@ -38,7 +38,7 @@ class CosineAnnealingLR(Schedule):
     """
 
     __slots__ = ()
-    curve = staticmethod(curves_foreign.cosine_wave)
+    curve = staticmethod(compat_curves.cosine_wave)
     equation = "{eta_min} + ({lr} - {eta_min})·(1 + cos(π·n/{T_max}))/2"
 
     def __init__(self, lr: float, T_max: int, eta_min: float = 0.0) -> None:

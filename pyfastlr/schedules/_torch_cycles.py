@@ -10,7 +10,7 @@ from pyfastlr.schedules._checks import choice, factor, flag, function, nonnegati
 from pyfastlr.schedules._cycles import Cyclic
 from pyfastlr.schedules._foreign import FALLS, anneal, share
 from pyfastlr.schedules._schedule import Schedule
-from pyfastlr_kernels import curves_foreign
+from pyfastlr_kernels import compat_curves
 
 
 class CyclicLR(Schedule):
@@ -91,7 +91,7 @@ class CyclicLR(Schedule):
     def _bound(self) -> tuple[Callable[..., float], tuple[Any, ...]]:
         base, peak, up, down, mode, gamma, scale, scale_mode, *_ = self.parameters.values()
         if scale is not None:
-            return curves_foreign.cyclic_scaled, (scale, base, peak, up, down, scale_mode == "cycle")
+            return compat_curves.cyclic_scaled, (scale, base, peak, up, down, scale_mode == "cycle")
         return Cyclic(base, peak, up, down, mode, gamma if mode == "exp_range" else 1.0)._bound()
 
     def momentum(self) -> CyclicLR:
@@ -195,7 +195,7 @@ class OneCycleLR(Schedule):
         three = self.parameters["three_phase"]
         middle, down = (first, 2.0 * rise - 2.0) if three else (end, float(last))
         fall = FALLS["linear" if self.parameters["anneal_strategy"] == "linear" else "cosine"]
-        return curves_foreign.three_phases, (fall, first, peak, middle, end, rise - 1.0, down, last)
+        return compat_curves.three_phases, (fall, first, peak, middle, end, rise - 1.0, down, last)
 
     def momentum(self) -> OneCycleMomentum:
         """Schedule of the momentum, or of Adam's first beta: max_momentum, but base_momentum at the peak."""

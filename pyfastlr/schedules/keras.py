@@ -22,7 +22,7 @@ from pyfastlr.schedules._foreign import Translated
 from pyfastlr.schedules._keras_cosines import CosineDecay, CosineDecayRestarts
 from pyfastlr.schedules._schedule import Schedule, fill
 from pyfastlr.schedules._stairs import Piecewise
-from pyfastlr_kernels import curves, curves_foreign
+from pyfastlr_kernels import compat_curves, curves
 
 __all__ = [
     "CosineDecay",
@@ -172,7 +172,7 @@ class PolynomialDecay(Schedule):
 
     def _bound(self) -> tuple[Callable[..., float], tuple[Any, ...]]:
         *polynomial, cycle = self.parameters.values()
-        return curves_foreign.polynomial_cycle if cycle else curves.polynomial, tuple(polynomial)
+        return compat_curves.polynomial_cycle if cycle else curves.polynomial, tuple(polynomial)
 
     @property
     def formula(self) -> str:

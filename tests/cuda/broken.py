@@ -5,16 +5,16 @@ Each doubles n float32 numbers of p, as ``kernel(p, n)``, in lines of four.
 
 import numpy as np
 
-from pyfastlr_kernels.cuda import _backend
-from pyfastlr_kernels.cuda._backend import cuda, types
+from pyfastlr_kernels.cuda import compiler
+from pyfastlr_kernels.cuda.compiler import cuda, types
 
-if _backend.SIMULATED:
-    from pyfastlr_kernels.cuda._vec_host import load, load_line, store, store_line
+if compiler.SIMULATED:
+    from pyfastlr_kernels.cuda.simulated_memory import load, load_line, store, store_line
 else:
-    from pyfastlr_kernels.cuda._vec import load, load_line, store, store_line
+    from pyfastlr_kernels.cuda.memory import load, load_line, store, store_line
 
 ZERO = np.float32(0)
-SIGNATURE = types.void(types.int64, types.int64) if not _backend.SIMULATED else None
+SIGNATURE = types.void(types.int64, types.int64) if not compiler.SIMULATED else None
 
 
 def sound(p, n):

@@ -1,4 +1,4 @@
-"""A device whose kernels run in ptxemu: what pyfastlr_kernels.cuda._launch needs of one, on host memory."""
+"""A device whose kernels run in ptxemu: what pyfastlr_kernels.cuda.step needs of one, on host memory."""
 
 from functools import cache
 from types import SimpleNamespace
@@ -35,7 +35,7 @@ def _compiled(name, cc, fused):
 
 
 def ptx(name, make, bounds, cc, fused=True):
-    """What `_backend.ptx` makes of a kernel, fused or `unfused`, in a tenth of the time; test_ptx.py compares them."""
+    """What `compiler.ptx` makes of a kernel, fused or `unfused`, in a tenth of the time; test_ptx.py compares them."""
     lowered(name, make, bounds)
     return _compiled(name, cc, fused)
 

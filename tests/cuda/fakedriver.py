@@ -1,4 +1,4 @@
-"""The driver's API as _driver.py calls it, with the emulator for a device: each call is made as a real one would be.
+"""The driver's API as device.py calls it, with the emulator for a device: each call is made as a real one would be.
 
 What is checked is our side: the calls' order and arguments, that kernels get what their parameters say, contexts that
 are given back, memory that is freed once. Cubins cannot be emulated, so an image is the PTX that it is linked from.
@@ -11,8 +11,8 @@ import numpy as np
 from cuda.bindings import driver as real
 
 import emulated
-from pyfastlr import _device
-from pyfastlr_kernels.cuda import _driver
+from pyfastlr.arrays import device as device_arrays
+from pyfastlr_kernels.cuda import device as driver_api
 
 OK = real.CUresult.CUDA_SUCCESS
 SIZES = {"u64": 8, "b64": 8, "s64": 8, "f64": 8, "u32": 4, "b32": 4, "s32": 4, "f32": 4}
@@ -161,13 +161,13 @@ class Driver:
 
 @contextmanager
 def installed(monkeypatch):
-    """Have _driver.py talk to a fake, its device 0 new."""
+    """Have device.py talk to a fake, its device 0 new."""
     fake = Driver()
-    monkeypatch.setattr(_driver, "driver", fake)
+    monkeypatch.setattr(driver_api, "driver", fake)
     monkeypatch.setattr(
-        _driver, "_image", lambda name, make, cc, bounds: emulated.ptx(name, make, bounds, cc, fused=False).encode()
+        driver_api, "_image", lambda name, make, cc, bounds: emulated.ptx(name, make, bounds, cc, fused=False).encode()
     )
-    monkeypatch.setattr(_driver, "_libraries", {})
-    _device._open.cache_clear()
+    monkeypatch.setattr(driver_api, "_libraries", {})
+    device_arrays.open_device.forget()
     yield fake
-    _device._open.cache_clear()
+    device_arrays.open_device.forget()

@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyfastlr_kernels.cuda import _backend
+from pyfastlr_kernels.cuda import compiler
 
 REGISTERS, WARP, GRANULE = 65536, 32, 256  # of a multiprocessor; threads; registers that a warp is given at once
 _F64 = re.compile(r"D(ADD|MUL|FMA|SETP|MNMX)|MUFU\.\w*64H|F2F\.(\w+\.)?F64|F2F\.F32\.F64|[IU]2F\.F64|F2I\.\w*F64")
@@ -51,7 +51,7 @@ def width(operation):
 
 def code(ptx, cc, folder):
     """Link and take apart; `folder` is for the file that nvdisasm reads."""
-    cubin, log = _backend.link(ptx, cc)
+    cubin, log = compiler.link(ptx, cc)
     path = folder / "kernel.cubin"
     path.write_bytes(cubin)
     text = subprocess.run([nvdisasm(), "-c", path], capture_output=True, text=True, check=True).stdout

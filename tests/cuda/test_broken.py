@@ -62,13 +62,13 @@ def test_the_gates_close(function, gates, tmp_path):
 @pytest.mark.skipif(sass.nvdisasm() is None, reason="nvdisasm is not installed")
 def test_the_gates_see_spills_and_too_many_registers(tmp_path):
     """An update that must leave room for 16 blocks spills; one that may take what it likes takes too much for 6."""
-    from pyfastlr_kernels.cuda import _kernels
+    from pyfastlr_kernels.cuda import update
     from pyfastlr_kernels.rules import RULES
 
     rule = RULES["amsgrad"]
 
     def make():
-        return _kernels.make_update(rule, rule.folds["torch"], "float32", False, True)
+        return update.make_update(rule, rule.folds["torch"], "float32", False, True)
 
     for blocks, gate in ((16, "spills"), (1, "occupancy")):
         found = sass.code(ptx(f"amsgrad-{blocks}", make, (128, blocks), CC), CC, tmp_path)

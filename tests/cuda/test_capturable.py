@@ -8,8 +8,8 @@ pytestmark = pytest.mark.cudatool
 
 import pyfastlr as flr  # noqa: E402
 from emulated import Array, Device  # noqa: E402
-from pyfastlr import _device  # noqa: E402
 from pyfastlr import schedules as S  # noqa: E402
+from pyfastlr.arrays import device as device_arrays  # noqa: E402
 from vectors import KERNELS  # noqa: E402
 
 SCHEDULES = [
@@ -25,7 +25,7 @@ SCHEDULES = [
 @pytest.fixture
 def device(monkeypatch):
     emulated = Device((9, 0), fused=False)
-    monkeypatch.setattr(_device, "device_of", lambda address: emulated)
+    monkeypatch.setattr(device_arrays, "device_of", lambda address: emulated)
     return emulated
 
 

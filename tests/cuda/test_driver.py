@@ -1,4 +1,4 @@
-"""From the public API through _driver.py to a driver that answers as the real one: every call and every argument."""
+"""From the public API through device.py to a driver that answers as the real one: every call and every argument."""
 
 import gc
 
@@ -11,10 +11,10 @@ pytestmark = pytest.mark.cudatool
 import pyfastlr as flr  # noqa: E402
 from emulated import Array  # noqa: E402
 from fakedriver import CONTEXT, installed  # noqa: E402
-from pyfastlr import _device  # noqa: E402
 from pyfastlr import schedules as S  # noqa: E402
-from pyfastlr_kernels.cuda import _driver  # noqa: E402
-from pyfastlr_kernels.cuda._tables import THREADS  # noqa: E402
+from pyfastlr.arrays import device as device_arrays  # noqa: E402
+from pyfastlr_kernels.cuda import device as driver_api  # noqa: E402
+from pyfastlr_kernels.cuda.tables import THREADS  # noqa: E402
 
 
 @pytest.fixture
@@ -91,12 +91,12 @@ def test_a_host_that_is_far_ahead_waits_for_the_oldest_copy(driver):
     opt = flr.SGD([p, q], lr=0.1)
     opt.step(pools[0])
     driver.behind, waits = True, driver.waits
-    for k in range(_driver._RING):
+    for k in range(driver_api._RING):
         opt.step(pools[(k + 1) % 2])
     assert driver.waits == waits
     opt.step(pools[1])
     assert driver.waits == waits + 1
-    assert len(driver.host) == len(driver.events) == _driver._RING
+    assert len(driver.host) == len(driver.events) == driver_api._RING
 
 
 def test_a_refused_launch_is_an_error_and_counts_nothing(driver):
@@ -106,7 +106,7 @@ def test_a_refused_launch_is_an_error_and_counts_nothing(driver):
     opt.step(g)
     before = p.host.copy()
     driver.answer = driver.CUresult.CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES
-    with pytest.raises(_driver.DriverError, match="CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES: no luck"):
+    with pytest.raises(driver_api.DriverError, match="CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES: no luck"):
         opt.step(g)
     assert (opt.steps, opt.state_dict()["counts"].tolist()) == (1, [1])
     np.testing.assert_array_equal(p.host, before)
@@ -115,5 +115,5 @@ def test_a_refused_launch_is_an_error_and_counts_nothing(driver):
 def test_one_device_for_all_optimizers(driver):
     (_, p), (_, q) = pair(driver, 3), pair(driver, 3)
     a, b = flr.Adam(p), flr.SGD(q, lr=0.1)
-    assert a._parameters.device is b._parameters.device is _device.device_of(p.address)
+    assert a._parameters.device is b._parameters.device is device_arrays.device_of(p.address)
     assert repr(a._parameters.device) == "CUDA device 0"

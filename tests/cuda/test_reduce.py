@@ -7,9 +7,9 @@ pytest.importorskip("numba_cuda", reason='needs pip install "pyfastlr[cudatool]"
 pytestmark = pytest.mark.cudatool
 
 from emulated import CAPABILITIES, Device  # noqa: E402
-from pyfastlr_kernels import chunks  # noqa: E402
-from pyfastlr_kernels.cuda import _reduce  # noqa: E402
-from pyfastlr_kernels.cuda._tables import BINDING, THREADS  # noqa: E402
+from pyfastlr_kernels import tables  # noqa: E402
+from pyfastlr_kernels.cuda import reduce  # noqa: E402
+from pyfastlr_kernels.cuda.tables import BINDING, THREADS  # noqa: E402
 
 SIZES = (1, 257, 5000, 1024, 20_000)
 
@@ -18,9 +18,9 @@ def defined(tensors):
     """Sum of squares as the definition has it, in numpy."""
     total = 0.0
     for x in tensors:
-        for start in range(0, x.size, chunks.UNIT):
-            block = np.zeros(chunks.UNIT)
-            block[: len(x[start : start + chunks.UNIT])] = x[start : start + chunks.UNIT]
+        for start in range(0, x.size, tables.UNIT):
+            block = np.zeros(tables.UNIT)
+            block[: len(x[start : start + tables.UNIT])] = x[start : start + tables.UNIT]
             lanes = np.zeros(16)
             for row in (block * block).reshape(-1, 16):
                 lanes += row
@@ -38,14 +38,14 @@ def test_sum_has_the_bits_of_its_definition(cc, dtype, length):
     rng = np.random.default_rng(3)
     tensors = [(rng.standard_normal(n) * 10.0 ** rng.uniform(-3, 3, n)).astype(dtype) for n in SIZES]
     device = Device(cc)
-    table = chunks.chunk_table(SIZES, length)
+    table = tables.chunk_table(SIZES, length)
     bindings = np.zeros(len(SIZES), BINDING)
     bindings["g"] = [device.map(x) for x in tensors]
     bindings["g"][1] = 0  # no gradient
-    blocks = [-(-n // chunks.UNIT) for n in SIZES]
+    blocks = [-(-n // tables.UNIT) for n in SIZES]
     firsts = np.cumsum([0, *blocks])
     partials, ticket, result = np.full(firsts[-1], np.nan), np.zeros(1, np.uint32), np.zeros(1)
-    kernel = device.kernel(f"sum-of-squares-{dtype}", lambda: _reduce.make_sum_of_squares(dtype), (THREADS, 4))
+    kernel = device.kernel(f"sum-of-squares-{dtype}", lambda: reduce.make_sum_of_squares(dtype), (THREADS, 4))
     arrays = [table, bindings, firsts[:-1], partials, np.array(firsts[-1]), ticket, result]
     arguments = [device.map(x) if x.ndim else x for x in arrays]
     for _ in range(2):  # the ticket is as it was

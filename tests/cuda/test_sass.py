@@ -7,8 +7,8 @@ pytestmark = pytest.mark.cudatool
 
 import sass  # noqa: E402
 from emulated import CAPABILITIES, ptx  # noqa: E402
-from pyfastlr_kernels.cuda import _kernels  # noqa: E402
-from pyfastlr_kernels.cuda._tables import BLOCKS, THREADS  # noqa: E402
+from pyfastlr_kernels.cuda import update  # noqa: E402
+from pyfastlr_kernels.cuda.tables import BLOCKS, THREADS  # noqa: E402
 from pyfastlr_kernels.rules import RULES  # noqa: E402
 
 ITEMSIZE = {"float32": 4, "float64": 8}
@@ -30,7 +30,7 @@ def test_kernel_passes_every_gate(name, dtype, variant, tmp_path):
 
     def make():
         fold = next(iter(rule.folds.values()))
-        return _kernels.make_update(rule, fold, dtype, by_element, variant == "values")
+        return update.make_update(rule, fold, dtype, by_element, variant == "values")
 
     # A rate for each element is one more array to read.
     read = len(rule.slots) + by_element

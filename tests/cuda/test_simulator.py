@@ -57,16 +57,16 @@ class Simulated:
         self.fill(address, array)
 
     def kernel(self, name, make, bounds):
-        from pyfastlr_kernels.cuda._backend import cuda
+        from pyfastlr_kernels.cuda.compiler import cuda
 
         function, signature = make()
-        return cuda.jit(function), [len(kind) for kind in signature.args[5:]]  # of the tuples of numbers
+        return cuda.jit(function), [kind.instance_class for kind in signature.args[5:]]  # the tuples of numbers
 
     def start(self, launches, stream, then=()):
-        for (function, lengths), grid, threads, arguments, _ in launches:
+        for (function, kinds), grid, threads, arguments, _ in launches:
             values = iter([np.ctypeslib.as_array(x)[()] for x in arguments])
             head = [int(next(values)) for _ in range(4)] + [next(values)]
-            function[grid, threads](*head, *(tuple(islice(values, n)) for n in lengths))
+            function[grid, threads](*head, *(kind(*islice(values, len(kind._fields))) for kind in kinds))
         for count in then:
             count()
 
@@ -89,7 +89,7 @@ def test_simulated_kernel_has_the_bits_of_the_cpu(case, dtype):
 
 def simulate(function, n):
     """Run a kernel of broken.py over n numbers between guards."""
-    from pyfastlr_kernels.cuda._backend import cuda
+    from pyfastlr_kernels.cuda.compiler import cuda
 
     device, p = Simulated(), np.arange(n, dtype=np.float32)
     address = device.map(p)

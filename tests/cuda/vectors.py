@@ -3,8 +3,8 @@
 import numpy as np
 
 from cases import CASES
-from pyfastlr_kernels import chunks
-from pyfastlr_kernels.cuda._launch import Step
+from pyfastlr_kernels import tables
+from pyfastlr_kernels.cuda.step import Step
 from pyfastlr_kernels.rules import RULES
 
 SIZES = (1, 3, 4, 257, 1003)
@@ -25,7 +25,7 @@ class Vectors:
                 np.abs(x, out=x)
         self.opt = case.make(self.params, groups=groups, weight_decay=0.01, decay="decoupled", **options)
         self.rule = RULES[self.opt.rule]
-        for name in self.rule.slots:  # as after some steps: momenta have a sign, others not
+        for name in self.rule.state_names:  # as after some steps: momenta have a sign, others not
             for x in self.opt.state[name]:
                 x[...] = self._numbers(rng, x.size)
                 if name not in SIGNED:
@@ -35,7 +35,7 @@ class Vectors:
         self.copies = {
             "p": [x.copy() for x in self.params],
             "g": [x.copy() for x in self.grads],
-            **{name: [x.copy() for x in self.opt.state[name]] for name in self.rule.slots},
+            **{name: [x.copy() for x in self.opt.state[name]] for name in self.rule.state_names},
         }
         self.misalign = misalign
 
@@ -49,19 +49,18 @@ class Vectors:
             name: [device.map(x, shift * ((k + j) % 4)) for j, x in enumerate(arrays)]
             for k, (name, arrays) in enumerate(self.copies.items())
         }
-        scales = self.opt._groups.scales
-        tensors = np.zeros(len(self.sizes), chunks.TENSOR)
-        tensors["buffer"], tensors["size"] = np.arange(len(self.sizes)), self.sizes
-        tensors["row"], tensors["p"] = self.opt._groups.rows, at["p"]
-        tensors["scale"] = [0 if x is None else device.map(x.copy()) for x in scales]
-        for k, name in enumerate(self.rule.slots):
+        settings = self.opt._hyper.current
+        tensors = np.zeros(len(self.sizes), tables.TENSOR)
+        tensors["size"] = self.sizes
+        tensors["row"], tensors["p"] = self.opt._hyper.members, at["p"]
+        tensors["scale"] = [0 if x is None else device.map(x.array.copy()) for x in settings.rates]
+        for k, name in enumerate(self.rule.state_names):
             tensors[f"s{k}"] = at[name]
-        table = self.opt._table
-        self.counts, self.steps = np.zeros(len(self.sizes), chunks.COUNT), np.zeros(1, np.int64)
-        self.counts[:] = table.counts
-        self.rows, self.at = table.rows, at
+        self.counts, self.steps = np.zeros(len(self.sizes), tables.COUNT), np.zeros(1, np.int64)
+        self.counts[:] = self.opt._state.counts
+        self.rows, self.at = settings.rows, at
         self.launches = Step(device, self.rule, self.opt.convention, self.dtype.name, tensors, self.rows, self.counts,
-                             self.steps)  # fmt: skip
+                             self.steps, settings.may_freeze())  # fmt: skip
         return self
 
     def run(self, scale=1.0, missing=()):
@@ -73,11 +72,11 @@ class Vectors:
         """What the host and the device have: (name, tensor, host's, device's)."""
         for j in range(len(self.sizes)):
             yield "p", j, self.params[j], self.copies["p"][j]
-            for name in self.rule.slots:
+            for name in self.rule.state_names:
                 yield name, j, self.opt.state[name][j], self.copies[name][j]
 
     def assert_same_bits(self):
         for name, j, host, device in self.pairs():
             bits = f"u{host.itemsize}"
             np.testing.assert_array_equal(device.view(bits), host.view(bits), f"{name}[{j}]")
-        assert self.counts.tobytes() == self.opt._table.counts.tobytes()
+        assert self.counts.tobytes() == self.opt._state.counts.tobytes()

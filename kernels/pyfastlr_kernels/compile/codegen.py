@@ -1,0 +1,103 @@
+"""Python text to machine code: numba types it, LLVM optimizes it and makes an object, and the object is what is kept.
+
+A process that finds its objects in the cache never imports numba (0.3 to 0.6 s).
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from functools import cache
+from itertools import count
+from typing import Any
+
+import llvmlite.binding as llvm
+
+from .cache import kept, target
+from .first_use import whole
+from .options import OPTIONS
+
+Entries = Mapping[str, tuple[Callable[..., Any], Any]]  # functions by the names of their symbols, with their signatures
+
+_loaded: dict[str, Any] = {}  # by name: the tracker, which has the addresses of its symbols and keeps the code
+_serial = count()
+
+
+def load(name: str, version: str, make: Callable[[], bytes], symbols: tuple[str, ...]) -> dict[str, int]:
+    """Addresses of the symbols of the object of that name and version; `make` returns its code."""
+
+    def work() -> None:
+        if name not in _loaded:
+            _loaded[name] = _link(name, kept(name, f"{version}.o", make), symbols)
+
+    if name not in _loaded:
+        whole(work)
+    return {symbol: _loaded[name][symbol] for symbol in symbols}
+
+
+def machine() -> Any:
+    """LLVM's description of this machine.
+
+    The large code model: what refers to another section does so by 64 bits. By 32, LLVM's loader aborts the process
+    where gigabytes of arrays have come to lie between two sections of an object (seen once, with 5 GB of parameters).
+    """
+    cpu, features = target()
+    features = os.environ.get("NUMBA_CPU_FEATURES", features)  # as numba takes it
+    return llvm.Target.from_default_triple().create_target_machine(
+        cpu=os.environ.get("NUMBA_CPU_NAME") or cpu, features=features, opt=3, reloc="pic", codemodel="large"
+    )
+
+
+def module(entries: Entries, machine: Any) -> Any:
+    """Optimized LLVM module with these functions, and nothing else visible."""
+    from numba import cfunc
+
+    whole_code = None
+    for symbol, (function, signature) in entries.items():
+        callback = cfunc(signature, **OPTIONS)(function)
+        code = llvm.parse_assembly(callback.inspect_llvm())
+        code.get_function(callback.native_name).name = symbol
+        if whole_code is None:
+            whole_code = code
+        else:
+            whole_code.link_in(code)
+    assert whole_code is not None
+    for item in (*whole_code.functions, *whole_code.global_variables):
+        if item.name in entries:
+            item.linkage = "external"
+        elif not item.is_declaration:
+            item.linkage = "internal"
+    return _optimized(whole_code, machine)
+
+
+def _optimized(code: Any, machine: Any) -> Any:
+    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
+    passes = builder.getModulePassManager()
+    passes.add_global_dead_code_eliminate_pass()
+    passes.run(code, builder)
+    return code
+
+
+def emit(entries: Entries) -> bytes:
+    """Object code of the functions."""
+    here = machine()
+    image: bytes = here.emit_object(module(entries, here))
+    return image
+
+
+def assembly(entries: Entries) -> str:
+    """Assembly of the functions, to see what was vectorised."""
+    here = machine()
+    text: str = here.emit_assembly(module(entries, here))
+    return text
+
+
+@cache
+def _linker() -> Any:
+    return llvm.create_lljit_compiler(machine())
+
+
+def _link(name: str, image: bytes, symbols: tuple[str, ...]) -> Any:
+    builder = llvm.JITLibraryBuilder().add_object_img(image).add_current_process()
+    for symbol in symbols:
+        builder = builder.export_symbol(symbol)
+    # A number, because a name stays taken where linking fails, and the next try would hide why.
+    return builder.link(_linker(), f"{name}-{next(_serial)}")

@@ -1,0 +1,162 @@
+"""What happens once in a process (imports, compilation, linking, the pool's start) happens whole, and once.
+
+Ctrl-C between two lines of it would leave half an import or a taken name, and no later step in that process would work.
+So it runs in a thread of its own, which Python's interrupts never reach, while the caller waits; an interrupt is
+delivered when the work is done. A second interrupt is delivered at once, and the work goes on without the caller.
+
+All of it is done under one lock. A fork waits for that lock, so that no child finds numba, LLVM or an import half-way.
+"""
+
+import _thread
+import atexit
+import contextvars
+import operator
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from functools import partial, wraps
+from typing import Any, NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+_lock = threading.RLock()
+_STACK = 16 << 20  # bytes: numba and LLVM recurse deeply, whatever the user has set for threads
+
+
+def whole(work: Callable[[], T]) -> T:
+    """Run `work` to its end, whatever interrupts come; return what it returns, raise what it raises.
+
+    Calls from several threads run one after the other. A call from inside `work` runs at once.
+    """
+    if _lock._is_owned():  # type: ignore[attr-defined]
+        return work()
+    outcome: list[tuple[Any, BaseException | None]] = []
+    done = _thread.allocate_lock()
+    done.acquire()
+
+    def run() -> None:
+        try:
+            with _lock:
+                outcome.append((work(), None))
+        except BaseException as error:  # noqa: BLE001  # raised again in the caller's thread
+            outcome.append((None, error))
+        finally:
+            done.release()
+
+    try:
+        _start(partial(contextvars.copy_context().run, run))
+    except RuntimeError:  # the system gives no more threads, or the interpreter is shutting down
+        with _lock:
+            return work()
+    interrupt: BaseException | None = None
+    while not outcome:
+        try:
+            done.acquire()
+        except BaseException as caught:
+            if interrupt is not None:
+                raise
+            interrupt = caught
+    value, error = outcome[0]
+    if interrupt is not None:
+        raise interrupt
+    if error is not None:
+        raise error
+    result: T = value
+    return result
+
+
+def _start(work: Callable[[], None]) -> None:
+    """Start a thread with a large stack. The three calls are C functions, and Ctrl-C cannot come between them."""
+    was = threading.stack_size()
+    calls = (
+        partial(threading.stack_size, max(was, _STACK)),
+        partial(_thread.start_new_thread, work, ()),
+        partial(threading.stack_size, was),
+    )
+    try:
+        deque(map(operator.call, calls), maxlen=0)
+    except BaseException:
+        threading.stack_size(was)
+        raise
+
+
+def once(make: Callable[..., T]) -> Callable[..., T]:
+    """Make one value for each set of arguments, however many threads ask for it at once, and keep it for ever."""
+    values: dict[tuple[Any, ...], T] = {}
+
+    @wraps(make)
+    def get(*arguments: Any) -> T:
+        if arguments in values:
+            return values[arguments]
+
+        def work() -> T:
+            if arguments not in values:
+                values[arguments] = make(*arguments)
+            return values[arguments]
+
+        return whole(work)
+
+    get.forget = values.clear  # type: ignore[attr-defined]
+    return get
+
+
+# --- Forks and the end ------------------------------------------------------------------------------------------------
+
+
+class ForkHooks(NamedTuple):
+    """What a part of the library does around a fork; `before` runs while no other thread forks or uses `whole`."""
+
+    before: Callable[[], None]
+    in_parent: Callable[[], None]
+    in_child: Callable[[], None]
+
+
+_hooks: list[ForkHooks] = []
+_forking: list[bool] = []  # one entry while this process forks: whether an interrupt came while it waited
+
+
+def at_fork(hooks: ForkHooks) -> None:
+    """Have these called around every fork from now on."""
+    _hooks.append(hooks)
+
+
+def _before_fork() -> None:
+    interrupted = False
+    waits: list[Callable[[], Any]] = [_lock.acquire, *(hooks.before for hooks in _hooks)]
+    for wait in waits:
+        while True:
+            try:
+                wait()
+                break
+            except KeyboardInterrupt:  # nothing raised here would stop the fork: delivered behind it
+                interrupted = True
+    _forking.append(interrupted)
+
+
+def _after_fork_in_parent() -> None:
+    for hooks in _hooks:
+        hooks.in_parent()
+    interrupted = _forking.pop()
+    _lock.release()
+    if interrupted:
+        _thread.interrupt_main()
+
+
+def _after_fork_in_child() -> None:
+    global _lock
+    _forking.clear()
+    _lock = threading.RLock()
+    for hooks in _hooks:
+        hooks.in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+
+
+@atexit.register
+def _wait_for_the_last() -> None:
+    """Let what was interrupted twice end before the interpreter does."""
+    with _lock:
+        pass

@@ -1,0 +1,117 @@
+"""The drive: what is compiled for each rule, convention and dtype, as ``void drive(job, what, index)``.
+
+Asked to FOLD it turns a tensor's config row and count into the few numbers that the inner loop needs; asked to UPDATE
+it updates a chunk. Which tensors and chunks, and by how many threads, is the launch's business, which is compiled
+once for all rules (launch.py).
+"""
+
+import numpy as np
+from numba import njit, types
+from numba.extending import register_jitable
+
+from pyfastlr_kernels import rules
+from pyfastlr_kernels.compile.intrinsics import (
+    addresses,
+    pointer,
+    pointers,
+    read_numbers,
+    record,
+    scaled,
+    write_numbers,
+)
+from pyfastlr_kernels.compile.options import INLINED, PARTS
+from pyfastlr_kernels.rules import contract
+from pyfastlr_kernels.tables import (
+    CARRY_AT,
+    CHUNK,
+    COUNT,
+    COUNT_SIZE,
+    FOLD,
+    FOLD_CARRY,
+    FOLD_COMMON,
+    FOLD_RULE,
+    FOLD_WIDTH,
+    JOB,
+    STATES_AT,
+    TENSOR,
+    TENSOR_SIZE,
+    row_dtype,
+)
+
+from .loop import make_update
+
+DRIVE = types.void(types.int64, types.int64, types.int64)
+_F64 = 8  # bytes
+
+for _helper in contract.RULE_HELPERS:
+    register_jitable(_helper)
+for _helper in {*contract.FOLD_HELPERS, *(x for rule in rules.RULES.values() for x in rule.helpers)}:
+    register_jitable(_helper)
+
+
+def make_fold(fold, options=PARTS):
+    """All numbers of one update, as float64: the driver's, h, r with the group's factor of the rate, the carry."""
+    fold = njit(**options)(fold)
+    common_numbers = contract.common_numbers
+
+    @njit(**{**options, "inline": "always"})
+    def numbers(c, t, carry):
+        h, r, carry = fold(c, t, carry)
+        return common_numbers(c), h, scaled(r, c.lr_scale), carry
+
+    return numbers
+
+
+def make_drive(name, convention, dtype, by_element):
+    """Python text of the drive of a rule; `by_element` if a tensor may have a rate by element, or be frozen."""
+    rule = rules.RULES[name]
+    fold = rule.folds[convention]
+    real, itemsize = np.dtype(dtype).type, np.dtype(dtype).itemsize
+    zero, row = real(0), row_dtype(rule.hyper)
+    carry_like = rule.carry
+    h_like, r_like = contract.numbers_like(rule, fold, real)
+    common_like = contract.Common(zero, zero, zero, zero)
+    n_h = len(h_like)
+    slots_like = tuple(np.dtype(slot.storage or dtype).type(0) for slot in rule.slots)
+    numbers = make_fold(fold)
+    update = make_update(rule.update, False)
+    update_by_element = make_update(rule.update, True) if by_element else update
+
+    @njit(**INLINED)
+    def fold_tensor(job, index):
+        t = record(job.tensors, index, TENSOR)
+        counts = job.counts + index * COUNT_SIZE
+        count = record(counts, 0, COUNT).count
+        carry = read_numbers(counts + CARRY_AT, carry_like)
+        common, h, r, carry = numbers(record(job.rows, t.row, row), float(count + 1), carry)
+        out = job.folds + index * (FOLD_WIDTH * _F64)
+        write_numbers(out + FOLD_COMMON * _F64, common)
+        write_numbers(out + FOLD_RULE * _F64, h)
+        write_numbers(out + (FOLD_RULE + n_h) * _F64, r)
+        write_numbers(out + FOLD_CARRY * _F64, carry)
+
+    @njit(**INLINED)
+    def update_chunk(job, index):
+        c = record(job.chunks, index, CHUNK)
+        t = record(job.tensors, c.tensor, TENSOR)
+        folded = job.folds + t.fold_index * (FOLD_WIDTH * _F64)
+        common = read_numbers(folded + FOLD_COMMON * _F64, common_like)
+        h = read_numbers(folded + FOLD_RULE * _F64, h_like)
+        r = read_numbers(folded + (FOLD_RULE + n_h) * _F64, r_like)
+        p, g = pointer(t.p + c.first * itemsize, zero), pointer(t.g + c.first * itemsize, zero)
+        s = pointers(addresses(job.tensors + c.tensor * TENSOR_SIZE + STATES_AT, slots_like), c.first, slots_like)
+        grad_scale = real(job.grad_scale)
+        k = t.scale + c.first * itemsize if t.scale != 0 else (job.zeros if common.moves == 0 else 0)
+        if by_element and k != 0:
+            update_by_element(c.size, p, g, pointer(k, zero), s, h, r, grad_scale, common)
+        else:
+            update(c.size, p, g, p, s, h, r, grad_scale, common)
+
+    def drive(address, what, index):
+        job = record(address, 0, JOB)
+        if what == FOLD:
+            fold_tensor(job, index)
+        else:
+            update_chunk(job, index)
+
+    return drive

@@ -1,0 +1,46 @@
+"""The inner loop: a rule over n elements of a chunk. There is one text, compiled with and without weight decay.
+
+Each loop is a function of its own over range(n) from 0, or it does not vectorise (20 instead of 110 GB/s).
+"""
+
+from functools import cache
+
+from numba import njit
+
+from pyfastlr_kernels.compile.intrinsics import load, put, scaled, store
+from pyfastlr_kernels.compile.options import INLINED, PARTS
+from pyfastlr_kernels.rules.contract import make_element
+
+
+@cache
+def _inlined(function):
+    return njit(**INLINED)(function)
+
+
+def make_loop(update, by_element, decays, options=PARTS):
+    """Loop over n elements, from pointers; `by_element`: the rate has a factor for each element, k."""
+    element = _inlined(make_element(update, scaled, by_element, _inlined))
+
+    @njit(**options)
+    def loop(n, p, g, k, s, h, r, grad_scale, common):
+        for i in range(n):
+            q, t = element(p[i], g[i], k[i], load(s, i, p[i]), h, r, grad_scale, common, decays)
+            put(p, i, q)
+            store(s, i, t)
+
+    return loop
+
+
+def make_update(update, by_element, options=PARTS):
+    """Update of n elements, by the loop that leaves out decay where nothing decays."""
+    decayed = make_loop(update, by_element, True, options)
+    undecayed = make_loop(update, by_element, False, options)
+
+    @njit(**{**options, "inline": "always"})
+    def update_elements(n, p, g, k, s, h, r, grad_scale, common):
+        if common.l2 != 0 or common.decoupled != 0 or common.independent != 0:
+            decayed(n, p, g, k, s, h, r, grad_scale, common)
+        else:
+            undecayed(n, p, g, k, s, h, r, grad_scale, common)
+
+    return update_elements

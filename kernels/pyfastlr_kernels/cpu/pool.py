@@ -1,0 +1,152 @@
+"""The thread pool: a few daemon threads that help with the update phase of a step, and the memory that they share.
+
+It is the library's own because OpenMP, TBB and numba's workqueue each fail users in one way: the process is aborted
+when two threads enter (workqueue) or in a forked child (GNU OpenMP), a launch costs 50 to 100 us (workqueue), or the
+layer is not there. This one starts when the first step needs it, leaves the caller alone when it is busy, and is
+started afresh in a forked child. Its threads wait without the interpreter lock. The protocol is in launch.py.
+
+It is made of what every CPython has: each helper sleeps on a lock of `PyThread_allocate_lock`.
+"""
+
+import atexit
+import ctypes
+import os
+import sys
+import threading
+import time
+from typing import Any
+
+import numpy as np
+
+from pyfastlr_kernels.compile.first_use import ForkHooks, at_fork, once, whole
+from pyfastlr_kernels.tables import LINE
+
+# Offsets in the block, in bytes: a cache line each, then two words for each helper.
+OWNER, GENERATION, JOB_AT, TICKETS, RUNNING, STOP, ALIVE, YIELD, NATIVE, FORKING = (LINE * k for k in range(10))
+HELPERS = 10 * LINE
+STATE, LOCK = 0, 8  # in a helper's line
+MAX_THREADS = 1024
+_SIZE = HELPERS + MAX_THREADS * LINE
+AWAKE, ASLEEP = 0, 1
+
+
+def default_threads() -> int:
+    """Threads of a step where the user names none: PYFASTLR_NUM_THREADS, else the cores that this process may use."""
+    asked = os.environ.get("PYFASTLR_NUM_THREADS", "")
+    if asked:
+        if not asked.isdecimal() or int(asked) < 1:
+            raise ValueError(f"PYFASTLR_NUM_THREADS must be a positive integer, got {asked!r}")
+        return int(asked)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def describe() -> str:
+    """One line for `pyfastlr info`."""
+    return "pyfastlr's own pool"
+
+
+def _yield_address() -> int:
+    """Address of the system's function that lets other threads have this core, 0 if there is none."""
+    try:
+        if sys.platform == "win32":
+            function: Any = ctypes.WinDLL("kernel32").SwitchToThread
+        else:
+            function = ctypes.CDLL(None).sched_yield
+    except (AttributeError, OSError):
+        return 0
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
+
+
+class Pool:
+    """The block and its threads."""
+
+    def __init__(self) -> None:
+        self._raw = np.zeros(_SIZE + LINE, np.uint8)
+        start = -self._raw.ctypes.data % LINE
+        self._block = self._raw[start : start + _SIZE].view(np.int64)
+        self.address: int = self._block.ctypes.data
+        api = ctypes.pythonapi
+        self._allocate, self._acquire, self._release = (
+            api.PyThread_allocate_lock, api.PyThread_acquire_lock, api.PyThread_release_lock
+        )  # fmt: skip
+        self._allocate.restype = ctypes.c_void_p
+        self._acquire.argtypes, self._release.argtypes = (ctypes.c_void_p, ctypes.c_int), (ctypes.c_void_p,)
+        self._be_new()
+
+    def _be_new(self) -> None:
+        """Be a pool without helpers, whatever the memory says."""
+        self._helpers: list[threading.Thread] = []
+        self._ended = False
+        self._block[:] = 0
+        self._block[YIELD // 8] = _yield_address()
+
+    def helpers(self) -> int:
+        """Threads running beside the callers'."""
+        return len(self._helpers)
+
+    def ensure(self, threads: int) -> bool:
+        """Start helpers until `threads` can walk, the caller's included; False if that cannot be."""
+        return whole(lambda: self._start(threads))
+
+    def _start(self, threads: int) -> bool:
+        from .load import helper_address
+
+        work = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)(helper_address())
+        while not self._ended and len(self._helpers) < min(threads, MAX_THREADS + 1) - 1:
+            index = len(self._helpers)
+            lock = self._allocate()
+            if not lock:
+                return False
+            self._acquire(lock, 1)  # a helper sleeps by acquiring it again
+            line = (HELPERS + LINE * index) // 8
+            self._block[line + STATE // 8], self._block[line + LOCK // 8] = AWAKE, lock
+            helper = threading.Thread(
+                target=work, args=(self.address, index), name=f"pyfastlr-{index + 1}", daemon=True
+            )
+            try:
+                helper.start()
+            except RuntimeError:  # the system gives no more threads
+                return False
+            self._helpers.append(helper)
+            self._block[ALIVE // 8] = index + 1
+        return not self._ended
+
+    def end(self) -> None:
+        """Have the helpers return before the interpreter takes their code away."""
+        whole(self._end)
+
+    def _end(self) -> None:
+        self._ended = True
+        self._block[STOP // 8] = 1
+        self._block[GENERATION // 8] += 1
+        for index in range(len(self._helpers)):
+            line = (HELPERS + LINE * index) // 8
+            if self._block[line + STATE // 8] == ASLEEP:
+                self._block[line + STATE // 8] = AWAKE
+                self._release(int(self._block[line + LOCK // 8]))
+        for helper in self._helpers:
+            helper.join(1.0)
+        self._block[ALIVE // 8] = 0
+
+    # A fork copies the memory as it is: a step that another thread is in must not be cut in two.
+
+    def before_fork(self) -> None:
+        """Wait until no step is under way without the interpreter lock; those that come now keep it."""
+        self._block[FORKING // 8] = 1
+        while self._block[NATIVE // 8]:
+            time.sleep(2e-5)
+
+    def after_fork_in_parent(self) -> None:
+        """Let steps give the interpreter lock away again."""
+        self._block[FORKING // 8] = 0
+
+
+@once
+def shared() -> Pool:
+    """The pool of this process. A forked child has none of its threads."""
+    pool = Pool()
+    atexit.register(pool.end)
+    at_fork(ForkHooks(pool.before_fork, pool.after_fork_in_parent, pool._be_new))
+    return pool

@@ -1,0 +1,185 @@
+"""The kernels: any rule over the chunk table, one block a chunk; and the folds, for steps that a graph replays.
+
+Compiled for each rule, dtype and way of getting the folded numbers: by value, when all tensors share them, or from a
+table in device memory. A kernel is one for all alignments: arrays that lie alike in their 16-byte lines are read and
+written in whole lines, but for some elements before the first line and behind the last; all others one by one.
+
+The numbers come folded and rounded, so that float32 kernels have no float64 instruction. The arithmetic is that of
+`contract.make_element`, the text that the CPU's loop has too.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from pyfastlr_kernels import rules
+from pyfastlr_kernels.rules import contract
+from pyfastlr_kernels.tables import CHUNK, FOLD_RULE, TENSOR
+
+from .compiler import SIMULATED, cuda, device_function, subroutine, types
+from .tables import BINDING, LINE, NUMBERS, THREADS
+
+if SIMULATED:
+    from .simulated_memory import (
+        differing,
+        load,
+        load_each,
+        load_line,
+        load_lines,
+        moved,
+        numbers,
+        repeated,
+        scaled,
+        store,
+        store_each,
+        store_line,
+        store_lines,
+        uncounted,
+        word,
+        words,
+    )
+else:
+    from .memory import (
+        differing,
+        load,
+        load_each,
+        load_line,
+        load_lines,
+        moved,
+        numbers,
+        repeated,
+        scaled,
+        store,
+        store_each,
+        store_line,
+        store_lines,
+        uncounted,
+        word,
+        words,
+    )
+
+_CHUNK, _FIRST, _SIZE = CHUNK.itemsize, CHUNK.fields["first"][1], CHUNK.fields["size"][1]
+_TENSOR, _P = TENSOR.itemsize, TENSOR.fields["p"][1]
+_SCALE, _STATES = TENSOR.fields["scale"][1], TENSOR.fields["s0"][1]
+_BINDING, _SLOT = BINDING.itemsize, BINDING.fields["slot"][1]
+
+
+def make_element(rule: rules.Rule, real: Any, by_element: bool) -> Any:
+    """Update of one element: its parameter and state; k is its rate's factor.
+
+    One text with decay and without: the device computes both and selects, which costs it nothing beside the memory.
+    """
+    k = len(rule.slots)
+    result = types.Tuple((real, types.UniTuple(real, k) if k else types.Tuple(())))
+    return subroutine(contract.make_element(rule.update, scaled, by_element, device_function), lambda *_: result)
+
+
+def make_line(element: Any, lanes: int) -> Any:
+    """Update of a line of two or four elements."""
+
+    def two(p, g, k, s, h, r, scale, common, decays):
+        p0, s0 = element(p[0], g[0], k[0], s[0], h, r, scale, common, decays)
+        p1, s1 = element(p[1], g[1], k[1], s[1], h, r, scale, common, decays)
+        return (p0, p1), (s0, s1)
+
+    def four(p, g, k, s, h, r, scale, common, decays):
+        p0, s0 = element(p[0], g[0], k[0], s[0], h, r, scale, common, decays)
+        p1, s1 = element(p[1], g[1], k[1], s[1], h, r, scale, common, decays)
+        p2, s2 = element(p[2], g[2], k[2], s[2], h, r, scale, common, decays)
+        p3, s3 = element(p[3], g[3], k[3], s[3], h, r, scale, common, decays)
+        return (p0, p1, p2, p3), (s0, s1, s2, s3)
+
+    return device_function({2: two, 4: four}[lanes])
+
+
+def make_chunk(rule: rules.Rule, dtype: str, by_element: bool) -> Any:
+    """Update of one chunk by one block."""
+    zero, itemsize = np.dtype(dtype).type(0), np.dtype(dtype).itemsize
+    lanes = LINE // itemsize
+    element = make_element(rule, types.float32 if dtype == "float32" else types.float64, by_element)
+    line = make_line(element, lanes)
+
+    def chunk(n, p, g, k, s, h, r, scale, common):
+        decays = common.l2 != 0 or common.decoupled != 0 or common.independent != 0
+        head, body = n, 0
+        bits = (p ^ g) | differing(s, p)
+        if by_element and k != 0:
+            bits |= p ^ k
+        if bits & (LINE - 1) == 0:
+            head = min(n, (-p & (LINE - 1)) // itemsize)
+            body = (n - head) // lanes * lanes
+        i = head + lanes * cuda.threadIdx.x
+        while i < head + body:
+            at = i * itemsize
+            # `uncounted`: else two loops are made of this one, and unrolled, in 96 registers for 85.
+            ks = load_line(k + at, zero) if by_element and uncounted(k) != 0 else repeated(common.moves, zero)
+            ps, ss = line(load_line(p + at, zero), load_line(g + at, zero), ks, load_lines(s, at, zero),
+                          h, r, scale, common, decays)  # fmt: skip
+            store_line(p + at, ps)
+            store_lines(s, at, ss, zero)
+            i += lanes * THREADS
+        i = cuda.threadIdx.x
+        while i < n - body:  # before the first line and behind the last
+            at = (i if i < head else i + body) * itemsize
+            k1 = load(k + at, zero) if by_element and k != 0 else common.moves
+            p1, s1 = element(load(p + at, zero), load(g + at, zero), k1, load_each(s, at, zero),
+                             h, r, scale, common, decays)  # fmt: skip
+            store(p + at, p1)
+            store_each(s, at, s1)
+            i = uncounted(i + THREADS)
+
+    return subroutine(chunk, lambda *_: types.void)
+
+
+def make_update(rule: rules.Rule, fold: Callable[..., Any], dtype: str, by_element: bool, by_value: bool) -> Any:
+    """Update kernel of a rule and its signature.
+
+    By value: ``(tensors, chunks, bindings, g, scale, common, h, r)``, where `g` is the gradient's address if there
+    is one tensor, else 0. From a table: ``(tensors, chunks, bindings, table, scale)``, and each
+    tensor's binding has its gradient's address and its row in the table.
+    """
+    real = types.float32 if dtype == "float32" else types.float64
+    zero, itemsize = np.dtype(dtype).type(0), np.dtype(dtype).itemsize
+    h_like, r_like = contract.numbers_like(rule, fold, np.dtype(dtype).type)
+    common_like, s_like, n_h = contract.Common(zero, zero, zero, zero), (zero,) * len(rule.slots), len(h_like)
+    chunk = make_chunk(rule, dtype, by_element)
+
+    def one_chunk(t, c, g, scale, common, h, r):
+        at = word(c + _FIRST) * itemsize
+        k = word(t + _SCALE) if by_element else 0
+        s = moved(words(t + _STATES, s_like), at)
+        k = k + at if k != 0 else 0
+        chunk(word(c + _SIZE), word(t + _P) + at, g + at, k, s, h, r, scale, common)
+
+    one_chunk = device_function(one_chunk)
+
+    def update_by_value(tensors, chunks, bindings, g, scale, common, h, r):
+        c = chunks + _CHUNK * cuda.blockIdx.x
+        k = word(c)
+        t = tensors + _TENSOR * k
+        g = g if g != 0 else word(bindings + _BINDING * k)
+        if g != 0:
+            one_chunk(t, c, g, scale, common, h, r)
+
+    def update_from_table(tensors, chunks, bindings, table, scale):
+        c = chunks + _CHUNK * cuda.blockIdx.x
+        k = word(c)
+        b = bindings + _BINDING * k
+        g = word(b)
+        if g != 0:
+            row = table + itemsize * NUMBERS * word(b + _SLOT)
+            h, r = row + itemsize * FOLD_RULE, row + itemsize * (FOLD_RULE + n_h)
+            one_chunk(tensors + _TENSOR * k, c, g, scale, numbers(row, common_like), numbers(h, h_like),
+                      numbers(r, r_like))  # fmt: skip
+
+    tables = (types.int64,) * 4
+    if not by_value:
+        return update_from_table, types.void(*tables, real)
+    tuples = [named(real, like) for like in (common_like, h_like, r_like)]
+    return update_by_value, types.void(*tables, real, *tuples)
+
+
+def named(real: Any, like: Any) -> Any:
+    """Numba's type of a NamedTuple of numbers."""
+    return types.NamedUniTuple(real, len(like), type(like)) if like else types.NamedTuple((), type(like))

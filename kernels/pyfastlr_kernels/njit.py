@@ -1,0 +1,148 @@
+"""Steps inside users' own `@njit` code: any rule, folded and run over plain arrays, whatever the flags of the caller.
+
+The fold and the inner loop are the drive's own (cpu/drive.py), and so are the bits. Two things of numba are in the way:
+
+- A dispatcher without an option of its own takes `fastmath` over from the first caller that compiles it, and keeps it
+  for all others. So every option that shapes arithmetic is given (compile/options.py).
+- Numbers that are literals in the caller would reach the fold as constants (intrinsics.hide).
+"""
+
+from collections import namedtuple
+from functools import cache
+
+import numpy as np
+from numba import njit, types
+from numba.extending import intrinsic
+
+from .compile.intrinsics import hide, read_numbers, write_numbers
+from .compile.options import USER_PARTS
+from .cpu.drive import make_fold
+from .cpu.loop import make_update
+from .rules import RULES
+from .rules.contract import Common, numbers_like
+from .stamps import Stamp
+from .tables import constants
+
+COMMON = ("lr", "lr_scale", "weight_decay")  # numbers of every step, before those of RULES[...].hyper
+
+
+@intrinsic
+def chosen(typingctx, given, default):
+    """Each given number as a float64 that the optimizer does not know, the default one where None was given."""
+    k = len(given)
+
+    def code(context, builder, sig, args):
+        out = []
+        for j, kind in enumerate(given):
+            at, has = (1, default.dtype) if kind == types.none else (0, kind)
+            value = context.cast(builder, builder.extract_value(args[at], j), has, types.float64)
+            out.append(hide(builder, value))
+        return context.make_tuple(builder, sig.return_type, out)
+
+    return types.UniTuple(types.float64, k)(given, default), code
+
+
+@intrinsic
+def rounded(typingctx, numbers, like):
+    """Each of the float64 numbers in the dtype of `like`, a tuple of the same kind."""
+    k = len(numbers)
+
+    def code(context, builder, sig, args):
+        out = [context.cast(builder, builder.extract_value(args[0], j), types.float64, like.dtype) for j in range(k)]
+        return context.make_tuple(builder, sig.return_type, out)
+
+    return like(numbers, like), code
+
+
+def _each(context, builder, arrays, values):
+    """Array structures of a tuple of arrays."""
+    return [
+        context.make_array(kind)(context, builder, builder.extract_value(values, j)) for j, kind in enumerate(arrays)
+    ]
+
+
+@intrinsic
+def starts(typingctx, arrays):
+    """Pointer to the first element of each array; all are of one dtype."""
+    result = types.UniTuple(types.CPointer(arrays[0].dtype), len(arrays))
+
+    def code(context, builder, sig, args):
+        return context.make_tuple(builder, result, [x.data for x in _each(context, builder, arrays, args[0])])
+
+    return result(arrays), code
+
+
+@intrinsic
+def shapes(typingctx, arrays):
+    """Shape of each array; all have the same number of dimensions."""
+    result = types.UniTuple(types.UniTuple(types.intp, arrays[0].ndim), len(arrays))
+
+    def code(context, builder, sig, args):
+        return context.make_tuple(builder, result, [x.shape for x in _each(context, builder, arrays, args[0])])
+
+    return result(arrays), code
+
+
+def make_stamp(current):
+    """Intrinsic that leaves a stamp in whatever cached function it becomes part of."""
+
+    @intrinsic
+    def stamp(typingctx):
+        def code(context, builder, sig, args):
+            Stamp(current).leave(context)
+            return context.get_dummy_value()
+
+        return types.void(), code
+
+    return stamp
+
+
+@cache
+def _update(update):
+    """Inner loop, compiled once for all folds of a rule."""
+    return make_update(update, False, USER_PARTS)
+
+
+@cache
+def make_kernel(name, fold, dtype, current):
+    """Step of a rule with one of its folds over arrays, as ``kernel(p, g, state, n, given, default, decay)``.
+
+    `given` are COMMON and the rule's hyperparameters, a number or None each; `default` replaces what is None; `decay`
+    is its kind (tables.COUPLED and its neighbours). Types have been checked; shapes and n are here. `current` tells the
+    digest of the sources.
+    """
+    rule = RULES[name]
+    real = np.dtype(dtype).type
+    zero, one = real(0), real(1)
+    tiny, half_ulp = constants(dtype).values()
+    n_slots, n_carry, carry_like = len(rule.slots), len(rule.carry), rule.carry
+    h_like, r_like = numbers_like(rule, fold, real)
+    common_like = Common(zero, zero, zero, zero)
+    fold, update = make_fold(fold, USER_PARTS), _update(rule.update)
+    stamp = make_stamp(current)
+    config = namedtuple("config", (*COMMON, *rule.hyper, "decay", "tiny", "half_ulp"))
+
+    @njit(**USER_PARTS)
+    def kernel(p, g, state, n, given, default, decay):
+        stamp()
+        operands = (p, g, *state[:n_slots])
+        for shape in shapes(operands):
+            if shape != p.shape:
+                raise ValueError("`g` and each array of `state` must have the shape of `p`")
+        if n < 0:
+            raise ValueError("`n` must be >= 0: it is the 0-based index of the update")
+        if n_carry and state[-1].size != n_carry:
+            raise ValueError("the last array of `state` must have one element")
+        carry_address = state[-1].ctypes.data if n_carry else 0
+        (t,) = chosen((np.int64(n) + 1,), (0.0,))
+        c = config(*chosen(given, default), decay, tiny, half_ulp)
+        common, h, r, carry = fold(c, t, read_numbers(carry_address, carry_like))
+        x = starts(operands)
+        kept = p.copy() if common.moves == 0 else p  # frozen: the state goes on, the parameters keep their bits
+        update(p.size, x[0], x[1], x[0], x[2:], rounded(h, h_like), rounded(r, r_like), one,
+               rounded(common, common_like))  # fmt: skip
+        if common.moves == 0:
+            p[...] = kept
+        write_numbers(carry_address, carry)
+
+    return kernel

@@ -1,0 +1,11 @@
+"""Every optimizer's arithmetic: a rule, which runs once per element, beside its folds, which run once per step.
+
+`contract` says what both are. A family has one file; `RULES` has all of them by name.
+"""
+
+from . import adagrad, adam, lion, rmsprop, sgd
+from .contract import Rule as Rule
+from .contract import Slot as Slot
+
+_FAMILIES = (sgd, rmsprop, adagrad, adam, lion)
+RULES: dict[str, Rule] = {name: rule for family in _FAMILIES for name, rule in family.RULES.items()}

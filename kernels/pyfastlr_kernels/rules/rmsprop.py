@@ -1,0 +1,126 @@
+"""RMSProp: plain, centered, with momentum, with both.
+
+eps is outside the root (torch) or inside it (Keras, optax): the rules add both, and one of them is zero.
+"""
+
+from math import sqrt
+from typing import NamedTuple
+
+from .contract import Rule, Slot, flush, flush_limit_inside_root, flush_limit_outside_root, folds
+from .sgd import Rate
+
+
+class RMSProp(NamedTuple):
+    """Numbers of RMSProp without momentum."""
+
+    alpha: float
+    w: float
+    eps_in: float
+    eps: float
+    tiny: float
+
+
+class RMSPropMomentum(NamedTuple):
+    """Numbers of RMSProp with momentum."""
+
+    alpha: float
+    w: float
+    eps_in: float
+    eps: float
+    mu: float
+    w_in: float
+    w_out: float
+    tiny: float
+    tiny_b: float
+
+
+class BufferRates(NamedTuple):
+    """Rates into the momentum buffer, and out of it (sgd.py)."""
+
+    lr_in: float
+    lr_out: float
+
+
+def variance(v, a):
+    """Variance v - a*a, at least zero: rounding makes it negative for a constant gradient, and torch NaN."""
+    x = v - a * a
+    return x - x if x < -x else x
+
+
+def rmsprop(p, g, s, h, r):
+    (v,) = s
+    v = flush(h.alpha * v + h.w * g * g, h.tiny)
+    return r.lr * g / (sqrt(v + h.eps_in) + h.eps), (v,)
+
+
+def rmsprop_centered(p, g, s, h, r):
+    v, a = s
+    v = flush(h.alpha * v + h.w * g * g, h.tiny)
+    a = flush(h.alpha * a + h.w * g, h.tiny)
+    return r.lr * g / (sqrt(variance(v, a) + h.eps_in) + h.eps), (v, a)
+
+
+def rmsprop_momentum(p, g, s, h, r):
+    v, b = s
+    v = flush(h.alpha * v + h.w * g * g, h.tiny)
+    b = flush(h.mu * b + (h.w_in + r.lr_in) * g / (sqrt(v + h.eps_in) + h.eps), h.tiny_b)
+    return (h.w_out + r.lr_out) * b, (v, b)
+
+
+def rmsprop_centered_momentum(p, g, s, h, r):
+    v, a, b = s
+    v = flush(h.alpha * v + h.w * g * g, h.tiny)
+    a = flush(h.alpha * a + h.w * g, h.tiny)
+    b = flush(h.mu * b + (h.w_in + r.lr_in) * g / (sqrt(variance(v, a) + h.eps_in) + h.eps), h.tiny_b)
+    return (h.w_out + r.lr_out) * b, (v, a, b)
+
+
+def rmsprop_fold(c, t, carry):
+    """RMSProp without momentum, eps outside: torch."""
+    w = 1.0 - c.alpha
+    h = RMSProp(alpha=c.alpha, w=w, eps_in=0.0, eps=c.eps, tiny=flush_limit_outside_root(c, w))
+    return h, Rate(lr=c.lr), carry
+
+
+def rmsprop_inside_fold(c, t, carry):
+    """RMSProp without momentum, eps inside: Keras, optax."""
+    w = 1.0 - c.alpha
+    h = RMSProp(alpha=c.alpha, w=w, eps_in=c.eps, eps=0.0, tiny=flush_limit_inside_root(c, w))
+    return h, Rate(lr=c.lr), carry
+
+
+def rmsprop_momentum_fold(c, t, carry):
+    """RMSProp with momentum, eps and the rate outside: torch."""
+    w = 1.0 - c.alpha
+    tiny = flush_limit_outside_root(c, w)
+    h = RMSPropMomentum(
+        alpha=c.alpha, w=w, eps_in=0.0, eps=c.eps, mu=c.momentum, w_in=1.0, w_out=0.0, tiny=tiny, tiny_b=c.tiny
+    )
+    return h, BufferRates(lr_in=0.0, lr_out=c.lr), carry
+
+
+def rmsprop_momentum_inside_fold(c, t, carry):
+    """RMSProp with momentum, eps and the rate inside: Keras, optax."""
+    w = 1.0 - c.alpha
+    tiny = flush_limit_inside_root(c, w)
+    h = RMSPropMomentum(
+        alpha=c.alpha, w=w, eps_in=c.eps, eps=0.0, mu=c.momentum, w_in=0.0, w_out=1.0, tiny=tiny, tiny_b=c.tiny
+    )
+    return h, BufferRates(lr_in=c.lr, lr_out=0.0), carry
+
+
+_FOLDS = folds(torch=rmsprop_fold, keras=rmsprop_inside_fold, optax=rmsprop_inside_fold)
+_MOMENTUM_FOLDS = folds(
+    torch=rmsprop_momentum_fold, keras=rmsprop_momentum_inside_fold, optax=rmsprop_momentum_inside_fold
+)
+_HYPER, _MOMENTUM_HYPER = ("alpha", "eps"), ("alpha", "eps", "momentum")
+_V, _A, _B = Slot("square_avg"), Slot("grad_avg"), Slot("momentum_buffer")
+
+RULES = {
+    "rmsprop": Rule(rmsprop, _FOLDS, _HYPER, (_V,)),
+    "rmsprop_centered": Rule(rmsprop_centered, _FOLDS, _HYPER, (_V, _A), helpers=(variance,)),
+    "rmsprop_momentum": Rule(rmsprop_momentum, _MOMENTUM_FOLDS, _MOMENTUM_HYPER, (_V, _B)),
+    "rmsprop_centered_momentum": Rule(
+        rmsprop_centered_momentum, _MOMENTUM_FOLDS, _MOMENTUM_HYPER, (_V, _A, _B), helpers=(variance,)
+    ),
+}

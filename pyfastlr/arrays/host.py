@@ -1,0 +1,233 @@
+"""What an array must be before compiled code sees its address, and the errors where it is not."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .device import DeviceArray, on_device, view
+
+Array = NDArray[Any]
+
+DTYPES = ("float32", "float64")
+LINE = 64  # bytes: a cache line, and the widest vector
+_FLOATS = tuple(np.dtype(name) for name in DTYPES)
+_KNOWN = {dtype.char: dtype for dtype in _FLOATS}  # numpy's one object for each
+
+
+def describe(x: object) -> str:
+    """What came, for an error: ``float64[3, 4]`` for an array, the type's name for anything else."""
+    if isinstance(x, np.ndarray):
+        kind = "" if type(x) is np.ndarray else f"{type(x).__name__} of "
+        return f"{kind}{shaped(x.dtype, x.shape)}"
+    if isinstance(x, DeviceArray):
+        return f"CUDA {shaped(x.dtype, x.shape)}"
+    return "None" if x is None else type(x).__name__
+
+
+def shaped(dtype: Any, shape: Sequence[int]) -> str:
+    """``float32[3, 4]``, or ``0-dimensional float32``."""
+    return f"{np.dtype(dtype)}[{', '.join(map(str, shape))}]" if len(shape) else f"0-dimensional {np.dtype(dtype)}"
+
+
+def aligned(size: int, dtype: Any) -> Array:
+    """Zeros that start at a cache line."""
+    dtype = np.dtype(np.dtype(dtype).name)  # numpy's own object, whatever a pickle brought
+    raw = np.zeros(size * dtype.itemsize + LINE, np.uint8)
+    start = -raw.ctypes.data % LINE
+    return raw[start : start + size * dtype.itemsize].view(dtype)
+
+
+def address(x: Any) -> int:
+    """Address of an array's first element."""
+    start: int = x.address if isinstance(x, DeviceArray) else x.__array_interface__["data"][0]
+    return start
+
+
+def address_range(x: Any) -> tuple[int, int]:
+    """First address of a contiguous array, and the one behind its last."""
+    start = address(x)
+    return start, start + x.nbytes
+
+
+# --- From what callers hand over to an ndarray ------------------------------------------------------------------------
+
+
+def is_native(x: Any) -> bool:
+    """Whether compiled code can read the object's own record: an ndarray, or a memmap, whose memory is all it adds."""
+    return type(x) is np.ndarray or isinstance(x, np.memmap)
+
+
+def as_ndarray(x: Any, name: str, need: str) -> Any:
+    """Return what the caller handed over as a plain ndarray or `DeviceArray`: itself or a view, never a copy."""
+    if isinstance(x, np.ndarray):
+        if not is_native(x):
+            raise TypeError(
+                f"`{name}` must be {need}, got {describe(x)}: what the subclass adds (a mask, units) would be ignored; "
+                f"pass a plain array"
+            )
+        plain = x if type(x) is np.ndarray else x.view(np.ndarray)
+    elif isinstance(x, DeviceArray):
+        return x
+    else:
+        plain = _lent(x, name, need)
+        if isinstance(plain, DeviceArray):
+            return plain
+    known = _KNOWN.get(plain.dtype.char)
+    if known is not None and plain.dtype is not known and plain.dtype == known:
+        return plain.view(known)  # an unpickled array may have a dtype object of its own
+    return plain
+
+
+def _lent(x: Any, name: str, need: str) -> Any:
+    """Memory of another library's array, as an ndarray or a `DeviceArray`."""
+    kind: Any = type(x)
+    lend = _lender(kind)
+    if lend is None:
+        raise TypeError(f"`{name}` must be {need}, got {describe(x)}")
+    try:
+        plain = lend(x)
+    except (BufferError, RuntimeError, TypeError, ValueError) as problem:
+        raise TypeError(
+            f"`{name}` must be {need}, got {type(x).__name__} whose memory cannot be shared: {problem}"
+        ) from problem
+    return view(x, name, need) if plain is None else plain
+
+
+@cache
+def _lender(kind: Any) -> Callable[[Any], Array | None] | None:
+    """Quickest way to an ndarray over the memory of objects of that type: None for memory of a CUDA device."""
+    if issubclass(kind, np.generic):
+        return np.asarray
+    module = kind.__module__.partition(".")[0]
+    if module == "torch" and hasattr(kind, "numpy"):
+        return _of_torch
+    if module in ("jax", "jaxlib") and hasattr(kind, "__array__"):
+        return _of_jax
+    if hasattr(kind, "__dlpack_device__"):
+        return _of_dlpack
+    return (lambda x: None) if hasattr(kind, "__cuda_array_interface__") else None
+
+
+def _of_torch(x: Any) -> Array | None:
+    """Tensor.numpy() takes 0.3 us, DLPack 5."""
+    if not x.is_cpu:
+        _check_on_cuda(x)
+        return None
+    # It refuses what has no memory of its own as it stands: negative and conjugate views, sparse tensors.
+    array: Array = (x.detach() if x.requires_grad else x).numpy()
+    return array
+
+
+def _of_jax(x: Any) -> Array | None:
+    """An array of JAX on the CPU, read-only."""
+    if any(device.platform != "cpu" for device in x.devices()):
+        _check_on_cuda(x)
+        return None
+    return np.asarray(x)
+
+
+def _of_dlpack(x: Any) -> Array | None:
+    if x.__dlpack_device__()[0] != 1:  # kDLCPU
+        _check_on_cuda(x)
+        return None
+    return np.from_dlpack(x)
+
+
+def _check_on_cuda(x: Any) -> None:
+    if not on_device(x):
+        raise TypeError("it is neither in host memory nor on a CUDA device")
+
+
+def device_of(x: Any) -> Any:
+    """CUDA device that an array is on, None for host memory."""
+    return x.device if isinstance(x, DeviceArray) else None
+
+
+def check_memory(x: Any, name: str, need: str, device: Any) -> None:
+    """Refuse an array that is not where the parameters are: in host memory (None), or on that device."""
+    if device_of(x) is not device:
+        where = "in host memory" if device is None else f"on {device}"
+        raise TypeError(f"`{name}` must be {need} {where} like the parameters, got {describe(x)} elsewhere")
+
+
+# --- Checks -----------------------------------------------------------------------------------------------------------
+
+
+def _check_layout(x: Any, name: str, keep: bool) -> None:
+    """Refuse what is not native, contiguous and aligned; `keep`: it is updated in place, so a copy must be kept."""
+
+    def advice(call: str) -> str:
+        if keep:
+            return f"; it is updated in place, so keep the copy and use it in your model: w = {call.format('w')}"
+        return f"; pass {call.format('x')}"
+
+    if not x.dtype.isnative:
+        call = advice("{0}.astype({0}.dtype.newbyteorder('='))")
+        raise ValueError(f"`{name}` must be in native byte order, got {x.dtype.str!r}{call}")
+    if not x.flags.c_contiguous:
+        call = advice("np.ascontiguousarray({0})")
+        raise ValueError(f"`{name}` must be C-contiguous, got {describe(x)} with strides {x.strides} bytes{call}")
+    if not x.flags.aligned:
+        call = advice("{0}.copy()")
+        raise ValueError(f"`{name}` must be aligned to its {x.itemsize} bytes, got address {address(x):#x}{call}")
+
+
+def parameter(x: Any, name: str, dtype: Any = None) -> Any:
+    """View of a parameter that can be updated in place."""
+    if type(x) is np.ndarray and x.dtype is (dtype or _KNOWN.get(x.dtype.char)) and x.flags.carray:
+        return x  # what nearly every parameter is
+    need = f"a {dtype or ' or '.join(DTYPES)} ndarray"
+    if getattr(x, "requires_grad", False) and hasattr(x, "detach"):
+        raise TypeError(
+            f"`{name}` must be {need}, got {type(x).__name__} that requires gradients: pass `x.detach()`, which shares "
+            f"its memory (autograd does not see updates made here)"
+        )
+    array = as_ndarray(x, name, need)
+    native = array.dtype.newbyteorder("=")
+    if native.name not in DTYPES or (dtype is not None and native != dtype):
+        also = " like the other parameters" if dtype is not None else ""
+        wanted = dtype or "float32"
+        fix = (
+            f"; keep a converted copy and use it in your model: w = w.astype(np.{wanted})"
+            if native.kind in "fiu"
+            else ""
+        )
+        raise TypeError(f"`{name}` must be {need}{also}, got {describe(array)}{fix}")
+    _check_layout(array, name, keep=True)
+    if not array.flags.writeable:
+        got = describe(x) if isinstance(x, np.ndarray) else type(x).__name__
+        raise ValueError(
+            f"`{name}` must be writeable, got a read-only {got}"
+            f"; it is updated in place, so keep a copy and use it in your model: w = np.array(w)"
+        )
+    return array
+
+
+def operand(x: Any, name: str, dtype: Any, shape: Sequence[int]) -> Any:
+    """View of an array that a step reads: a gradient, a rate per element."""
+    need = shaped(dtype, shape)
+    if isinstance(x, np.generic) and len(shape):
+        raise TypeError(f"`{name}` must be {need}, got {describe(x)}")
+    array = as_ndarray(x, name, need)
+    native = array.dtype.newbyteorder("=")
+    if native != dtype:
+        fix = f"; pass x.astype(np.{np.dtype(dtype)})" if native.kind in "fiu" and array.shape == tuple(shape) else ""
+        raise TypeError(f"`{name}` must be {need}, got {describe(array)}{fix}")
+    if array.shape != tuple(shape):
+        raise ValueError(f"`{name}` must be {need}, got {describe(array)}")
+    _check_layout(array, name, keep=False)
+    return array
+
+
+def check_disjoint(arrays: Sequence[Any], starts: Sequence[int], names: Sequence[str]) -> None:
+    """Refuse arrays that share memory: each is updated on its own. `starts` are their addresses."""
+    ranges = sorted(
+        (start, start + x.nbytes, k) for k, (x, start) in enumerate(zip(arrays, starts, strict=True)) if x.size
+    )
+    for (_, end, one), (start, _, other) in pairwise(ranges):
+        if start < end:
+            raise ValueError(f"`{names[one]}` and `{names[other]}` must not overlap, got arrays that share memory")

@@ -1,0 +1,272 @@
+"""The parameters of an optimizer, and what a caller hands over that must be like them."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import accumulate
+from typing import Any, NoReturn
+
+import numpy as np
+
+from . import tree
+from .device import allocate
+from .flat import Flat, Layout
+from .host import (
+    Array,
+    address,
+    address_range,
+    aligned,
+    as_ndarray,
+    check_disjoint,
+    check_memory,
+    describe,
+    device_of,
+    is_native,
+    operand,
+    parameter,
+    shaped,
+)
+
+
+class Parameters:
+    """Named tensors in one buffer (a `Flat`) or each in its own (an array, dict or list).
+
+    Attributes
+    ----------
+    params
+        What the user gave.
+    given, arrays
+        The objects in it, and an array over the memory of each: one for a `Flat`, else one for each tensor.
+    names, shapes, sizes
+        Of each tensor.
+    layout : Layout or None
+        Of a `Flat`.
+    is_single : bool
+        The parameters are one ndarray, and so are the gradients: no container needs to be looked through.
+    """
+
+    def __init__(self, params: Any) -> None:
+        self.params = params
+        labels = ["params"]
+        self.layout: Layout | None = params._layout if isinstance(params, Flat) else None
+        if self.layout is not None:
+            self.node, self.names = self.layout.node, list(self.layout.names)
+            self.given: list[Any] = [params.buffer]
+            self.arrays: list[Any] = self.given
+            self.shapes, self.sizes = list(self.layout.shapes), list(self.layout.sizes)
+        else:
+            _refuse_iterators(params)
+            self.node, self.names, self.given = tree.flatten(params, "params")
+            labels = self.labels("params")
+            self.arrays = []
+            for leaf, label in zip(self.given, labels, strict=True):
+                self.arrays.append(parameter(leaf, label, self.arrays[0].dtype if self.arrays else None))
+            device = device_of(self.arrays[0])
+            for x, label in zip(self.arrays, labels, strict=True):
+                if device_of(x) is not device:
+                    check_memory(x, label, shaped(x.dtype, x.shape), device)
+            self.shapes, self.sizes = [x.shape for x in self.arrays], [x.size for x in self.arrays]
+        self.dtype = np.dtype(self.arrays[0].dtype.name)
+        self.device = device_of(self.arrays[0])
+        self.addresses = [address(x) for x in self.arrays]
+        check_disjoint(self.arrays, self.addresses, labels)
+        self.size = sum(self.sizes)
+        self.is_native = all(map(is_native, self.given))
+        self.is_leaf = self.layout is None and self.node.kind == "leaf"
+        self.is_single = self.is_leaf and self.is_native
+        #: Leaves of the gradients in a new list, which nobody else can change; or one array for all tensors.
+        self.gather: Callable[[Any], Any] = tree.gatherer(self.node, self._match_gradients)
+        #: What the container of parameters holds now, views of what has no ndarray's record: a list, or a function that
+        #: makes one; None if there is no container.
+        self.held: list[Any] | None = None
+        self.hold: Callable[[], list[Any]] | None = None
+        if self.layout is not None:
+            self.gather = self._flat_gradients
+        elif self.is_leaf:
+            self.gather = _itself
+            self.hold = None if self.is_native or self.device is not None else self._held_views
+        elif self.is_native and type(params) is list and all(child is tree.LEAF for child in self.node.children):
+            self.held = params
+        elif self.is_native or self.device is not None:
+            self.hold = partial(tree.gatherer(self.node, self._match_parameters), params)
+        else:
+            self.hold = self._held_views
+
+    def labels(self, argument: str) -> list[str]:
+        """What errors call the tensors of an argument."""
+        return [tree.label(argument, name) for name in self.names]
+
+    def array_label(self, k: int) -> str:
+        """What errors call array k of the parameters."""
+        return "params" if self.layout is not None or self.is_leaf else tree.label("params", self.names[k])
+
+    # --- At every step ------------------------------------------------------------------------------------------------
+
+    def _match_gradients(self, grads: Any) -> list[Any]:
+        return tree.match(self.node, grads, "grads")
+
+    def _match_parameters(self, params: Any) -> list[Any]:
+        return tree.match(self.node, params, "params")
+
+    def _flat_gradients(self, grads: Any) -> Any:
+        """Buffer of a `Flat` with the same layout, a buffer, or a leaf for each tensor of a dict or list."""
+        layout = self.layout
+        assert layout is not None
+        if isinstance(grads, Flat):
+            if not layout.same(grads._layout):
+                raise ValueError(
+                    f"`grads` must have the layout of the parameters, {layout}, got a Flat with {grads._layout}; "
+                    f"params.like() makes one"
+                )
+            grads._layout = layout  # the same object: the next step need not compare
+            return grads._buffer
+        return grads if tree.kind_of(grads) == "leaf" else self._named(grads, "grads", layout)
+
+    def _named(self, given: Any, argument: str, layout: Layout) -> list[Any]:
+        """Leaves by the names of a `Flat`, or in the structure that it was made from."""
+        is_named = tree.kind_of(given) == "dict" and not {str(key) for key in given} - set(layout.names)
+        node = tree.Node("dict", layout.names, (tree.LEAF,) * len(layout.names)) if is_named else self.node
+        return tree.match(node, given, argument)
+
+    def _held_views(self) -> list[Any]:
+        """Ndarrays, and views of anything else."""
+        found = [self.params] if self.is_leaf else self._match_parameters(self.params)
+        return [self._view(k, x) for k, x in enumerate(found)]
+
+    def inside(self) -> list[Any]:
+        """Objects that the container of parameters holds now; the error that says so if its structure has changed."""
+        return self._match_parameters(self.params) if self.layout is None else self.given
+
+    def held_now(self) -> list[Any] | None:
+        """What the container of parameters holds now."""
+        return self.held if self.hold is None else self.hold()
+
+    def _view(self, k: int, x: Any) -> Any:
+        """Array over the memory that an object of another library has now."""
+        if x is not self.given[k]:
+            self.explain_moved(k, x)
+        return x if is_native(x) else as_ndarray(x, self.array_label(k), shaped(self.dtype, self.shapes[k]))
+
+    def views(self, leaves: Any) -> Any:
+        """Gradients as plain ndarrays where that takes no copy (a memmap, a tensor, a scalar); errors come later."""
+        if type(leaves) is list and not self.is_leaf:
+            return [
+                x if x is None or (type(x) is np.ndarray and x.dtype is self.dtype) else self._as_plain(x, k)
+                for k, x in enumerate(leaves)
+            ]
+        return self._as_plain(leaves, 0 if self.is_leaf else None)
+
+    def _as_plain(self, x: Any, k: int | None) -> Any:
+        if isinstance(x, np.generic) and (k is None or self.shapes[k] != ()):
+            return x
+        name, shape = ("grads", [self.size]) if k is None else (self.gradient_label(k), self.shapes[k])
+        return as_ndarray(x, name, shaped(self.dtype, shape))
+
+    def gradient_label(self, k: int) -> str:
+        """What errors call gradient k."""
+        return tree.label("grads", self.names[k])
+
+    # --- Arrays like the parameters -----------------------------------------------------------------------------------
+
+    def operand(self, x: Any, name: str, shape: Sequence[int]) -> Any:
+        """What a step reads, from the memory that the parameters are in."""
+        array = operand(x, name, self.dtype, shape)
+        check_memory(array, name, shaped(self.dtype, shape), self.device)
+        return array
+
+    def checked(self, leaves: Any) -> Any:
+        """Gradients as plain arrays, or the error that says what is wrong with one."""
+        if type(leaves) is list and not self.is_leaf:
+            labels = self.labels("grads")
+            return [
+                None if x is None else self.operand(x, label, shape)
+                for x, label, shape in zip(leaves, labels, self.shapes, strict=True)
+            ]
+        return self.operand(leaves, "grads", self.shapes[0] if self.is_leaf else [self.size])
+
+    def zeros(self, size: int, dtype: Any = None) -> Any:
+        """Memory for `size` numbers where the parameters are."""
+        dtype = self.dtype if dtype is None else np.dtype(dtype)
+        return aligned(size, dtype) if self.device is None else allocate(self.device, size, dtype)
+
+    def leaves_of(self, value: Any, argument: str) -> list[Any] | None:
+        """Leaves of an argument like the parameters, one for each tensor; None for one buffer of all of a `Flat`."""
+        if self.layout is None:
+            return tree.match(self.node, value, argument)
+        if isinstance(value, Flat) and not self.layout.same(value._layout):
+            raise ValueError(f"`{argument}` must have the layout {self.layout}, got a Flat with {value._layout}")
+        if isinstance(value, Flat) or tree.kind_of(value) == "leaf":
+            return None
+        return self._named(value, argument, self.layout)
+
+    def per_tensor(self, value: Any, argument: str, anywhere: bool = False) -> list[Any]:
+        """Arrays of an argument like the parameters, one for each tensor, 1-D; where they are, or in any memory."""
+        leaves = self.leaves_of(value, argument)
+        check = partial(operand, dtype=self.dtype) if anywhere else self.operand
+        if leaves is None:
+            whole = check(value.buffer if isinstance(value, Flat) else value, argument, shape=[self.size])
+            starts = accumulate(self.sizes, initial=0)
+            return [whole[start : start + size] for start, size in zip(starts, self.sizes, strict=False)]
+        return [
+            check(x, label, shape=shape).reshape(-1)
+            for x, label, shape in zip(leaves, self.labels(argument), self.shapes, strict=True)
+        ]
+
+    def like(self, tensors: Sequence[Array], buffer: Array) -> Any:
+        """Container with the parameters' structure over 1-D tensors; for a `Flat` over the buffer that they are in."""
+        if self.layout is not None:
+            return self.params._over(buffer)
+        return tree.rebuild(self.node, [x.reshape(shape) for x, shape in zip(tensors, self.shapes, strict=True)])
+
+    # --- Errors -------------------------------------------------------------------------------------------------------
+
+    def explain_moved(self, k: int, now: Any) -> NoReturn:
+        """Raise the error for a parameter that is not what it was; `now` is what its container holds."""
+        label, need = self.array_label(k), shaped(self.dtype, self.arrays[k].shape)
+        if now is not None and now is not self.given[k] and not (is_native(now) and not is_native(self.given[k])):
+            raise ValueError(
+                f"`{label}` must be the array that the optimizer was built with, got another: update it in place "
+                f"(`x[...] = value`), or build a new optimizer"
+            )
+        x = self.given[k]
+        if isinstance(x, np.ndarray):
+            writeable = "" if x.flags.writeable else ", read-only"
+            got = f"{describe(x)} with strides {x.strides} bytes{writeable}"
+        else:
+            got = f"{type(x).__name__} with other memory, shape or dtype"
+        raise ValueError(
+            f"`{label}` must stay as it was when the optimizer was built, {need} at one address and writeable, got "
+            f"{got}: something resized, reshaped, reinterpreted or replaced it in place"
+        )
+
+    def explain_overlap(self, leaves: Any, states: dict[str, Any]) -> NoReturn:
+        """Raise the error for a gradient that shares memory with what a step writes."""
+        written = [("params", x) for x in self.arrays] + [(f"state[{name!r}]", x) for name, x in states.items()]
+        several = type(leaves) is list
+        for x, label in zip(
+            leaves if several else [leaves], self.labels("grads") if several else ["grads"], strict=True
+        ):
+            for what, other in written:
+                if x is not None and x.size:
+                    (a, b), (c, d) = address_range(x), address_range(other)
+                    if a < d and c < b:
+                        raise ValueError(
+                            f"`{label}` must not overlap `{what}`, got {describe(x)} that shares its memory"
+                        )
+        raise RuntimeError("another thread changed the gradients during the call; nothing was updated")
+
+
+def _refuse_iterators(params: Any) -> None:
+    """Refuse what would be used up, and torch's form of groups, with what to write instead."""
+    if hasattr(params, "__next__"):
+        raise TypeError(
+            f"`params` must be an array, a dict or a list of arrays, got {type(params).__name__}: pass list(...)"
+        )
+    if isinstance(params, list | tuple) and params and all(isinstance(x, dict) and "params" in x for x in params):
+        raise TypeError(
+            "`params` must be arrays, got torch's list of groups: pass the arrays as `params` and the hyperparameters "
+            'as `groups`, for example Adam({"w": w, "b": b}, groups=[{"params": "b", "lr": 1e-4}])'
+        )
+
+
+def _itself(grads: Any) -> Any:
+    return grads

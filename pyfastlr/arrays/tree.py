@@ -1,0 +1,153 @@
+"""Arrays in dicts and lists, nested at will, as a flat list of named leaves, and back."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+
+class Node(NamedTuple):
+    """Shape of a container: its keys and what is under each; a leaf has no keys."""
+
+    kind: str  # "dict", "list" or "leaf"
+    keys: tuple[Any, ...] = ()
+    children: "tuple[Node, ...]" = ()
+
+
+LEAF = Node("leaf")
+
+
+def kind_of(x: Any) -> str:
+    """Kind of node that x is."""
+    return "dict" if isinstance(x, Mapping) else "list" if isinstance(x, list | tuple) else "leaf"
+
+
+def label(argument: str, name: str) -> str:
+    """A leaf as an error calls it: ``grads['layer.w']``, ``grads[0]``, or ``grads`` alone."""
+    return argument if not name else f"{argument}[{name}]" if name.isdecimal() else f"{argument}[{name!r}]"
+
+
+def flatten(x: Any, argument: str) -> tuple[Node, list[str], list[Any]]:
+    """Structure, names joined by ".", and leaves of a container, or of one leaf, whose name is empty."""
+    names: list[str] = []
+    leaves: list[Any] = []
+    open_containers: set[int] = set()
+
+    def walk(x: Any, path: str) -> Node:
+        kind = kind_of(x)
+        if kind == "leaf":
+            names.append(path)
+            leaves.append(x)
+            return LEAF
+        if id(x) in open_containers:
+            raise ValueError(f"`{argument}` must be a tree, got a container that contains itself")
+        open_containers.add(id(x))
+        items = list(x.items()) if kind == "dict" else list(enumerate(x))
+        for key, _ in items:
+            if not isinstance(key, str | int):
+                raise TypeError(f"`{argument}` must have str or int keys, got {key!r}")
+        prefix = f"{path}." if path else ""
+        parts = [walk(value, f"{prefix}{key}") for key, value in items]
+        open_containers.discard(id(x))
+        return Node(kind, tuple(key for key, _ in items), tuple(parts))
+
+    node = walk(x, "")
+    if not leaves:
+        raise ValueError(f"`{argument}` must hold at least one array, got an empty {kind_of(x)}")
+    if len(set(names)) < len(names):
+        seen: set[str] = set()
+        doubled = sorted({name for name in names if name in seen or seen.add(name)})  # type: ignore[func-returns-value]
+        raise ValueError(f"`{argument}` must have one array per name, got more for {doubled}")
+    return node, names, leaves
+
+
+def match(node: Node, x: Any, argument: str) -> list[Any]:
+    """Leaves of x, which must have that structure, in the structure's order (that of a dict's keys is free)."""
+    leaves: list[Any] = []
+
+    def walk(node: Node, x: Any, path: str) -> None:
+        if node.kind == "leaf":
+            leaves.append(x)
+            return
+        _check_node(node, x, label(argument, path))
+        prefix = f"{path}." if path else ""
+        for key, child in zip(node.keys, node.children, strict=True):
+            walk(child, x[key], f"{prefix}{key}")
+
+    walk(node, x, "")
+    return leaves
+
+
+def _check_node(node: Node, x: Any, here: str) -> None:
+    if kind_of(x) != node.kind:
+        raise TypeError(f"`{here}` must be a {node.kind} like the parameters, got {type(x).__name__}")
+    if node.kind == "dict":
+        if len(x) == len(node.keys) and all(key in x for key in node.keys):
+            return
+        known = set(node.keys)
+        found = {"no": [key for key in node.keys if key not in x], "unknown": [key for key in x if key not in known]}
+        raise ValueError(
+            f"`{here}` must have the keys of the parameters, got "
+            + " and ".join(f"{what} {keys!r}" for what, keys in found.items() if keys)
+        )
+    if len(x) != len(node.keys):
+        raise ValueError(f"`{here}` must have {len(node.keys)} entries like the parameters, got {len(x)}")
+
+
+def rebuild(node: Node, leaves: Sequence[Any]) -> Any:
+    """Container of that structure with these leaves; a tuple comes back as a list."""
+    rest = iter(leaves)
+
+    def walk(node: Node) -> Any:
+        if node.kind == "leaf":
+            return next(rest)
+        parts = [walk(child) for child in node.children]
+        return dict(zip(node.keys, parts, strict=True)) if node.kind == "dict" else parts
+
+    return walk(node)
+
+
+# --- The quick way ----------------------------------------------------------------------------------------------------
+
+_DICTS, _LISTS = (dict, OrderedDict), (list, tuple)  # exactly these: a subclass may answer as it likes
+
+
+def gatherer(node: Node, otherwise: Callable[[Any], list[Any]]) -> Callable[[Any], list[Any]]:
+    """Make a quick `match`: a function that returns the leaves in a new list.
+
+    It leaves what it does not know to `otherwise`. It is generated code, a few lines for each container: 226 arrays in
+    113 nested dicts take 10 us, where walking the structure took 1.4 ms.
+    """
+    lines: list[str] = []
+    values: dict[str, Any] = {"DICTS": _DICTS, "LISTS": _LISTS, "otherwise": otherwise}
+
+    def walk(node: Node, name: str) -> str:
+        """Write the lines that take the container of that name apart; the leaves as part of a list display."""
+        if node.kind == "leaf":
+            return name
+        count = len(node.keys)
+        types = "DICTS" if node.kind == "dict" else "LISTS"
+        lines.append(f" if type({name}) not in {types} or len({name}) != {count}: return otherwise(x)")
+        items = name
+        if node.kind == "dict" and count > 1:
+            getter = f"get{len(values)}"
+            values[getter] = itemgetter(*node.keys)
+            items = f"{getter}({name})"
+        elif node.kind == "dict" and count == 1:
+            key = f"key{len(values)}"
+            values[key] = node.keys[0]
+            items = f"({name}[{key}],)"
+        if all(child.kind == "leaf" for child in node.children):
+            if items == name:
+                return f"*{name}"
+            lines.append(f" {name}_ = {items}")
+            return f"*{name}_"
+        names = [f"{name}_{k}" for k in range(count)]
+        lines.append(f" {', '.join(names)}, = {items}")
+        return ", ".join(walk(child, part) for child, part in zip(node.children, names, strict=True))
+
+    leaves = walk(node, "x")
+    lines = ["def gather(x):", " try:", *(f" {line}" for line in lines), f"  return [{leaves}]"]
+    exec("\n".join([*lines, " except LookupError: return otherwise(x)"]), values)  # the names are ours
+    gather: Callable[[Any], list[Any]] = values["gather"]
+    return gather

@@ -1,0 +1,194 @@
+"""The commands of `pyfastlr`; `pyfastlr.cli.main` calls `app`. What a command alone needs is imported in it."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+import pyfastlr
+
+from .bench import bench
+from .console import check_picture, usage_errors
+
+if TYPE_CHECKING:
+    from pyfastlr.demo import Point, Training
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Compiled optimizer steps over flat parameter buffers, with a learning rate for every step.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"pyfastlr {pyfastlr.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo(
+    optimizer: Annotated[str, typer.Option(help="Any optimizer class (AdamW, SGD, Lion, ...), in any case.")] = "AdamW",
+    schedule: Annotated[
+        str,
+        typer.Option(
+            help="constant, cosine, cyclic, exponential, inverse-sqrt, inverse-time, linear, one-cycle, polynomial, "
+            "restarts, step or wsd; cosine, linear and wsd warm up first."
+        ),
+    ] = "cosine",
+    steps: Annotated[int, typer.Option(min=1, help="Updates.")] = 1500,
+    seed: Annotated[int, typer.Option(min=0, help="Of the split, the weights and the mini-batches.")] = 0,
+    lr: Annotated[float | None, typer.Option(help="Peak rate; by default one that suits the optimizer.")] = None,
+    hidden: Annotated[int, typer.Option(min=1, help="Hidden units.")] = 128,
+    batch: Annotated[int, typer.Option(min=1, help="Images in a mini-batch.")] = 64,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the optimizer.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Write a picture of loss, accuracy and rate to this file.")
+    ] = None,
+) -> None:
+    """Train a two-layer network on scikit-learn's digits and compare the optimizer with plain numpy."""
+    from pyfastlr.demo import Training
+
+    console = Console()
+    with usage_errors():
+        if plot is not None:
+            check_picture(plot)  # now, not after the training
+        training = Training(
+            optimizer, schedule, steps=steps, lr=lr, hidden=hidden, batch=batch, seed=seed, threads=threads
+        )
+    try:
+        _train(training, console)
+    except FloatingPointError as error:
+        typer.echo(f"pyfastlr: {error}", err=True)
+        raise typer.Exit(1) from None
+    console.print(_summary(training))
+    if plot is not None:
+        from pyfastlr.plot import training as draw
+
+        draw(training).savefig(plot)
+        typer.echo(f"picture: {plot}")
+
+
+def _train(training: "Training", console: Console) -> None:
+    """Run the training under a progress bar, or with a line for every tenth of it where output is no terminal."""
+    steps = len(training.losses)
+    if not console.is_terminal:
+        tenths = 0
+        for point in training:
+            if 10 * point.step // steps > tenths:
+                tenths = 10 * point.step // steps
+                console.print(f"{point.step:>{len(str(steps))}}/{steps}  {_describe(point)}", highlight=False)
+        return
+    columns = (BarColumn(), TextColumn("{task.completed}/{task.total}  {task.description}"), TimeRemainingColumn())
+    with Progress(*columns, console=console, auto_refresh=False) as progress:  # a refresh thread would be timed too
+        task = progress.add_task("", total=steps)
+        for point in training:
+            progress.update(task, completed=point.step, description=_describe(point), refresh=True)
+
+
+def _describe(point: "Point") -> str:
+    return f"loss {point.loss:.4f}  rate {point.lr:.2e}  test accuracy {point.accuracy:.4f}"
+
+
+def _summary(training: "Training") -> Table:
+    from pyfastlr.demo import evaluate
+
+    name, compared = training.name, training.plain is not None
+    table = Table(
+        title=f"{name}: {training.params.buffer.size:,} float32 weights, {len(training.losses):,} updates",
+        caption="Both got the same gradients; times are of the optimizer alone."
+        if compared
+        else f"There is no plain numpy {name} to compare with.",
+    )
+    table.add_column()
+    table.add_column("pyfastlr", justify="right")
+    if compared:
+        table.add_column(f"plain numpy {name}", justify="right")
+
+    def row(label: str, ours: str, plain: str) -> None:
+        table.add_row(label, ours, *([plain] if compared else []))
+
+    weights = (training.params, training.plain_params)
+    row("test accuracy", *(f"{evaluate(params, training.test_images)[1]:.4f}" for params in weights))
+    row("final training loss (nats)", *(f"{evaluate(params, training.images)[0]:.6f}" for params in weights))
+    if compared:
+        row("largest difference of a weight", "", f"{training.largest_difference():.1e}")
+    first, rest = training.seconds[0], training.seconds[1:]
+    row("first update (compiles or loads)", *map(_duration, first))
+    if len(rest):
+        ours, plain = np.median(rest, axis=0)
+        row(f"the other {len(rest):,} updates", *map(_duration, rest.sum(axis=0)))
+        row("median of those", _duration(ours), _duration(plain))
+        if compared:
+            row("speed-up, by the medians", f"{plain / ours:.1f}x", "1.0x")
+    return table
+
+
+def _duration(seconds: float) -> str:
+    for unit, factor in (("s", 1.0), ("ms", 1e3)):
+        if seconds * factor >= 1:
+            return f"{seconds * factor:.2f} {unit}"
+    return f"{seconds * 1e6:.1f} µs"
+
+
+@app.command()
+def info(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Say what pyfastlr runs on: versions, instruction set, threads, cache."""
+    from .info import collect
+
+    with usage_errors():  # of environment variables
+        facts = collect()
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    for name, value in facts.items():
+        typer.echo(f"{name.replace('_', ' '):<16} {' '.join(value) if isinstance(value, list) else value}")
+
+
+@app.command()
+def warmup(
+    optimizer: Annotated[
+        list[str] | None, typer.Option(help="Optimizer class; may be repeated. Without it, all of them.")
+    ] = None,
+    dtype: Annotated[list[str] | None, typer.Option(help="float32 or float64; may be repeated.")] = None,
+    convention: Annotated[
+        list[str] | None, typer.Option(help="torch, keras or optax; may be repeated. Without it, each class's own.")
+    ] = None,
+    by_element: Annotated[bool, typer.Option(help="With an array as lr_scale.")] = False,
+) -> None:
+    """Compile ahead of time, so that no first step has to."""
+    from pyfastlr_kernels.compile import cache
+
+    from .warmup import compile_all, targets
+
+    with usage_errors():
+        wanted = targets(optimizer, dtype, convention, by_element)
+    console = Console()
+    before = len(cache.compiled)
+    columns = (BarColumn(), TextColumn("{task.completed}/{task.total}  {task.description}"))
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=len(wanted) + 1)
+        for name in compile_all(wanted):
+            progress.update(task, advance=1, description=name)
+    new = len(cache.compiled) - before
+    typer.echo(f"{new} compiled, {len(wanted) + 1 - new} were there: {cache.directory()}")
+
+
+app.command()(bench)

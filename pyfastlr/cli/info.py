@@ -1,0 +1,76 @@
+"""What `pyfastlr info` says."""
+
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyfastlr
+from pyfastlr_kernels.cuda import missing
+
+#: LLVM's name of a feature that the kernels gain from -> its usual name.
+INSTRUCTIONS = {
+    "sse4.2": "SSE4.2",
+    "avx": "AVX",
+    "f16c": "F16C",
+    "fma": "FMA",
+    "avx2": "AVX2",
+    "avx512f": "AVX-512F",
+    "avx512bf16": "AVX-512BF16",
+    "neon": "NEON",
+    "sve": "SVE",
+}
+
+
+def collect() -> dict[str, Any]:
+    """Return what pyfastlr runs on, by name, as JSON can hold it; nothing is compiled, written or started.
+
+    Raises
+    ------
+    ValueError
+        For an environment variable of pyfastlr that has no meaning.
+
+    Examples
+    --------
+    >>> facts = collect()
+    >>> list(facts)[:4]
+    ['pyfastlr', 'python', 'numba', 'llvmlite']
+    >>> facts["threads"] >= 1
+    True
+    """
+    from pyfastlr_kernels.compile import cache
+    from pyfastlr_kernels.cpu import load, pool
+
+    llvm_name, features = cache.target()
+    directory = cache.directory()
+    return {
+        "pyfastlr": pyfastlr.__version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("numba", "llvmlite", "numpy", "cffi")},
+        "platform": platform.platform(),
+        "cpu": f"{_cpu_name()} (LLVM: {llvm_name})",
+        "instruction_set": [name for feature, name in INSTRUCTIONS.items() if f"+{feature}" in features.split(",")],
+        "threads": pool.default_threads(),
+        "threading_layer": pool.describe(),
+        "cache_directory": str(directory),
+        "cache_writable": _writable(directory),
+        "cached_kernels": sum(len(list(directory.glob(f"*-{x}.o"))) for x in load.versions()),
+        "cuda": missing() or f"numba-cuda {version('numba-cuda')}; never run on a device: docs/cuda.md",
+    }
+
+
+def _cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return platform.machine()  # ARM's cpuinfo has only numbers
+
+
+def _writable(directory: Path) -> bool:
+    """Whether files can be made there, the directory itself if need be."""
+    existing = next(place for place in (directory, *directory.parents) if place.exists())
+    return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)

@@ -1,0 +1,1 @@
+"""What runs a step: on the host or on a device, behind the one interface that `Optimizer` knows (interface.py)."""

@@ -1,0 +1,226 @@
+"""Steps on a CUDA device: checks in Python, then one launch."""
+
+import hashlib
+import weakref
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from pyfastlr.arrays.device import place, stream_of
+from pyfastlr.arrays.host import address, address_range
+from pyfastlr.arrays.parameters import Parameters
+from pyfastlr.optimizers.hyper import inverse_scale, is_library_schedule, number
+from pyfastlr.optimizers.settings import Hyperparameters, Settings
+from pyfastlr.optimizers.state import State
+from pyfastlr.schedules import Schedule
+from pyfastlr_kernels import tables
+from pyfastlr_kernels.compile.first_use import whole
+from pyfastlr_kernels.cuda.graph_step import GraphStep
+from pyfastlr_kernels.cuda.step import Step
+from pyfastlr_kernels.cuda.tables import Curve
+from pyfastlr_kernels.rules import RULES
+
+from .lock import StepLock
+
+
+class DeviceEngine:
+    """Steps over arrays in the memory of a CUDA device.
+
+    `launch` is a call of `_step`, which raises every error itself and always answers 0.
+    """
+
+    __slots__ = ("__weakref__", "_capturable", "_convention", "_device", "_gradients", "_hyper", "_inside", "_lock",
+                 "_parameters", "_places", "_rule", "_sign", "_state", "_step_on_device", "launch",
+                 "notify")  # fmt: skip
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        state: State,
+        hyper: Hyperparameters,
+        lock: StepLock,
+        rule: str,
+        convention: str,
+        sign: float,
+        capturable: bool,
+    ) -> None:
+        self._parameters, self._state, self._hyper, self._lock = parameters, state, hyper, lock
+        self._rule, self._convention, self._sign, self._capturable = rule, convention, sign, capturable
+        self._device = parameters.device
+        self._inside = False
+        self._step_on_device: Any = None  # made by the first step, and again when more than a number has changed
+        self._places = [place(x) for x in parameters.given]
+        self._gradients: list[tuple[Any, Any, int]] = [(None, None, 0)] * len(parameters.arrays)
+        weak = weakref.proxy(self)  # no cycle: a dropped state is freed at once
+        self.launch: Callable[..., int] = partial(DeviceEngine._step, weak)
+        self.notify: Callable[[], None] | None = partial(DeviceEngine.changed, weak)
+
+    # --- What an optimizer asks for -----------------------------------------------------------------------------------
+
+    def renew(self) -> None:
+        self._step_on_device = None
+
+    def changed(self) -> None:
+        if self._step_on_device is not None:
+            self._step_on_device.changed()
+
+    def refresh(self) -> None:
+        """Have counts and steps on the host, where a graph may have counted on the device."""
+        if self._step_on_device is not None:
+            self._step_on_device.refresh()
+
+    def is_inside(self) -> bool:
+        return self._inside and self._lock.held._is_owned()  # type: ignore[attr-defined]
+
+    def check_replacement(self, old: Settings, new: Settings) -> None:
+        """Refuse to replace, or to be replaced by, what is part of a captured graph."""
+        if not self._capturable or self._step_on_device is None:
+            return
+        for before, after in zip(old.own, new.own, strict=True):
+            for field, value in after.items():
+                if before.get(field) is not value and not (type(value) is float and type(before.get(field)) is float):
+                    raise ValueError(
+                        f"`{field}` must stay as it is after the first step where `capturable` is set: graphs have "
+                        f"schedules and arrays in them, and only a number can be replaced, by a number"
+                    )
+
+    def in_stream(self, stream: Any) -> Callable[..., int]:
+        return partial(self.launch, stream=stream)
+
+    def settle(self, status: int, gradients: Any, inv_scale: Any, held: Any, grads: Any) -> None:
+        raise AssertionError(f"a step on a device answers 0, got {status}")
+
+    def write(self, pairs: Sequence[tuple[Any, Any]]) -> None:
+        def work() -> None:
+            for x, y in pairs:
+                if x.size:
+                    x[...] = y
+
+        whole(work)
+
+    # --- The step -----------------------------------------------------------------------------------------------------
+
+    def _step(self, gradients: Any, inv_scale: Any, held: Any, grads: Any, stream: Any = None) -> int:
+        if self.is_inside():
+            raise RuntimeError("step() must not be called from inside it: from a schedule or callable that it calls")
+        with self._lock.held:
+            self._inside = True
+            try:
+                self._bind_and_step(gradients, inv_scale, held, grads, stream)
+            finally:
+                self._inside = False
+        return 0
+
+    def _bind_and_step(self, gradients: Any, inv_scale: Any, held: Any, grads: Any, stream: Any) -> None:
+        """Update the parameters, or raise before anything is changed."""
+        steps = self._lock.progress["steps"]
+        scale = self._sign * inverse_scale(inv_scale)
+        addresses, first = self._bind(gradients, held)
+        if not any(addresses):
+            return
+        handle = stream_of(stream, first, self._device.number)
+        if self._step_on_device is None:
+            self._step_on_device = self._made(steps)
+        if not self._capturable:  # a graph calls its schedules on the device
+            values = self._called(int(steps[0]))
+            if not all(is_library_schedule(call) for call, *_ in self._hyper.current.scheduled()):
+                # A callable may do anything: look at all arrays again.
+                addresses, first = self._bind(self._parameters.gather(grads), self._parameters.held_now())
+            self._take_hyperparameters(values)
+        self._step_on_device(addresses, scale, handle)
+        if not self._capturable:
+            self._lock.used_lr[0] = self._step_on_device._rows["lr"][0]
+
+    def _bind(self, gradients: Any, held: Sequence[Any] | None) -> tuple[list[int], Any]:
+        """Check all arrays; the gradients' addresses, and one of them."""
+        self._check_parameters(held)
+        leaves = [gradients] if self._parameters.is_leaf else list(gradients)
+        return self._addresses(leaves), next((x for x in leaves if x is not None), None)
+
+    def _check_parameters(self, held: Sequence[Any] | None) -> None:
+        for k, x in enumerate(self._parameters.given if held is None else held):
+            if x is not self._parameters.given[k] or place(x) != self._places[k]:
+                self._parameters.explain_moved(k, x)
+
+    def _addresses(self, grads: Sequence[Any]) -> list[int]:
+        """Address of each gradient, 0 for None. One that is where it was at the last step is not checked again."""
+        addresses = []
+        checked: Sequence[Any] | None = None
+        for k, x in enumerate(grads):
+            if x is None and not self._parameters.is_leaf:
+                addresses.append(0)
+                continue
+            last, at, found = self._gradients[k]
+            if last is None or x is not last or place(x) != at:
+                if checked is None:
+                    whole_or_each = self._parameters.checked(grads[0] if self._parameters.is_leaf else grads)
+                    checked = [whole_or_each] if self._parameters.is_leaf else whole_or_each
+                    self._refuse_overlap(checked)
+                found = address(checked[k])
+                self._gradients[k] = x, place(x), found
+            addresses.append(found)
+        return addresses
+
+    def _refuse_overlap(self, checked: Sequence[Any]) -> None:
+        written = sorted(address_range(x) for x in (*self._parameters.arrays, *self._state.buffers.values()) if x.size)
+        starts = np.array([start for start, _ in written], np.int64)
+        for x in checked:
+            if x is not None and x.size:
+                start, end = address_range(x)
+                k = int(np.searchsorted(starts, end)) - 1
+                if k >= 0 and written[k][1] > start:
+                    leaves = checked[0] if self._parameters.is_leaf else list(checked)
+                    self._parameters.explain_overlap(leaves, self._state.buffers)
+
+    def _made(self, steps: Any) -> Any:
+        """Step over the tables for the settings as they are."""
+        settings, parameters = self._hyper.current, self._parameters
+        tensors = np.zeros(len(parameters.names), tables.TENSOR)
+        tensors["size"], tensors["row"], tensors["p"] = parameters.sizes, self._hyper.members, parameters.addresses
+        tensors["scale"] = [0 if rates is None else address(rates.array) for rates in settings.rates]
+        for k, places in enumerate(self._state.addresses()):
+            tensors[f"s{k}"] = places
+        rows = settings.rows if self._capturable else settings.rows.copy()
+        common = (self._device, RULES[self._rule], self._convention, parameters.dtype.name, tensors, rows,
+                  self._state.counts, steps, settings.may_freeze())  # fmt: skip
+        return GraphStep(*common, *compiled_schedules(settings)) if self._capturable else Step(*common)
+
+    def _called(self, n: int) -> list[tuple[float, list[int]]]:
+        """Number of every schedule and callable for update n, with the cells that it fills."""
+        values = []
+        for call, field, cells in self._hyper.current.scheduled():
+            value, allowed = call(n), self._hyper.ranges[field]
+            if type(value) is not float or not allowed.low <= value <= allowed.high:
+                value = number(value, field, allowed, f" from its schedule at update {n}")
+            values.append((value, cells))
+        return values
+
+    def _take_hyperparameters(self, values: Sequence[tuple[float, list[int]]]) -> None:
+        """Have the rows of this update: what was set, and what was called."""
+        rows = self._step_on_device._rows
+        rows[:] = self._hyper.current.rows
+        numbers = rows.view(np.float64)
+        for value, cells in values:
+            numbers[cells] = value
+
+
+def compiled_schedules(settings: Settings) -> tuple[list[tuple[Curve, list[int]]], str | None]:
+    """Schedules as curves, with the cells that they fill, and a name for them: `GraphStep`'s."""
+    found = [(_curve(value), cells) for value, _, cells in settings.scheduled() if isinstance(value, Schedule)]
+    text = repr([(_named(curve), cells) for curve, cells in found])
+    # The cache knows the sources of the library's own curves alone.
+    return found, None if "<" in text else hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _curve(schedule: Schedule) -> Curve:
+    function, parameters = schedule._bound()
+    return Curve(function, tuple(_curve(x) if isinstance(x, Schedule) else x for x in parameters))
+
+
+def _named(x: Any) -> Any:
+    """Curve in a form that says all of it, if its functions are the library's own; else with a < of their repr."""
+    if isinstance(x, Curve):
+        return _named(x.function), *map(_named, x.parameters)
+    return x.__name__ if callable(x) and x.__module__.startswith("pyfastlr_kernels.") else x

@@ -1,0 +1,320 @@
+"""Steps on the host: the tables of one optimizer, kept alive with every array whose address they hold."""
+
+import operator
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import accumulate, repeat
+from typing import Any
+
+import numpy as np
+
+from pyfastlr.arrays.host import Array, address, address_range, aligned, is_native
+from pyfastlr.arrays.parameters import Parameters
+from pyfastlr.optimizers.hyper import inverse_scale, is_library_schedule, number
+from pyfastlr.optimizers.settings import Hyperparameters, Settings
+from pyfastlr.optimizers.state import State
+from pyfastlr_kernels import python_side, tables
+from pyfastlr_kernels.cpu import pool
+from pyfastlr_kernels.python_side import BAD_SCALE, BUSY, MOVED, NO_WORKERS
+from pyfastlr_kernels.tables import OK
+
+from .lock import StepLock
+
+PARALLEL_ABOVE = 1 << 20  # bytes that a step moves; below, waking a helper costs more than it brings
+_READ = python_side.C_CONTIGUOUS | python_side.ALIGNED
+_WRITTEN = _READ | python_side.WRITEABLE
+
+
+class HostEngine:
+    """Compiled steps over arrays in host memory.
+
+    `launch` is a compiled function that owns its tables. It is made at the first step and whenever something but a
+    number has changed; until then `launch` is a call of `_bind_and_launch`.
+    """
+
+    notify = None
+
+    __slots__ = ("__weakref__", "_convention", "_fixed", "_hyper", "_lock", "_parameters", "_rule", "_sign", "_state",
+                 "launch", "threads")  # fmt: skip
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        state: State,
+        hyper: Hyperparameters,
+        lock: StepLock,
+        rule: str,
+        convention: str,
+        sign: float,
+        threads: int | None,
+    ) -> None:
+        self._parameters, self._state, self._hyper, self._lock = parameters, state, hyper, lock
+        self._rule, self._convention, self._sign = rule, convention, sign
+        moved = sum(
+            parameters.size * itemsize
+            for itemsize in (*(parameters.dtype.itemsize,) * 3, *(2 * x.itemsize for x in state.buffers.values()))
+        )
+        self.threads = (threads or pool.default_threads()) if moved >= PARALLEL_ABOVE else 1
+        self._fixed = _FixedTables(parameters, state, hyper.members, self.threads)
+        self.threads = max(1, min(self.threads, len(self._fixed.chunks)))
+        self.launch: Callable[..., int] = self._unbound()
+
+    def _unbound(self) -> Callable[..., int]:
+        return partial(HostEngine._bind_and_launch, weakref.proxy(self))  # no cycle: a dropped state is freed at once
+
+    # --- What an optimizer asks for -----------------------------------------------------------------------------------
+
+    def renew(self) -> None:
+        self.launch = self._unbound()
+
+    def changed(self) -> None:
+        """Each step reads the numbers where they are."""
+
+    def refresh(self) -> None:
+        """Counts and steps are where the step counts."""
+
+    def check_replacement(self, old: Settings, new: Settings) -> None:
+        """Anything may replace anything."""
+
+    def is_inside(self) -> bool:
+        return self._lock.is_mine()
+
+    def in_stream(self, stream: Any) -> Callable[..., int]:
+        raise TypeError(f"`stream` must be None for parameters in host memory, got {type(stream).__name__}")
+
+    def settle(self, status: int, gradients: Any, inv_scale: Any, held: Any, grads: Any) -> None:
+        viewed = False
+        while status != OK:
+            if status == BUSY:
+                status = self._locked_launch(gradients, inv_scale, held, grads)
+                continue
+            if status == NO_WORKERS:
+                if not pool.shared().ensure(self.threads):
+                    self.threads = 1
+                    self.renew()
+            elif status == BAD_SCALE:
+                inv_scale = inverse_scale(inv_scale)
+            elif status <= MOVED:
+                self._explain_moved(MOVED - status)
+            elif viewed:
+                self._parameters.explain_overlap(self._parameters.checked(gradients), self._state.buffers)
+            else:
+                gradients, viewed = self._parameters.views(self._parameters.gather(grads)), True
+            status = self.launch(gradients, inv_scale, held, grads)
+
+    def _locked_launch(self, gradients: Any, inv_scale: Any, held: Any, grads: Any) -> int:
+        """Launch under the lock: another thread steps, or waits, or works under it."""
+        if self._lock.is_mine():
+            raise RuntimeError("step() must not be called from inside it: from a schedule or callable that it calls")
+        with self._lock.held:
+            self._lock.pause()
+            status = self.launch(gradients, inv_scale, held, grads, True)
+            self._lock.resume()
+        return status
+
+    def write(self, pairs: Sequence[tuple[Any, Any]]) -> None:
+        _copy_all(pairs)
+
+    def _explain_moved(self, k: int) -> None:
+        parameters = self._parameters
+        if k < len(parameters.arrays):
+            parameters.explain_moved(k, parameters.inside()[k])
+        rates = self._fixed.watched(self._hyper.current)[k - len(parameters.arrays)]
+        raise ValueError(
+            f"`{rates.label}` must stay as it was when it was set, got an array that was resized, reshaped or "
+            f"reinterpreted in place"
+        )
+
+    # --- Binding ------------------------------------------------------------------------------------------------------
+
+    def _bind_and_launch(self, *arguments: Any) -> int:
+        """Compile or load the code, make the launch for the settings as they are, and call it."""
+        from pyfastlr_kernels.cpu import load
+
+        while True:
+            by_element = _by_element(self._hyper.current)
+            drive = load.drive_address(self._rule, self._convention, self._parameters.dtype.name, by_element)
+            load.step_addresses()
+            with self._lock.held:  # nobody changes the settings meanwhile
+                if _by_element(self._hyper.current) == by_element:
+                    self.launch = self._bind(drive, self._hyper.current)
+                    break
+        return self.launch(*arguments)
+
+    def _bind(self, drive: int, settings: Settings) -> Callable[..., int]:
+        """Launch for these settings."""
+        from pyfastlr_kernels.cpu import load
+
+        fixed, parameters = self._fixed, self._parameters
+        tensors = fixed.tensors.copy()
+        tensors["scale"] = [0 if rates is None else address(rates.array) for rates in settings.rates]
+        arrays = fixed.array_table(settings)
+        rows = np.empty_like(settings.rows)
+        calls = [
+            (
+                value._at if hasattr(value, "_at") else value,
+                _converter(self._lock, self._hyper.ranges, field),
+                field,
+                cells,
+            )
+            for value, field, cells in settings.scheduled()
+        ]
+        scheduled, cells = _scheduled_table(calls, self._hyper.ranges)
+        pure = all(is_library_schedule(value) for value, *_ in settings.scheduled())
+        gather = None if pure else partial(_gathered, parameters)
+        zeros = aligned(tables.CHUNK_LENGTH, parameters.dtype) if settings.may_freeze() else None
+        job = _record(
+            tables.JOB, drive=drive, tensors=tables.address(tensors), n_tensors=len(tensors),
+            counts=tables.address(fixed.counts), chunks=tables.address(fixed.chunks), n_chunks=len(fixed.chunks),
+            rows=tables.address(rows), folds=tables.address(fixed.folds), cursors=tables.address(fixed.cursors),
+            zeros=0 if zeros is None else tables.address(zeros), size=parameters.size, threads=self.threads,
+            pool=pool.shared().address, progress=self._lock.address, sign=self._sign,
+        )  # fmt: skip
+        binding = _record(
+            python_side.BINDING, job=tables.address(job), arrays=tables.address(arrays), n_arrays=len(arrays),
+            n_held=0 if parameters.layout is not None or parameters.is_single else len(parameters.arrays),
+            gradients=tables.address(fixed.gradients),
+            whole=0 if fixed.whole is None else tables.address(fixed.whole),
+            written=tables.address(fixed.written), n_written=len(fixed.written) // 2,
+            itemsize=parameters.dtype.itemsize, rows=tables.address(settings.rows), n_cells=settings.rows.nbytes // 8,
+            scheduled=tables.address(scheduled), n_scheduled=len(scheduled), row_cells=tables.address(cells),
+            gather=id(gather), dtype=id(parameters.dtype), ndarray=id(np.ndarray),
+            list=0 if parameters.is_leaf else id(list), float=id(float), none=id(None),
+        )  # fmt: skip
+        keep = (fixed, settings, self._state, tensors, arrays, rows, calls, scheduled, cells, gather, zeros, job,
+                binding, parameters)  # fmt: skip
+        return load.bound_launch(tables.address(binding), keep)
+
+
+def _gathered(parameters: Parameters, grads: Any) -> tuple[Any, Any]:
+    """Gradients and parameters as they are now: a callable may have changed their containers."""
+    return parameters.views(parameters.gather(grads)), parameters.held_now()
+
+
+class _FixedTables:
+    """The tables that no setting changes, and the arrays that they point to."""
+
+    def __init__(self, parameters: Parameters, state: State, members: Sequence[int], threads: int) -> None:
+        n, itemsize = len(parameters.names), parameters.dtype.itemsize
+        self._parameters = parameters
+        starts = list(accumulate(parameters.sizes, initial=0))[:-1]
+        bases = parameters.addresses
+        offsets = np.array(starts, np.int64) * itemsize
+        self.tensors = np.zeros(n, tables.TENSOR)
+        self.tensors["size"], self.tensors["fold_index"] = parameters.sizes, -1
+        self.tensors["row"] = members
+        self.tensors["p"] = bases[0] + offsets if parameters.layout is not None else bases
+        for k, places in enumerate(state.addresses()):
+            self.tensors[f"s{k}"] = places
+        self.chunks = tables.chunk_table(parameters.sizes, tables.chunk_length(parameters.size, threads))
+        self.counts = state.counts
+        self.folds = aligned(n * tables.FOLD_WIDTH, np.float64)
+        self.cursors = aligned(threads * tables.CURSOR, np.int64)
+        self._lengths = _Lengths([*parameters.shapes, *(x.shape for x in parameters.arrays), (parameters.size,)])
+        self.gradients = np.zeros(n, python_side.GRADIENT)
+        self.gradients["ndim"], self.gradients["shape"] = self._lengths.of(parameters.shapes)
+        self.gradients["size"], self.gradients["offset"] = parameters.sizes, offsets
+        self.whole: Array | None = None
+        if parameters.layout is not None:
+            self.whole = np.zeros(1, python_side.GRADIENT)
+            self.whole["ndim"], self.whole["shape"] = self._lengths.of([(parameters.size,)])
+            self.whole["size"] = parameters.size
+        elif parameters.is_leaf:
+            self.whole = self.gradients
+        ranges = [(start, start + x.nbytes) for start, x in zip(bases, parameters.arrays, strict=True)]
+        ranges += [address_range(x) for x in state.buffers.values()]
+        self.written = python_side.written_ranges(ranges)
+        self._array_rows = [
+            (
+                id(given) if native else 0,
+                base,
+                *self._lengths.one(x.shape),
+                id(given.dtype if native else x.dtype),
+                _WRITTEN,
+            )
+            for given, x, base in zip(parameters.given, parameters.arrays, bases, strict=True)
+            for native in (is_native(given),)
+        ]
+        self._dtypes = [x.dtype for x in (*parameters.given, *parameters.arrays) if isinstance(x, np.ndarray)]
+
+    def watched(self, settings: Settings) -> list[Any]:
+        """Rates by element, one for each array that was given."""
+        return list({id(rates.watched): rates for rates in settings.rates if rates is not None}.values())
+
+    def array_table(self, settings: Settings) -> Array:
+        """Arrays that a step checks: parameters, then rates by element."""
+        rows = list(self._array_rows)
+        for rates in self.watched(settings):
+            x = rates.watched
+            rows.append((id(x), address(x), *self._lengths.one(x.shape), id(x.dtype), _READ))
+        return np.array(rows, python_side.ARRAY)
+
+
+class _Lengths:
+    """Shapes in memory, one after the other, each shape once."""
+
+    def __init__(self, shapes: Sequence[tuple[int, ...]]) -> None:
+        self._kept: list[Array] = []
+        self._places: dict[tuple[int, ...], int] = {}
+        self._add(list(dict.fromkeys(shapes)))
+
+    def _add(self, shapes: Sequence[tuple[int, ...]]) -> None:
+        flat = np.array([length for shape in shapes for length in shape] or [0], np.int64)
+        self._kept.append(flat)
+        place = tables.address(flat)
+        for shape in shapes:
+            self._places[shape] = place
+            place += 8 * len(shape)
+
+    def one(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """Number of dimensions, and address of the lengths."""
+        if shape not in self._places:
+            self._add([shape])
+        return len(shape), self._places[shape]
+
+    def of(self, shapes: Sequence[tuple[int, ...]]) -> tuple[list[int], list[int]]:
+        """The same for each of the shapes."""
+        return [len(shape) for shape in shapes], [self._places[shape] for shape in shapes]
+
+
+def _record(record_dtype: Any, /, **fields: Any) -> Array:
+    """One record with these fields, and zero in all others."""
+    record = np.zeros(1, record_dtype)
+    record[0] = tuple(fields.get(name, 0) for name in record_dtype.names)
+    return record
+
+
+def _by_element(settings: Settings) -> bool:
+    """Whether the drive must take a rate by element, or freeze a group."""
+    return any(rates is not None for rates in settings.rates) or settings.may_freeze()
+
+
+def _scheduled_table(calls: Sequence[Any], ranges: Any) -> tuple[Array, Array]:
+    """Table of what is called for numbers, and the cells that each number goes to."""
+    firsts = list(accumulate((len(cells) for *_, cells in calls), initial=0))
+    rows = [
+        (id(call), id(convert), ranges[field].low, ranges[field].high, 0.0, first, len(cells))
+        for (call, convert, field, cells), first in zip(calls, firsts, strict=False)
+    ]
+    return np.array(rows, python_side.SCHEDULED), np.array([x for *_, cells in calls for x in cells] or [0], np.int64)
+
+
+def _converter(lock: StepLock, ranges: Any, field: str) -> Callable[[Any], float]:
+    """Function that checks a schedule's value and makes a float of it, or raises the error."""
+    return lambda value: number(value, field, ranges[field], f" from its schedule at update {lock.steps[0]}")
+
+
+def _copy_all(pairs: Sequence[tuple[Array, Array]]) -> None:
+    """Copy each second array over the first, in one call of C that keeps the interpreter lock.
+
+    So no interrupt, no other thread and no fork can come between two of them.
+    """
+    full = [(_bytes_of(x), _bytes_of(y)) for x, y in pairs if x.size]
+    deque(map(operator.setitem, (x for x, _ in full), repeat(slice(None)), (y for _, y in full)), maxlen=0)
+
+
+def _bytes_of(x: Array) -> Any:
+    whole: Any = x.reshape(-1).view(np.uint8)
+    return memoryview(whole)

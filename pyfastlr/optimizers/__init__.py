@@ -1,0 +1,23 @@
+"""The optimizers, from simple to complex. A class declares its arguments; its arithmetic is in pyfastlr_kernels.rules.
+
+In the equations :math:`g` is the gradient with ``inv_scale``, ``maximize`` and coupled decay applied, :math:`t` is the
+array's own count of updates, from 1. An argument that is None takes the convention's default; the classes give torch's,
+docs/conventions.md has all. Non-finite gradients pass on to parameters and state, as in torch.
+"""
+
+# In the order in which tables, help and the benchmark list them.
+# ruff: noqa: I001
+from .base import Optimizer as Optimizer
+from .base import Stats as Stats
+from .base import registry as registry
+from .sgd import SGD as SGD
+from .rmsprop import RMSProp as RMSProp
+from .adagrad import AdaGrad as AdaGrad
+from .adam import Adam as Adam
+from .adam import AdamW as AdamW
+from .adam import AMSGrad as AMSGrad
+from .adam import NAdam as NAdam
+from .adam import Adamax as Adamax
+from .adam import RAdam as RAdam
+from .adagrad import AdaDelta as AdaDelta
+from .lion import Lion as Lion

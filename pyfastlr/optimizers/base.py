@@ -1,0 +1,404 @@
+"""What all optimizers share: arguments, groups, state, and the step, which an engine runs."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from pyfastlr.arrays.flat import Flat
+from pyfastlr.arrays.host import shaped
+from pyfastlr.arrays.parameters import Parameters
+from pyfastlr.engines.lock import StepLock
+from pyfastlr_kernels.rules import RULES
+
+from . import snapshot
+from .fields import Argument
+from .groups import Group, membership
+from .hyper import Range, boolean, number, thread_count
+from .options import Options, documented
+from .settings import Hyperparameters
+from .state import State
+
+
+class Stats(NamedTuple):
+    """What the last step did; None where it was not measured.
+
+    Attributes
+    ----------
+    lr : float or None
+        Rate of the base group; None before the first step.
+    grad_norm, update_norm : float or None
+        Global norms, where an option asks for them.
+    clipped, skipped : bool or None
+        Whether the gradient was clipped, and whether the step was left out.
+
+    Examples
+    --------
+    >>> import numpy as np, pyfastlr as flr
+    >>> opt = flr.SGD(np.ones(3), lr=0.1)
+    >>> opt.step(np.ones(3))
+    >>> opt.stats.lr
+    0.1
+    """
+
+    lr: float | None = None
+    grad_norm: float | None = None
+    update_norm: float | None = None
+    clipped: bool | None = None
+    skipped: bool | None = None
+
+
+registry: list[type["Optimizer"]] = []  # every optimizer class, in the order of their definition
+
+
+class Optimizer(Options):
+    """Base of all optimizers: parameters, groups, state and the step. Use one of its final classes.
+
+    A class declares its arguments as fields (fields.py), and in its head what else there is to know: the rules that it
+    may run, each convention's defaults, the names that other libraries have for it.
+
+    Examples
+    --------
+    >>> import numpy as np, pyfastlr as flr
+    >>> opt = flr.Adam({"w": np.zeros((3, 4)), "b": np.zeros(4)}, lr=1e-3, groups=[{"params": "b", "lr": 1e-2}])
+    >>> isinstance(opt, flr.Optimizer), opt.steps, opt.lrs
+    (True, 0, [0.001, 0.01])
+    >>> opt.step({"w": np.ones((3, 4)), "b": None})  # b keeps its value, state and count
+    >>> opt.steps, opt.state_dict()["counts"]
+    (1, array([1, 0]))
+    """
+
+    __slots__ = ("__weakref__", "_convention", "_engine", "_given", "_groups", "_hyper", "_lock", "_parameters",
+                 "_rule", "_state")  # fmt: skip
+
+    rules: ClassVar[tuple[str, ...]] = ()  # those it may run, by its arguments
+    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # their defaults; the first is the default convention
+    peers: ClassVar[Mapping[str, str]] = {}  # what each library calls it
+    limits: ClassVar[Mapping[str, Mapping[str, Range]]] = {}  # ranges that only a convention has
+    missing: ClassVar[Mapping[str, str]] = {}  # why a group may lack a hyperparameter that the class has
+
+    def __init_subclass__(
+        cls,
+        rules: Sequence[str] = (),
+        conventions: Mapping[str, Mapping[str, Any]] | None = None,
+        peers: Mapping[str, str] | None = None,
+        limits: Mapping[str, Mapping[str, Range]] | None = None,
+        missing: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init_subclass__()
+        cls.rules, cls.conventions, cls.peers = tuple(rules), conventions or {}, peers or {}
+        cls.limits, cls.missing = limits or {}, missing or {}
+        if cls.__doc__ and cls.rules:
+            cls.__doc__ = documented(cls.__doc__, cls.fields)
+            registry.append(cls)
+
+    if not TYPE_CHECKING:  # type checkers make it from the fields
+
+        def __init__(self, *positional: Any, **named: Any) -> None:
+            given = self.arguments(positional, named)
+            for name, field in self.fields.items():
+                if isinstance(field.default, bool):
+                    given[name] = boolean(given[name], name)
+            given["threads"] = thread_count(given["threads"])
+            convention = self.choose_convention(given["convention"])
+            values = self._complete(convention, given)
+            groups = [] if given["groups"] is None else given["groups"]
+            rule, values, groups = self._choose_rule(convention, given, values, groups)
+            parameters = Parameters(given["params"])
+            if given["capturable"] and parameters.device is None:
+                raise ValueError("`capturable` needs parameters on a CUDA device, got parameters in host memory")
+            members = membership(groups, parameters.names)
+            initial = self._initial(rule, convention, given)
+            given = {name: x for name, x in given.items() if not self.fields[name].is_hyperparameter}
+            given = {**given, "convention": convention, "groups": None}
+            self._build(given, rule, parameters, members, len(groups) + 1, initial)
+            self._hyper.begin(
+                self._hyper.checked({key: x for key, x in own.items() if key != "params"}) for own in (values, *groups)
+            )
+            self._start()
+
+    # --- Construction -------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def choose_convention(cls, convention: str | None) -> str:
+        """Checked convention, the class' default for None."""
+        known = list(cls.conventions)
+        if convention is None:
+            return known[0]
+        if not isinstance(convention, str) or convention not in known:
+            raise ValueError(
+                f"`convention` of {cls.__name__} must be {' or '.join(map(repr, known))}, got {convention!r}"
+            )
+        return convention
+
+    def _complete(self, convention: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Hyperparameters of the caller, and the convention's defaults for those that are None."""
+        defaults = self.conventions[convention]
+        values = {}
+        for name, field in self.fields.items():
+            value = given[name]
+            if value is not None and field.of_convention and name not in defaults:
+                raise ValueError(f"`{name}` must be left out: {convention}'s {type(self).__name__} has none")
+            if field.is_hyperparameter:
+                values[name] = defaults.get(name) if value is None else value
+        if values["lr"] is None:
+            raise ValueError(f"`lr` must be given: {convention}'s {type(self).__name__} has no default")
+        return {name: value for name, value in values.items() if value is not None}
+
+    def _choose_rule(
+        self, convention: str, given: Mapping[str, Any], values: dict[str, Any], groups: Any
+    ) -> tuple[str, dict[str, Any], Any]:
+        """Rule for these arguments, and of the hyperparameters and groups what it has; for classes with several."""
+        return self.rules[0], values, groups
+
+    def _initial(self, rule: str, convention: str, given: Mapping[str, Any]) -> dict[str, float]:
+        """Values that state starts at, by the arguments that have them."""
+        names = [slot.initial for slot in RULES[rule].slots if isinstance(slot.initial, str)]
+        values = {name: self.conventions[convention][name] if given[name] is None else given[name] for name in names}
+        return {name: number(value, name, self.fields[name].allowed) for name, value in values.items()}
+
+    def _build(
+        self,
+        given: dict[str, Any],
+        rule: str,
+        parameters: Parameters,
+        members: Sequence[int],
+        n_groups: int,
+        initial: Mapping[str, float],
+    ) -> None:
+        """Make everything but the hyperparameters' values and the engine."""
+        self._given, self._rule, self._convention = given, rule, given["convention"]
+        self._parameters, self._lock = parameters, StepLock()
+        hyper = RULES[rule].hyper
+        known = {"beta1", "beta2", *self.conventions[self._convention]}
+        fields = ("lr", "lr_scale", "weight_decay", *(field for field in hyper if field in known), "decay")
+        ranges = {**self.ranges(), **self.limits.get(self._convention, {})}
+        self._hyper = Hyperparameters(parameters, self._lock, fields, hyper, ranges, members, self._why_missing)
+        self._groups = tuple(
+            Group(self._hyper, row, [name for name, k in zip(parameters.names, members, strict=True) if k == row])
+            for row in range(n_groups)
+        )
+        self._state = State(parameters, RULES[rule], initial)
+
+    def _start(self) -> None:
+        """Make the engine."""
+        common = (self._parameters, self._state, self._hyper, self._lock, self._rule, self._convention,
+                  -1.0 if self._given["maximize"] else 1.0)  # fmt: skip
+        if self._parameters.device is None:
+            from pyfastlr.engines.host import HostEngine
+
+            self._engine: Any = HostEngine(*common, self._given["threads"])
+        else:
+            from pyfastlr.engines.device import DeviceEngine
+
+            self._engine = DeviceEngine(*common, self._given["capturable"])
+        self._hyper.watch(self._engine)
+
+    @classmethod
+    def _why_missing(cls, name: str) -> str | None:
+        return cls.missing.get(name)
+
+    # --- The step -----------------------------------------------------------------------------------------------------
+
+    def step(self, grads: Any, *, inv_scale: float = 1.0, stream: Any = None) -> None:
+        """Update the parameters in place.
+
+        Parameters
+        ----------
+        grads : like params
+            Gradients with the structure, shapes and dtype of the parameters; for a `Flat` a `Flat` with its layout, its
+            buffer, or a dict by its names. An entry of a dict or list may be None: that array keeps its value, state
+            and count. If all are None, nothing is counted and no schedule is called. Read, never written.
+        inv_scale : float > 0
+            The gradients are multiplied by it first: the inverse of a loss scale.
+        stream
+            For parameters on a CUDA device: the stream to run in (of torch, CuPy, cuda.core, or its handle). None is
+            the current one of the library that the gradients come from, else the default stream. Never waited for.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a gradient, a schedule's value or `inv_scale` is wrong, or a parameter was replaced, resized or made
+            read-only since the optimizer was built. Nothing is changed then.
+        """
+        parameters = self._parameters
+        if parameters.is_single:
+            gradients, held = grads, None
+        elif type(grads) is Flat and grads._layout is parameters.layout:
+            gradients, held = grads._buffer, None
+        else:
+            gradients, hold = parameters.gather(grads), parameters.hold
+            held = parameters.held if hold is None else hold()
+        engine = self._engine
+        launch = engine.launch if stream is None else engine.in_stream(stream)
+        status = launch(gradients, inv_scale, held, grads)
+        if status:
+            engine.settle(status, gradients, inv_scale, held, grads)
+
+    # --- What there is to see -----------------------------------------------------------------------------------------
+
+    @property
+    def steps(self) -> int:
+        """Updates done."""
+        self._engine.refresh()
+        return int(self._lock.steps[0])
+
+    @property
+    def rule(self) -> str:
+        """Name of the rule in pyfastlr_kernels.rules that this optimizer runs."""
+        return self._rule
+
+    @property
+    def lrs(self) -> list[float]:
+        """Rate of every group for the next update, before lr_scale."""
+        return [self._hyper.number(row, "lr") for row in range(len(self._groups))]
+
+    def _has_none(self, name: str) -> AttributeError:
+        why = self._why_missing(name) or f"{self._convention}'s {type(self).__name__} has none"
+        return AttributeError(f"this {type(self).__name__} has no `{name}`: {why}")
+
+    @property
+    def stats(self) -> Stats:
+        """What the last step did."""
+        lr = self._lock.used_lr[0]
+        return Stats(lr=None if np.isnan(lr) else lr)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """Views of the live state by torch's names, each like the parameters."""
+        return self._state.views()
+
+    def __repr__(self) -> str:
+        what = shaped(self._parameters.dtype, [self._parameters.size])
+        return f"{type(self).__name__}({what}, steps={self.steps}, groups={list(self._groups)!r})"
+
+    # --- State at one moment ------------------------------------------------------------------------------------------
+
+    def reset(self) -> None:
+        """Forget all updates: state, counts and steps are those of a new optimizer; parameters and rates stay."""
+        fresh = [*self._state.fresh(), *self._progress_pairs(self._state.fresh_counts(), 0, float("nan"))]
+        self._write(fresh)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Copy all that an exact resume needs beside the parameters and the arguments of the constructor.
+
+        Returns
+        -------
+        dict
+            format, class, convention, rule, dtype, structure (name and shape of each array), steps, counts (int64, one
+            for each array), carry (float64), state (by slot, each like the parameters; a `Flat`'s as its buffer). All
+            of one moment, also while another thread steps.
+        """
+        with self._lock.held:
+            self._lock.pause()
+            self._engine.refresh()
+            return snapshot.export(self)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` returned, all of it or, if an error is raised, nothing.
+
+        Parameters
+        ----------
+        state : dict
+            Of an optimizer of the same class, convention and dtype, over arrays of the same names and shapes, in a
+            container of any kind.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it does not fit, or is damaged.
+        """
+        self._write(snapshot.checked(self, state))
+
+    def _progress_pairs(self, counts: Any, steps: int, used_lr: float) -> list[tuple[Any, Any]]:
+        progress = self._lock.progress
+        return [
+            (self._state.counts, counts),
+            (progress["steps"], np.array([steps])),
+            (progress["used_lr"], np.array([used_lr])),
+        ]
+
+    def _write(self, pairs: Sequence[tuple[Any, Any]]) -> None:
+        """Copy arrays over the optimizer's own, all at once."""
+        if self._engine.is_inside():
+            raise RuntimeError("the state must not be changed from inside a step: from a schedule or callable")
+        with self._lock.held:
+            self._lock.pause()
+            self._engine.write(pairs)
+            self._engine.changed()
+
+    # --- Copies -------------------------------------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All of one moment: the parameters too, beside the container that they are in."""
+        with self._lock.held:
+            self._lock.pause()
+            self._engine.refresh()
+            settings = self._hyper.current
+            return {
+                "given": self._given,
+                "rule": self._rule,
+                "members": self._hyper.members,
+                "own": [{x: settings.source(row, x) for x in own} for row, own in enumerate(settings.own)],
+                "initial": self._state.arguments,
+                "arrays": [x.copy() for x in self._parameters.arrays],
+                "buffers": {name: x.copy() for name, x in self._state.buffers.items()},
+                "counts": self._state.counts.copy(),
+                "steps": self._lock.steps[0],
+                "used_lr": self._lock.used_lr[0],
+            }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._restore(state, state["given"]["params"], state["arrays"])
+
+    def _restore(self, state: dict[str, Any], params: Any, arrays: Sequence[Any]) -> None:
+        parameters = Parameters(params)
+        given = {**state["given"], "params": params}
+        self._build(given, state["rule"], parameters, state["members"], len(state["own"]), state["initial"])
+        self._hyper.begin(state["own"])
+        self._start()
+        pairs = [*zip(parameters.arrays, arrays, strict=False)]
+        pairs += [(x, state["buffers"][name]) for name, x in self._state.buffers.items()]
+        self._write([*pairs, *self._progress_pairs(state["counts"], state["steps"], state["used_lr"])])
+
+    def __copy__(self) -> "Optimizer":
+        """Share the parameters and schedules, with a whole state of its own."""
+        twin: Optimizer = object.__new__(type(self))
+        twin._restore(self.__getstate__(), self._parameters.params, ())
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Optimizer":
+        twin: Optimizer = object.__new__(type(self))
+        memo[id(self)] = twin
+        state = self.__getstate__()
+        params = copy.deepcopy(self._parameters.params, memo)
+        given = {**state["given"], "params": None}
+        state = {**state, "given": copy.deepcopy(given, memo), "own": copy.deepcopy(state["own"], memo)}
+        twin._restore(state, params, state["arrays"])
+        return twin
+
+
+def uses_momentum(field: Argument, momentum: Any, groups: Any) -> bool:
+    """Whether any group has or may get a momentum: then there is a buffer for it."""
+    return any(
+        callable(value) or number(value, "momentum", field.allowed) != 0.0
+        for value in (momentum, *of_groups(groups, "momentum"))
+    )
+
+
+def of_groups(groups: Any, name: str) -> list[Any]:
+    """Values that groups have for an argument; what is not a list of dicts is refused later, with its name."""
+    listed = groups if isinstance(groups, list | tuple) else ()
+    return [group[name] for group in listed if isinstance(group, Mapping) and name in group]
+
+
+def without(names: Sequence[str], values: Mapping[str, Any], groups: Any) -> tuple[dict[str, Any], Any]:
+    """Hyperparameters and groups without these, which the rule does not have."""
+
+    def stripped(fields: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: x for name, x in fields.items() if name not in names}
+
+    if isinstance(groups, list | tuple):
+        groups = [stripped(group) if isinstance(group, Mapping) else group for group in groups]
+    return stripped(values), groups

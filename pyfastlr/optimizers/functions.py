@@ -1,0 +1,132 @@
+"""The functions of `pyfastlr.kernels`, as the optimizer classes declare them: names, arguments, help. No numba here."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from pyfastlr_kernels.rules import RULES
+
+from .base import Optimizer, registry
+from .hyper import PAIRS
+from .options import Options
+
+COMMON = ("weight_decay", "decay", "convention", "lr_scale")  # arguments of every function, the last ones
+
+
+class Function(NamedTuple):
+    """A function for `@njit` code: one rule of a class."""
+
+    name: str
+    cls: type[Optimizer]
+    rule: str
+    arguments: tuple[str, ...]  # of its own, behind p, g, state, n and lr
+    required: tuple[str, ...]  # those of them that have no default
+
+    @property
+    def state(self) -> tuple[str, ...]:
+        """Names of the arrays of its state."""
+        rule = RULES[self.rule]
+        return (*rule.state_names, *("carry" for _ in rule.carry))
+
+    def signature(self) -> str:
+        """Arguments, annotated, as Python text."""
+        own = [f"{x}: float" if x in self.required else f"{x}: {_kind(x)} = None" for x in self.arguments]
+        return ", ".join(
+            ("p: Array", "g: Array", "state: State", "n: int", "lr: float", *own, "weight_decay: Number = None",
+             "decay: Word = None", "convention: Word = None", "lr_scale: float = 1.0")
+        )  # fmt: skip
+
+    def fields(self) -> list[str]:
+        """What the compiled step takes for each field of the rule: a name of the body, or None."""
+        of_pair = [field for name in self.arguments for field in PAIRS.get(name, ())]
+        return [field if field in self.arguments or field in of_pair else "None" for field in RULES[self.rule].hyper]
+
+    def text(self) -> str:
+        """Python text of the function, for numba."""
+        names = [x.partition(":")[0] for x in self.signature().split(", ")]
+        defaults = [x.partition(" = ")[2] for x in self.signature().split(", ")]
+        arguments = ", ".join(
+            f"{name}={default}" if default else name for name, default in zip(names, defaults, strict=True)
+        )
+        lines = [f"def {self.name}({arguments}):"]
+        lines += [f"    {', '.join(PAIRS[x])} = pair({x})" for x in self.arguments if x in PAIRS]
+        given = ", ".join(("lr", "lr_scale", "weight_decay", *self.fields()))
+        lines.append(f"    step({self.name!r}, convention, decay, p, g, state, n, ({given}))")
+        return "\n".join(lines)
+
+    def doc(self) -> str:
+        """Help of the function."""
+        state, zeros = _tuple(self.state), _tuple("np.zeros(2)" if x != "carry" else "np.ones(1)" for x in self.state)
+        given = "".join(f", {x}=0.9" for x in self.required)
+        flags = {"nesterov": ", nesterov=True", "rmsprop_centered": ", centered=True"}
+        flag = flags.get(self.rule.removesuffix("_momentum") if self.cls.__name__ == "RMSProp" else self.rule, "")
+        convention = next(iter(self.cls.conventions))
+        own = "\n".join(f"    {x} : {self.cls.fields[x].kind}" for x in self.arguments)
+        return f"""{self.title()}
+
+    The update of `pyfastlr.{self.cls.__name__}`, bit for bit, for your own `@njit` code. Updates p and state in place.
+
+    Parameters
+    ----------
+    p : float32[...] or float64[...]
+        Parameters: C-contiguous, of any number of dimensions.
+    g : like p
+        Gradient.
+    state : {state}
+        Arrays in the order of ``opt.state``{", then the float64[1] carry" if RULES[self.rule].carry else ""}.
+    n : int >= 0
+        Index of the update, from 0.
+    lr : float
+        Learning rate.
+{own}
+    weight_decay, lr_scale : float
+    decay, convention : str
+        As in the class. Literals: they choose the code. None is the default of the convention, {convention}'s.
+
+    Raises
+    ------
+    TypeError
+        For a wrong dtype, number of dimensions, layout or tuple, while the caller is compiled.
+    ValueError
+        For a wrong shape or n < 0, when it runs. Nothing is changed then.
+
+    Examples
+    --------
+    >>> import numpy as np, pyfastlr as flr
+    >>> from pyfastlr import kernels
+    >>> p, state = np.array([1.0, 2.0]), {zeros}
+    >>> kernels.{self.name}(p, np.array([1.0, -1.0]), state, 0, 0.1{given})
+    >>> q = np.array([1.0, 2.0])
+    >>> flr.{self.cls.__name__}(q, lr=0.1{given}{flag}).step(np.array([1.0, -1.0]))
+    >>> p.tobytes() == q.tobytes()
+    True
+    """
+
+    def title(self) -> str:
+        """First line of the class' help."""
+        return (self.cls.__doc__ or "").partition("\n")[0]
+
+
+def _kind(argument: str) -> str:
+    return "Betas" if argument in PAIRS else "Number"
+
+
+def _tuple(items: "Iterator[str] | tuple[str, ...]") -> str:
+    parts = list(items)
+    return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
+
+
+def _functions() -> Iterator[Function]:
+    for cls in registry:
+        for rule in cls.rules:
+            fields = set(RULES[rule].hyper) - ({"dampening"} if rule == "nesterov" else set())
+            own = tuple(
+                name
+                for name, x in cls.fields.items()
+                if x.is_hyperparameter and name not in Options.fields and set(PAIRS.get(name, (name,))) <= fields
+            )
+            required = tuple(x for x in own if x == "momentum")
+            name = rule if len(cls.rules) > 1 else cls.__name__.lower()
+            yield Function(name, cls, rule, (*required, *(x for x in own if x not in required)), required)
+
+
+FUNCTIONS = {function.name: function for function in _functions()}

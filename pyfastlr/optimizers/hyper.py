@@ -1,0 +1,134 @@
+"""Hyperparameters: what each may be, and the errors where it is not."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pyfastlr.schedules import Custom, Schedule, as_schedule
+from pyfastlr_kernels.tables import COUPLED, DECOUPLED, INDEPENDENT
+
+Source = float | Callable[[int], Any]  # a number, or what is called for one at each update
+
+
+class Range(NamedTuple):
+    """Closed interval, and the words for it in errors."""
+
+    low: float
+    high: float
+    words: str
+
+
+_LARGEST = float(np.finfo(np.float64).max)
+AT_LEAST_ZERO = Range(0.0, _LARGEST, "a finite number >= 0")
+BELOW_ONE = Range(0.0, math.nextafter(1.0, 0.0), "a number in [0, 1)")
+ABOVE_ZERO_BELOW_ONE = Range(math.nextafter(0.0, 1.0), math.nextafter(1.0, 0.0), "a number in (0, 1)")
+UP_TO_ONE = Range(0.0, 1.0, "a number in [0, 1]")
+FINITE = Range(-_LARGEST, _LARGEST, "a finite number")
+
+CALLED = {"beta1": "betas[0]", "beta2": "betas[1]"}  # fields of a row by the names that users know
+PAIRS = {"betas": ("beta1", "beta2")}  # arguments that are two fields
+DECAYS = {"coupled": COUPLED, "decoupled": DECOUPLED, "independent": INDEPENDENT}
+DECAY_NAMES = {code: name for name, code in DECAYS.items()}
+
+
+def number(value: Any, field: str, allowed: Range, where: str = "") -> float:
+    """Value as a float within the range, or an error that names the field."""
+    called = CALLED.get(field, field)
+    if (
+        isinstance(value, bool | np.bool_ | str | bytes)
+        or not hasattr(value, "__float__")
+        or getattr(value, "ndim", 0) != 0
+    ):
+        raise TypeError(f"`{called}` must be {allowed.words}, got {value!r}{where}")
+    result = _float(value)
+    if not allowed.low <= result <= allowed.high:
+        raise ValueError(f"`{called}` must be {allowed.words}, got {value!r}{where}")
+    return result
+
+
+def _float(value: Any) -> float:
+    """Value as a float; an integer beyond all floats is infinite, not an OverflowError."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def source(value: Any, field: str, allowed: Range) -> Source:
+    """Checked number, or the schedule or callable as it is: it is not called before it is needed."""
+    return as_schedule(value) if callable(value) else number(value, field, allowed)
+
+
+def is_library_schedule(value: Any) -> bool:
+    """Whether a schedule is made of the library's own alone, which change nothing when they are called."""
+    if not isinstance(value, Schedule) or isinstance(value, Custom):
+        return False
+    ours = type(value).__module__.startswith("pyfastlr.schedules.")
+    return ours and all(is_library_schedule(x) for x in value.parameters.values() if callable(x))
+
+
+def spread(name: str, value: Any) -> dict[str, Any]:
+    """Argument as fields: `betas` is two of them."""
+    if name not in PAIRS:
+        return {name: value}
+    need = f"`{name}` must be a pair of numbers in [0, 1), schedules or callables, got {value!r}"
+    if isinstance(value, str | bytes | Mapping | set | frozenset) or not isinstance(value, Iterable):
+        raise TypeError(need)
+    parts = tuple(value)
+    if len(parts) != 2:
+        raise TypeError(need)
+    return dict(zip(PAIRS[name], parts, strict=True))
+
+
+def decay_kind(value: Any) -> str:
+    """Checked kind of weight decay."""
+    if not isinstance(value, str) or value not in DECAYS:
+        raise ValueError(f"`decay` must be one of {', '.join(map(repr, DECAYS))}, got {value!r}")
+    return value
+
+
+def is_scalar(value: Any) -> bool:
+    """Whether lr_scale is one number for a group, or called for one, rather than a rate per element."""
+    return (
+        callable(value)
+        or isinstance(value, str | bytes)
+        or getattr(value, "ndim", None) == 0
+        or not (hasattr(value, "__len__") or hasattr(value, "__dlpack__") or hasattr(value, "__cuda_array_interface__"))
+    )
+
+
+def boolean(value: Any, name: str) -> bool:
+    """Checked flag."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"`{name}` must be True or False, got {value!r}")
+    return bool(value)
+
+
+def thread_count(value: Any) -> int | None:
+    """Checked number of threads, None for the default."""
+    if value is None:
+        return None
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+        raise TypeError(f"`threads` must be None or an integer from 1 to 1024, got {value!r}")
+    if not 1 <= value <= 1024:
+        raise ValueError(f"`threads` must be None or an integer from 1 to 1024, got {value!r}")
+    return int(value)
+
+
+def inverse_scale(value: Any) -> float:
+    """Checked factor of the gradients."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.floating | np.integer):
+        raise TypeError(f"`inv_scale` must be a finite number > 0, got {value!r}")
+    if not 0.0 < _float(value) < float("inf"):
+        raise ValueError(f"`inv_scale` must be a finite number > 0, got {value!r}")
+    return _float(value)
+
+
+def chosen(value: Any, known: Sequence[str], name: str) -> str:
+    """Checked name, in any case."""
+    for one in known:
+        if isinstance(value, str) and value.lower() == one.lower():
+            return one
+    raise ValueError(f"`{name}` must be one of {', '.join(known)}, got {value!r}")

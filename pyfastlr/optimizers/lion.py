@@ -1,0 +1,55 @@
+"""Lion."""
+
+from typing import final
+
+from .base import Optimizer
+from .fields import Pair
+from .hyper import ABOVE_ZERO_BELOW_ONE, BELOW_ONE
+
+
+@final
+class Lion(
+    Optimizer,
+    rules=("lion",),
+    conventions={
+        "optax": {"lr": None, "betas": (0.9, 0.99), "weight_decay": 1e-3, "decay": "decoupled"},
+        "keras": {"lr": 1e-3, "betas": (0.9, 0.99), "weight_decay": 0.0, "decay": "decoupled"},
+    },
+    peers={"optax": "lion", "keras": "Lion"},
+    limits={"keras": {"beta1": ABOVE_ZERO_BELOW_ONE}},
+):
+    r"""Sign of an interpolation between momentum and gradient.
+
+    .. math::
+        p_t &= p_{t-1} - \eta\, \mathrm{sign}(\beta_1 m_{t-1} + (1 - \beta_1)\, g_t), \qquad \mathrm{sign}(0) = 0 \\
+        m_t &= \beta_2 m_{t-1} + (1 - \beta_2)\, g_t
+
+    Parameters
+    ----------
+    lr : float >= 0, Schedule or callable
+        Must be given. Three to ten times smaller than Adam's.
+    betas : pair of float in [0, 1), Schedule or callable, default (0.9, 0.99)
+    weight_decay : default 1e-3, decoupled
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np, pyfastlr as flr
+    >>> p = np.array([1.0, 2.0, 3.0])
+    >>> flr.Lion(p, lr=0.1, weight_decay=0.0).step(np.array([5.0, -1e-9, 0.0]))
+    >>> p
+    array([0.9, 2.1, 3. ])
+
+    Notes
+    -----
+    State: exp_avg. Chen et al., "Symbolic discovery of optimization algorithms", 2023. As optax. torch has no Lion;
+    Keras the same formula with lr 1e-3.
+    """
+
+    __slots__ = ()
+
+    betas: Pair = Pair(default=None, allowed=BELOW_ONE)

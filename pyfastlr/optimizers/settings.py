@@ -1,0 +1,333 @@
+"""The hyperparameters of all groups, as the tables that a step reads, and how they change: whole, or not at all."""
+
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pyfastlr.arrays import tree
+from pyfastlr.arrays.flat import Flat
+from pyfastlr.arrays.host import Array, describe, is_native
+from pyfastlr.arrays.parameters import Parameters
+from pyfastlr.engines.lock import StepLock
+from pyfastlr_kernels import tables
+
+from .hyper import CALLED, DECAY_NAMES, DECAYS, PAIRS, Range, decay_kind, is_scalar, number, source, spread
+
+
+class Rates(NamedTuple):
+    """Rates by element of one tensor."""
+
+    array: Any  # 1-D view
+    watched: Any  # the array whose record a step checks: what the user gave
+    label: str
+
+
+class Quick(NamedTuple):
+    """A number's only cell, and its range."""
+
+    cell: int
+    low: float
+    high: float
+
+
+class Settings:
+    """Hyperparameters of all groups at one moment.
+
+    Only plain numbers change in it, each by one store, which a step sees before or after but never half-way. Anything
+    else makes a new one, which takes the place of the old by one store (`Hyperparameters.assign`).
+
+    Attributes
+    ----------
+    rows
+        Config rows: the number of every field and group, where it is a number.
+    own
+        For each group its own fields, with a float where the number is in the row; the base group, 0, has all.
+    rates
+        For each tensor its rates by element, or None.
+    quick
+        The base group's numbers that are in one cell alone: the shortest way to set one.
+    view
+        All cells.
+    """
+
+    __slots__ = ("_cells", "_numbers", "_ranges", "own", "quick", "rates", "rows", "view")
+
+    def __init__(
+        self,
+        rows: Any,
+        own: Sequence[Mapping[str, Any]],
+        rates: Sequence[Rates | None],
+        ranges: Mapping[str, Range],
+    ) -> None:
+        self._ranges = ranges
+        self.rows, self.own, self.rates = rows, tuple(map(dict, own)), tuple(rates)
+        self._numbers: Any = rows.view(np.float64)
+        self.view: Any = memoryview(self._numbers)
+        self._cells: dict[tuple[int, str], Any] = {}
+        for row, fields in enumerate(self.own):
+            for field, value in fields.items():
+                if type(value) is float:
+                    self._cells[row, field] = [self.cell(k, field) for k in self.followers(row, field)]
+        self._fill_followers()
+        self.quick = {
+            field: Quick(cells[0], ranges[field].low, ranges[field].high)
+            for (row, field), cells in self._cells.items()
+            if row == 0 and len(cells) == 1 and field in ranges and field != "lr_scale"
+        }
+
+    def cell(self, row: int, field: str) -> int:
+        """Index of a field's number among all numbers of the rows."""
+        names = self.rows.dtype.names
+        return int(row * len(names) + names.index(field))
+
+    def followers(self, row: int, field: str) -> list[int]:
+        """Groups that have the field from this group: itself, and from the base all that have none of their own."""
+        return [row, *(k for k in range(1, len(self.own)) if row == 0 and field not in self.own[k])]
+
+    def _fill_followers(self) -> None:
+        """Have each group's number in the rows of those that follow it."""
+        for (row, field), cells in self._cells.items():
+            self._numbers[cells] = self._numbers[self.cell(row, field)]
+
+    def source(self, row: int, field: str) -> Any:
+        """Number, schedule or container of rates of a field: the group's own, or the base group's."""
+        holder = row if field in self.own[row] else 0
+        value = self.own[holder][field]
+        return self.view[self.cell(holder, field)] if type(value) is float else value
+
+    def is_number(self, row: int, field: str) -> bool:
+        """Whether the group has a number of its own for the field."""
+        return (row, field) in self._cells
+
+    def store(self, row: int, values: Mapping[str, float]) -> None:
+        """Replace numbers of a group by others, all at once: by one call of C."""
+        cells = [self._cells[row, field] for field in values]
+        if len(cells) == 1 and len(cells[0]) == 1:
+            for value in values.values():
+                self.view[cells[0][0]] = value
+            return
+        places = [place for some in cells for place in some]
+        numbers = [value for some, value in zip(cells, values.values(), strict=True) for _ in some]
+        self._numbers[np.array(places)] = np.array(numbers)
+
+    def replaced(self, row: int, values: Mapping[str, Any], rates: Sequence[Rates | None]) -> "Settings":
+        """Copy with other values for a group."""
+        own = [dict(fields) for fields in self.own]
+        own[row].update(values)
+        rows = self.rows.copy()
+        for field, value in values.items():
+            rows[field][row] = value if type(value) is float else 1.0  # called, or rates by element
+        return Settings(rows, own, rates, self._ranges)
+
+    def scheduled(self) -> Iterator[tuple[Any, str, list[int]]]:
+        """Schedules and callables, each with its field and the cells that it fills; one call for each."""
+        found: dict[tuple[int, str], tuple[Any, str, list[int]]] = {}
+        for row, fields in enumerate(self.own):
+            for field, value in fields.items():
+                if callable(value):
+                    entry = found.setdefault((id(value), field), (value, field, []))
+                    entry[2].extend(self.cell(k, field) for k in self.followers(row, field))
+        yield from found.values()
+
+    def may_freeze(self) -> bool:
+        """Whether a group's factor of the rate is, or may become, zero."""
+        return any(
+            callable(fields["lr_scale"]) or self.source(row, "lr_scale") == 0.0
+            for row, fields in enumerate(self.own)
+            if "lr_scale" in fields and is_scalar(fields["lr_scale"])
+        )
+
+
+class Hyperparameters:
+    """The current `Settings` of an optimizer, and all changes of them.
+
+    Attributes
+    ----------
+    fields
+        What a group may set: the fields of its row but for the constants, and "decay".
+    members
+        For each tensor its group.
+    current : Settings
+        Replaced by one store.
+    """
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        lock: StepLock,
+        fields: Sequence[str],
+        hyper: Sequence[str],
+        ranges: Mapping[str, Range],
+        members: Sequence[int],
+        missing: Callable[[str], str | None],
+    ) -> None:
+        self.parameters, self.lock, self.fields, self.ranges = parameters, lock, tuple(fields), ranges
+        self.known = frozenset(self.keys())
+        self.members, self.missing = list(members), missing
+        self.engine: Callable[[], Any] = lambda: None
+        self.notify: Callable[[], None] | None = None  # what the engine wants to be called after a number was set
+        self.owner = lock.owner
+        self._hyper = hyper
+        self.current: Settings
+
+    def begin(self, groups: Iterable[Mapping[str, Any]]) -> None:
+        """Take checked fields for each group, the base's first."""
+        groups = list(groups)
+        rows = np.zeros(len(groups), tables.row_dtype(self._hyper))
+        for name, value in tables.constants(self.parameters.dtype).items():
+            rows[name] = value
+        rows["lr_scale"] = 1.0
+        settings = Settings(rows, [{} for _ in groups], [None] * len(self.parameters.names), self.ranges)
+        for row, values in enumerate(groups):
+            rates = settings.rates
+            if "lr_scale" in values:
+                rates = tuple(self._rates_with(settings, row, values["lr_scale"]))
+            settings = settings.replaced(row, values, rates)
+        self.current = settings
+
+    def watch(self, engine: Any) -> None:
+        """Tell this engine of changes, for as long as it lives."""
+        self.engine = weakref.ref(engine)
+        self.notify = engine.notify
+
+    # --- Reading ------------------------------------------------------------------------------------------------------
+
+    def keys(self) -> list[str]:
+        """What users call the fields."""
+        pair_of = {fields[0]: name for name, fields in PAIRS.items()}
+        seconds = {fields[1] for fields in PAIRS.values()}
+        return [pair_of.get(field, field) for field in self.fields if field not in seconds]
+
+    def get(self, row: int, key: str) -> Any:
+        """Value of a key as it was set; KeyError if there is none."""
+        if key in PAIRS and PAIRS[key][0] in self.fields:
+            return tuple(self.current.source(row, field) for field in PAIRS[key])
+        if key not in self.fields or key in CALLED:
+            raise KeyError(key)
+        value = self.current.source(row, key)
+        return DECAY_NAMES[value] if key == "decay" else value
+
+    def number(self, row: int, key: str) -> Any:
+        """Number of a key for the next update: a float, or two of them."""
+        if key in PAIRS:
+            return tuple(self._called(row, field) for field in PAIRS[key])
+        return self._called(row, key)
+
+    def _called(self, row: int, field: str) -> Any:
+        value = self.current.source(row, field)
+        if not callable(value):
+            return value
+        n = self.steps()
+        return number(value(n), field, self.ranges[field], f" from its schedule at update {n}")
+
+    def steps(self) -> int:
+        """Updates done."""
+        engine = self.engine()
+        if engine is not None:
+            engine.refresh()
+        return int(self.lock.steps[0])
+
+    # --- Changing -----------------------------------------------------------------------------------------------------
+
+    def checked(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields of these arguments, each checked; rates by element are passed on as they are."""
+        fields: dict[str, Any] = {}
+        for name, value in values.items():
+            if name not in self.known:
+                why = self.missing(name)
+                raise ValueError(
+                    f"a group must have only {', '.join(map(repr, self.keys()))}, got {name!r}"
+                    + (f": {why}" if why else "")
+                )
+            for field, part in spread(name, value).items():
+                if field == "decay":
+                    fields[field] = DECAYS[decay_kind(part)]
+                elif field == "lr_scale" and not is_scalar(part):
+                    fields[field] = part
+                else:
+                    fields[field] = source(part, field, self.ranges[field])
+        return fields
+
+    def assign(self, row: int, key: str, value: Any) -> None:
+        """Set a key of a group, for the next step."""
+        engine = self.engine()
+        if engine is not None and engine.is_inside():
+            raise RuntimeError("a schedule or callable must not set hyperparameters of the optimizer that calls it")
+        fields = self.checked({key: value})
+        with self.lock.held:
+            settings = self.current
+            if all(type(x) is float and settings.is_number(row, field) for field, x in fields.items()) and not (
+                "lr_scale" in fields and 0.0 in (fields["lr_scale"], settings.source(row, "lr_scale"))
+            ):  # a rate that is, or was, zero needs other code
+                settings.store(row, fields)
+                if engine is not None:
+                    engine.changed()
+                return
+            rates = settings.rates
+            if "lr_scale" in fields:
+                rates = tuple(self._rates_with(settings, row, fields["lr_scale"]))
+            new = settings.replaced(row, fields, rates)
+            if engine is not None:
+                engine.check_replacement(settings, new)
+                engine.renew()  # first: whatever happens between the two, the next step reads what is current then
+            self.current = new
+
+    # --- Rates by element ---------------------------------------------------------------------------------------------
+
+    def _rates_with(self, settings: Settings, row: int, value: Any) -> "list[Rates | None]":
+        """Rates by element after a group takes that lr_scale."""
+        mine = [
+            k
+            for k, group in enumerate(self.members)
+            if group == row or (row == 0 and "lr_scale" not in settings.own[group])
+        ]
+        rates = list(settings.rates)
+        if is_scalar(value):
+            found: list[Rates | None] = [None] * len(rates)
+        elif row == 0:
+            found = self._of_all(value)
+        else:
+            found = self._of_group(row, value)
+        for k in mine:
+            _check_rates(found[k])
+            rates[k] = found[k]
+        return rates
+
+    def _of_all(self, value: Any) -> "list[Rates | None]":
+        parameters = self.parameters
+        arrays = parameters.per_tensor(value, "lr_scale")
+        leaves = parameters.leaves_of(value, "lr_scale")
+        if leaves is None:
+            leaves = [value.buffer if isinstance(value, Flat) else value] * len(arrays)
+        return [
+            Rates(x, given if is_native(given) else x, label)
+            for x, given, label in zip(arrays, leaves, parameters.labels("lr_scale"), strict=True)
+        ]
+
+    def _of_group(self, row: int, value: Any) -> "list[Rates | None]":
+        parameters = self.parameters
+        names = [name for name, group in zip(parameters.names, self.members, strict=True) if group == row]
+        given = dict(value) if isinstance(value, Mapping) else {names[0]: value} if len(names) == 1 else {}
+        if sorted(given) != sorted(names):
+            raise ValueError(
+                f"`lr_scale` of a group must be a number, or a dict with an array for each of {names}, got "
+                f"{describe(value)}"
+            )
+        found: dict[str, Rates] = {}
+        shapes = dict(zip(parameters.names, parameters.shapes, strict=True))
+        for name, x in given.items():
+            label = tree.label("lr_scale", name)
+            array = parameters.operand(x, label, shapes[name])
+            found[name] = Rates(array.reshape(-1), x if is_native(x) else array, label)
+        return [found.get(name) for name in parameters.names]
+
+
+def _check_rates(rates: Rates | None) -> None:
+    if rates is None or not isinstance(rates.array, np.ndarray):
+        return
+    x: Array = rates.array
+    wrong = ~(np.isfinite(x) & (x >= 0))
+    if wrong.any():
+        raise ValueError(f"`{rates.label}` must have only finite numbers >= 0, got {x[wrong][0]}")

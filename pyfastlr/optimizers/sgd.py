@@ -1,0 +1,86 @@
+"""Gradient descent, plain and with momentum."""
+
+from collections.abc import Mapping
+from typing import Any, final
+
+from .base import Optimizer, of_groups, uses_momentum, without
+from .fields import Number, argument
+from .hyper import FINITE, Range, number
+
+_WHY = "it was built without momentum, so there is no buffer; build it with a `momentum`, of the base or of a group"
+
+
+@final
+class SGD(
+    Optimizer,
+    rules=("sgd", "momentum", "nesterov"),
+    conventions={
+        "torch": {"lr": 1e-3, "momentum": 0.0, "dampening": 0.0, "weight_decay": 0.0, "decay": "coupled"},
+        "keras": {"lr": 1e-2, "momentum": 0.0, "weight_decay": 0.0, "decay": "decoupled"},
+        "optax": {"lr": None, "momentum": 0.0, "weight_decay": 0.0, "decay": "decoupled"},
+    },
+    peers={"torch": "SGD", "keras": "SGD", "optax": "sgd"},
+    limits={"keras": {"momentum": Range(0.0, 1.0, "a number in [0, 1]")}},
+    missing={"momentum": _WHY, "dampening": _WHY},
+):
+    r"""Gradient descent: plain, with momentum, or with Nesterov's momentum.
+
+    .. math::
+        b_t &= \mu\, b_{t-1} + (1 - \tau)\, g_t \qquad (b_1 = g_1) \\
+        p_t &= p_{t-1} - \eta\, b_t \qquad \text{or, with nesterov,} \quad p_{t-1} - \eta\,(g_t + \mu\, b_t)
+
+    Parameters
+    ----------
+    lr : float >= 0, Schedule or callable, default 1e-3
+    momentum : float >= 0, Schedule or callable, default 0
+        :math:`\mu`. If it is 0 in all groups there is no buffer.
+    dampening : float, default 0
+        :math:`\tau`. The first gradient enters undampened.
+    nesterov : bool, default False
+        Needs dampening 0, and under torch's convention a momentum. Under Keras' and optax' it is plain gradient descent
+        without momentum, as there.
+    weight_decay : default 0, coupled
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np, pyfastlr as flr
+    >>> p = np.array([1.0, 2.0])
+    >>> opt = flr.SGD(p, lr=0.1, momentum=0.9)
+    >>> opt.step(np.array([1.0, 1.0]))
+    >>> opt.step(np.array([1.0, 1.0]))
+    >>> p
+    array([0.71, 1.71])
+
+    Notes
+    -----
+    State: momentum_buffer. Polyak, "Some methods of speeding up the convergence of iteration methods", 1964; Nesterov,
+    "A method for solving the convex programming problem with convergence rate O(1/k^2)", 1983; in this form Sutskever
+    et al., "On the importance of initialization and momentum in deep learning", 2013. As torch; Keras has the rate
+    inside the buffer, which differs as soon as the rate changes; optax has no dampening.
+    """
+
+    __slots__ = ()
+
+    momentum: Number = Number(default=None)
+    dampening: Number = Number(default=None, allowed=FINITE)
+    nesterov: bool = argument(default=False)
+
+    def _choose_rule(
+        self, convention: str, given: Mapping[str, Any], values: dict[str, Any], groups: Any
+    ) -> tuple[str, dict[str, Any], Any]:
+        has_buffer = uses_momentum(self.fields["momentum"], values["momentum"], groups)
+        dampening = [values[name] for name in ("dampening",) if name in values] + of_groups(groups, "dampening")
+        checked = [x if callable(x) else number(x, "dampening", FINITE) for x in dampening]
+        if given["nesterov"]:
+            if not has_buffer and convention == "torch":
+                raise ValueError("`nesterov` needs `momentum` > 0, got 0")
+            if any(x != 0.0 for x in checked):
+                raise ValueError(f"`nesterov` needs `dampening` = 0, got {next(x for x in checked if x != 0.0)!r}")
+        if not has_buffer:
+            return "sgd", *without(("momentum", "dampening"), values, groups)
+        return "nesterov" if given["nesterov"] else "momentum", values, groups

@@ -1,0 +1,172 @@
+"""The state of an optimizer at one moment as a dict; and back, checked before anything is written."""
+
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pyfastlr.arrays import tree
+from pyfastlr.arrays.flat import Flat
+from pyfastlr.arrays.host import Array, describe, operand
+from pyfastlr.arrays.parameters import Parameters
+from pyfastlr_kernels import tables
+from pyfastlr_kernels.rules import RULES
+
+if TYPE_CHECKING:
+    from .base import Optimizer
+
+VERSION = 1  # of `state_dict`
+# What a version has beside the keys of those before it, with the value that stands for its absence.
+_ADDED: dict[int, dict[str, Any]] = {1: {}}
+_KEYS = ("format", "class", "convention", "rule", "dtype", "structure", "steps", "counts", "carry", "state")
+LARGEST = 2**62  # of a count: so far from the end of int64 that no run reaches that
+
+
+def header(optimizer: "Optimizer") -> dict[str, Any]:
+    """What must fit for a state to be taken."""
+    params = optimizer._parameters
+    return {
+        "class": type(optimizer).__name__,
+        "convention": optimizer.convention,
+        "rule": optimizer.rule,
+        "dtype": params.dtype.name,
+        "structure": list(zip(params.names, params.shapes, strict=True)),
+    }
+
+
+def export(optimizer: "Optimizer") -> dict[str, Any]:
+    """Copy of the state as a dict; the caller has the optimizer for itself."""
+    counts = optimizer._state.counts
+    return {
+        "format": VERSION,
+        **header(optimizer),
+        "steps": optimizer.steps,
+        "counts": counts["count"].copy(),
+        "carry": counts["carry"][:, : len(RULES[optimizer.rule].carry)].copy(),
+        "state": optimizer._state.copies(),
+    }
+
+
+def progress_of(steps: int, used_lr: float) -> tuple[Array, Array]:
+    """Steps and last rate, as what is copied over an optimizer's."""
+    return np.array([steps], np.int64), np.array([used_lr], np.float64)
+
+
+def counts_of(counts: Any, carry: Any) -> Array:
+    """Table of counts and carries, as what is copied over an optimizer's."""
+    table = np.zeros(len(counts), tables.COUNT)
+    table["count"] = counts
+    table["carry"][:, : carry.shape[1]] = carry
+    return table
+
+
+# --- Reading a dict: all of it is checked, and put into the optimizer's order, before anything is written -------------
+
+
+def checked(optimizer: "Optimizer", given: Any) -> list[tuple[Any, Array]]:
+    """Pairs of the optimizer's arrays and of what a `state_dict` has for them."""
+    if not isinstance(given, Mapping):
+        raise TypeError(f"`state` must be a dict from state_dict(), got {type(given).__name__}")
+    given = _upgraded(given)
+    need = header(optimizer)
+    for key in ("class", "convention", "rule", "dtype"):
+        if given[key] != need[key]:
+            raise ValueError(f"`state[{key!r}]` must be {need[key]!r}, got {given[key]!r}")
+    structure = _structure(given["structure"])
+    order = _order(structure, need["structure"])
+    rule, n = RULES[optimizer.rule], len(order)
+    steps = _count(given["steps"], "steps")
+    counts = _numbers(given["counts"], "counts", np.dtype(np.int64), (n,))
+    if not 0 <= counts.min() <= counts.max() <= LARGEST:
+        raise ValueError(f"`state['counts']` must be from 0 to 2**62, got {counts.min()} to {counts.max()}")
+    carry = _numbers(given["carry"], "carry", np.dtype(np.float64), (n, len(rule.carry)))
+    if not np.isfinite(carry).all():
+        raise ValueError("`state['carry']` must be finite")
+    slots = given["state"]
+    if not isinstance(slots, Mapping) or set(slots) != set(rule.state_names):
+        names = list(rule.state_names)
+        raise ValueError(f"`state['state']` must have {names}, got {describe(slots)} {list(slots or [])}")
+    pairs: list[tuple[Any, Array]] = []
+    for name in rule.state_names:
+        tensors = _tensors(optimizer, slots[name], f"state['state'][{name!r}]", structure, order)
+        # Copies, because what is given may be views of what is written.
+        pairs += [(x, y.copy()) for x, y in zip(optimizer._state.tensors(name), tensors, strict=True)]
+    return [*pairs, *optimizer._progress_pairs(counts_of(counts[order], carry[order]), steps, float("nan"))]
+
+
+def _upgraded(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Dict with the keys of this version, whichever version it was written by."""
+    version = given.get("format")
+    if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= VERSION:
+        raise ValueError(
+            f"`state['format']` must be from 1 to {VERSION}, the versions that this pyfastlr reads, got {version!r}"
+        )
+    added = {key: value for k in range(version + 1, VERSION + 1) for key, value in _ADDED[k].items()}
+    keys = {*_KEYS, *(key for k in range(1, version + 1) for key in _ADDED[k])}
+    if set(given) != keys:
+        missing, unknown = sorted(keys - set(given)), sorted(set(map(str, given)) - keys)
+        raise ValueError(f"`state` must have the keys of state_dict(), got no {missing} and unknown {unknown}")
+    return {**added, **given}
+
+
+def _structure(value: Any) -> list[tuple[str, tuple[int, ...]]]:
+    """Names and shapes as tuples: JSON makes lists of them."""
+    try:
+        return [(str(name), tuple(int(length) for length in shape)) for name, shape in value]
+    except (TypeError, ValueError):
+        raise ValueError(f"`state['structure']` must be a list of names and shapes, got {value!r}") from None
+
+
+def _order(found: Sequence[tuple[str, tuple[int, ...]]], need: Sequence[tuple[str, tuple[int, ...]]]) -> list[int]:
+    """Where each of the needed tensors is among those found."""
+    places = {entry: k for k, entry in enumerate(found)}
+    if len(places) != len(found) or set(places) != set(need):
+        raise ValueError(f"`state['structure']` must be {list(need)!r}, got {list(found)!r}")
+    return [places[entry] for entry in need]
+
+
+def _tensors(
+    optimizer: "Optimizer", value: Any, label: str, structure: Sequence[tuple[str, tuple[int, ...]]], order: list[int]
+) -> list[Array]:
+    """Arrays of a slot, 1-D, in the optimizer's order, from a container of any kind or one buffer."""
+    params = optimizer._parameters
+    sizes = [int(np.prod(shape, dtype=np.int64)) for _, shape in structure]
+    if isinstance(value, Flat):
+        value = value.buffer
+    if tree.kind_of(value) == "leaf":
+        if len(structure) == 1 and np.shape(value) == structure[0][1]:
+            return [operand(value, label, params.dtype, structure[0][1]).reshape(-1)]
+        whole = operand(value, label, params.dtype, [sum(sizes)])
+        starts = list(accumulate(sizes, initial=0))
+        return [whole[starts[k] : starts[k] + sizes[k]] for k in order]
+    found = _by_name(params, value, label, {name for name, _ in structure})
+    return [
+        operand(found[structure[k][0]], tree.label(label, structure[k][0]), params.dtype, structure[k][1]).reshape(-1)
+        for k in order
+    ]
+
+
+def _by_name(params: Parameters, value: Any, label: str, need: set[str]) -> dict[str, Any]:
+    """Leaves of a container by their names: of one like the parameters, or of any other with these names."""
+    try:
+        return dict(zip(params.names, tree.match(params.node, value, label), strict=True))
+    except (TypeError, ValueError):
+        _, names, leaves = tree.flatten(value, label)
+        if set(names) != need:
+            raise
+        return dict(zip(names, leaves, strict=True))
+
+
+def _count(value: Any, key: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"`state[{key!r}]` must be an integer, got {value!r}")
+    if not 0 <= value <= LARGEST:
+        raise ValueError(f"`state[{key!r}]` must be from 0 to 2**62, got {value!r}")
+    return int(value)
+
+
+def _numbers(value: Any, key: str, dtype: "np.dtype[Any]", shape: tuple[int, ...]) -> Array:
+    if not isinstance(value, np.ndarray) or value.dtype != dtype or value.shape != shape:
+        raise ValueError(f"`state[{key!r}]` must be {dtype}{list(shape)}, got {describe(value)}")
+    return value

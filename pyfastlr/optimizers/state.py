@@ -1,0 +1,82 @@
+"""The state arrays of an optimizer: one buffer for each slot of its rule."""
+
+from collections.abc import Mapping
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+from pyfastlr.arrays.host import LINE, Array, address
+from pyfastlr.arrays.parameters import Parameters
+from pyfastlr_kernels import tables
+from pyfastlr_kernels.rules import Rule
+
+
+class State:
+    """One buffer for each slot; beside a `Flat`'s, each tensor's part starts at a cache line.
+
+    Attributes
+    ----------
+    buffers
+        By the slot's name.
+    arguments
+        Arguments of the constructor that state starts at.
+    counts
+        Table of the tensors' update counts and carries.
+    initial
+        Each slot's value before the first update.
+    """
+
+    def __init__(self, params: Parameters, rule: Rule, initial: Mapping[str, float]) -> None:
+        self._params, self.arguments = params, dict(initial)
+        self.initial = {
+            slot.name: initial[slot.initial] if isinstance(slot.initial, str) else slot.initial for slot in rule.slots
+        }
+        self.buffers: dict[str, Any] = {}
+        self._parts: dict[str, list[slice]] = {}
+        for slot in rule.slots:
+            dtype = np.dtype(slot.storage or params.dtype)
+            pad = 1 if params.layout is not None else LINE // dtype.itemsize
+            padded = [-(-size // pad) * pad for size in params.sizes]
+            starts = list(accumulate(padded, initial=0))
+            self.buffers[slot.name] = params.zeros(starts[-1], dtype)
+            self._parts[slot.name] = [slice(a, a + n) for a, n in zip(starts, params.sizes, strict=False)]
+        for name, value in self.initial.items():
+            if value:
+                self.buffers[name][:] = value
+        self._carry = rule.carry
+        self.counts = self.fresh_counts()
+
+    def addresses(self) -> list[Any]:
+        """For each slot the addresses of the tensors' parts."""
+        return [
+            address(x) + np.array([part.start for part in self._parts[name]], np.int64) * x.itemsize
+            for name, x in self.buffers.items()
+        ]
+
+    def tensors(self, name: str) -> list[Array]:
+        """Arrays of a slot, 1-D, one for each tensor."""
+        return [self.buffers[name][part] for part in self._parts[name]]
+
+    def views(self) -> dict[str, Any]:
+        """Every slot like the parameters."""
+        return {name: self._params.like(self.tensors(name), buffer) for name, buffer in self.buffers.items()}
+
+    def copies(self) -> dict[str, Any]:
+        """Every slot like the parameters, copied; a `Flat`'s as its buffer."""
+        if self._params.layout is not None:
+            return {name: buffer.copy() for name, buffer in self.buffers.items()}
+        return {
+            name: self._params.like([x.copy() for x in self.tensors(name)], buffer)
+            for name, buffer in self.buffers.items()
+        }
+
+    def fresh_counts(self) -> Array:
+        """Counts and carries before the first update."""
+        counts = np.zeros(len(self._params.names), tables.COUNT)
+        counts["carry"][:, : len(self._carry)] = self._carry
+        return counts
+
+    def fresh(self) -> list[tuple[Any, Array]]:
+        """Each buffer, with what it was before the first update."""
+        return [(x, np.full(x.size, self.initial[name], x.dtype)) for name, x in self.buffers.items()]
