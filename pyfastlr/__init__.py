@@ -32,9 +32,13 @@ __all__ = [
 ]  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
-    if name == "kernels":  # imports numba, so only when it is asked for
-        from importlib import import_module
+if not TYPE_CHECKING:  # checkers know the names
 
-        return import_module(".kernels", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        if name == "kernels":  # imports numba, so only when it is asked for
+            from importlib import import_module
+
+            return import_module(".kernels", __name__)
+        close = [known for known in __all__ if known.lower() == name.lower()]
+        hint = f": it is `{close[0]}` here" if close else ""
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")

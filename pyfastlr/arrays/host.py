@@ -82,14 +82,20 @@ def as_ndarray(x: Any, name: str, need: str) -> Any:
     return plain
 
 
+def lent(x: Any) -> Any:
+    """Memory of another library's array as an ndarray, None if it has none to lend; its own errors, no checks."""
+    kind: Any = type(x)
+    lend = _lender(kind)
+    return None if lend is None else lend(x)
+
+
 def _lent(x: Any, name: str, need: str) -> Any:
     """Memory of another library's array, as an ndarray or a `DeviceArray`."""
     kind: Any = type(x)
-    lend = _lender(kind)
-    if lend is None:
+    if _lender(kind) is None:
         raise TypeError(f"`{name}` must be {need}, got {describe(x)}")
     try:
-        plain = lend(x)
+        plain = lent(x)
     except (BufferError, RuntimeError, TypeError, ValueError) as problem:
         raise TypeError(
             f"`{name}` must be {need}, got {type(x).__name__} whose memory cannot be shared: {problem}"
@@ -113,20 +119,21 @@ def _lender(kind: Any) -> Callable[[Any], Array | None] | None:
 
 
 def _of_torch(x: Any) -> Array | None:
-    """Tensor.numpy() takes 0.3 us, DLPack 5."""
+    """By DLPack in 2 us: Tensor.numpy() takes 0.5, but the tensor's storage could not be resized ever after."""
     if not x.is_cpu:
         _check_on_cuda(x)
         return None
-    # It refuses what has no memory of its own as it stands: negative and conjugate views, sparse tensors.
-    array: Array = (x.detach() if x.requires_grad else x).numpy()
-    return array
+    if x.is_neg() or x.is_conj():
+        raise TypeError("its memory has other numbers than it shows: pass x.resolve_neg().resolve_conj()")
+    return np.from_dlpack(x.detach() if x.requires_grad else x)
 
 
 def _of_jax(x: Any) -> Array | None:
     """An array of JAX on the CPU, read-only."""
-    if any(device.platform != "cpu" for device in x.devices()):
-        _check_on_cuda(x)
-        return None
+    for device in x.devices():
+        if device.platform != "cpu":
+            _check_on_cuda(x)
+            return None
     return np.asarray(x)
 
 
@@ -140,6 +147,11 @@ def _of_dlpack(x: Any) -> Array | None:
 def _check_on_cuda(x: Any) -> None:
     if not on_device(x):
         raise TypeError("it is neither in host memory nor on a CUDA device")
+
+
+def place(x: Any) -> tuple[Any, ...] | None:
+    """What must stay equal for memory that another library lent to be still the object's; None: lend it again."""
+    return (x.data_ptr(), x.shape, x.stride(), x.dtype) if hasattr(x, "data_ptr") else None
 
 
 def device_of(x: Any) -> Any:

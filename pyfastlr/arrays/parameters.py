@@ -21,8 +21,10 @@ from .host import (
     describe,
     device_of,
     is_native,
+    lent,
     operand,
     parameter,
+    place,
     shaped,
 )
 
@@ -70,6 +72,7 @@ class Parameters:
         self.addresses = [address(x) for x in self.arrays]
         check_disjoint(self.arrays, self.addresses, labels)
         self.size = sum(self.sizes)
+        self._places = [None if is_native(x) or self.device is not None else place(x) for x in self.given]
         self.is_native = all(map(is_native, self.given))
         self.is_leaf = self.layout is None and self.node.kind == "leaf"
         self.is_single = self.is_leaf and self.is_native
@@ -144,7 +147,14 @@ class Parameters:
         """Array over the memory that an object of another library has now."""
         if x is not self.given[k]:
             self.explain_moved(k, x)
-        return x if is_native(x) else as_ndarray(x, self.array_label(k), shaped(self.dtype, self.shapes[k]))
+        if is_native(x):
+            return x
+        now = place(x)
+        if now is None:
+            return as_ndarray(x, self.array_label(k), shaped(self.dtype, self.shapes[k]))
+        if now != self._places[k]:
+            self.explain_moved(k, x)
+        return self.arrays[k]
 
     def views(self, leaves: Any) -> Any:
         """Gradients as plain ndarrays where that takes no copy (a memmap, a tensor, a scalar); errors come later."""
@@ -156,8 +166,15 @@ class Parameters:
         return self._as_plain(leaves, 0 if self.is_leaf else None)
 
     def _as_plain(self, x: Any, k: int | None) -> Any:
-        if isinstance(x, np.generic) and (k is None or self.shapes[k] != ()):
-            return x
+        if isinstance(x, np.generic):
+            return np.asarray(x) if k is not None and self.shapes[k] == () else x
+        if not isinstance(x, np.ndarray):
+            try:
+                array = lent(x)
+            except (BufferError, RuntimeError, TypeError, ValueError):
+                array = None
+            if array is not None and array.dtype is self.dtype:
+                return array
         name, shape = ("grads", [self.size]) if k is None else (self.gradient_label(k), self.shapes[k])
         return as_ndarray(x, name, shaped(self.dtype, shape))
 
@@ -260,6 +277,11 @@ def _refuse_iterators(params: Any) -> None:
     if hasattr(params, "__next__"):
         raise TypeError(
             f"`params` must be an array, a dict or a list of arrays, got {type(params).__name__}: pass list(...)"
+        )
+    if callable(getattr(params, "named_parameters", None)):
+        raise TypeError(
+            f"`params` must be an array, a dict or a list of arrays, got {type(params).__name__}: pass "
+            f"{{name: x.detach() for name, x in model.named_parameters()}}, which shares their memory"
         )
     if isinstance(params, list | tuple) and params and all(isinstance(x, dict) and "params" in x for x in params):
         raise TypeError(

@@ -183,8 +183,9 @@ class HostEngine:
             gather=id(gather), dtype=id(parameters.dtype), ndarray=id(np.ndarray),
             list=0 if parameters.is_leaf else id(list), float=id(float), none=id(None),
         )  # fmt: skip
+        dtypes = [rates.watched.dtype for rates in fixed.watched(settings)]
         keep = (fixed, settings, self._state, tensors, arrays, rows, calls, scheduled, cells, gather, zeros, job,
-                binding, parameters)  # fmt: skip
+                binding, parameters, dtypes)  # fmt: skip
         return load.bound_launch(tables.address(binding), keep)
 
 
@@ -312,7 +313,9 @@ def _copy_all(pairs: Sequence[tuple[Array, Array]]) -> None:
     So no interrupt, no other thread and no fork can come between two of them.
     """
     full = [(_bytes_of(x), _bytes_of(y)) for x, y in pairs if x.size]
-    deque(map(operator.setitem, (x for x, _ in full), repeat(slice(None)), (y for _, y in full)), maxlen=0)
+    # Of lists: a generator would run Python between two copies.
+    targets, sources = [x for x, _ in full], [y for _, y in full]
+    deque(map(operator.setitem, targets, repeat(slice(None)), sources), maxlen=0)
 
 
 def _bytes_of(x: Array) -> Any:

@@ -255,7 +255,9 @@ class Optimizer(Options):
         return [self._hyper.number(row, "lr") for row in range(len(self._groups))]
 
     def _has_none(self, name: str) -> AttributeError:
-        why = self._why_missing(name) or f"{self._convention}'s {type(self).__name__} has none"
+        why = f"{self._convention}'s {type(self).__name__} has none"
+        if name in self.conventions[self._convention]:
+            why = self._why_missing(name) or why
         return AttributeError(f"this {type(self).__name__} has no `{name}`: {why}")
 
     @property
