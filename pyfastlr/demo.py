@@ -19,17 +19,14 @@ import numpy.typing as npt
 import pyfastlr as flr
 from pyfastlr import schedules as S
 from pyfastlr.numpy_reference import PLAIN
+from pyfastlr.optimizers import registry
 
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.intp]
 Images = tuple[Floats, Labels]
 
 #: What `--optimizer` offers: every optimizer of the library.
-OPTIMIZERS = [
-    name
-    for name in sorted(flr.__all__, key=str.lower)
-    if isinstance(item := getattr(flr, name), type) and issubclass(item, flr.Optimizer) and item is not flr.Optimizer
-]
+OPTIMIZERS = sorted((cls.__name__ for cls in registry), key=str.lower)
 
 #: What `--schedule` offers, from the peak rate and the number of updates; "warm-up" is the first twentieth.
 SCHEDULES: dict[str, Callable[[float, int], S.Schedule]] = {

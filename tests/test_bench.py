@@ -17,8 +17,8 @@ from bench.everyone import LOOPS, against_bytes, against_peers, slower_than, sum
 from bench.scaling import PARALLEL, busy_neighbour, crossover, quantiles, sweep
 from bench.targets import LAYOUTS, RATIOS, SECONDS, judge, show
 from cases import CASES
-from pyfastlr.benchmark.compare import Comparison, Mismatch, compare
-from pyfastlr.benchmark.contenders import CONTENDERS, OURS, Contender
+from pyfastlr.benchmark.compare import Comparison, Mismatch, _difference, compare
+from pyfastlr.benchmark.contenders import CONTENDERS, LIMIT, OURS, Contender
 from pyfastlr.benchmark.interleave import MIN_ROUNDS, SAMPLE, Run, Times, interleave, order
 from pyfastlr.benchmark.report import Row, rows
 from pyfastlr.benchmark.roofline import CALL, UNIT, Loop
@@ -143,7 +143,8 @@ def test_variant_is_that_of_the_cases(variant):
 def test_every_optimizer_is_measured():
     assert {variant.cls for variant in VARIANTS} == {case.cls for case in CASES}
     first = {case.name for case in CASES if not case.name.endswith(("-keras", "-optax"))}
-    assert first - {variant.name for variant in VARIANTS} == {"adagrad-initial", "adagrad-lr-decay"}  # adagrad's rule
+    same_rule = {"adagrad-initial", "adagrad-lr-decay", "sgd-dampening"}  # that of another variant
+    assert first - {variant.name for variant in VARIANTS} == same_rule
 
 
 @pytest.mark.parametrize(
@@ -202,6 +203,20 @@ def test_empty_loop_has_work_for_a_call(size):
     assert (loop.params != before).all()
 
 
+def test_times_of_many_updates_in_a_call_are_those_of_one():
+    time = FakeTime()
+    times = time.interleave(0.0, one=time.run("one", 1.0), four=time.run("four", 1.0)._replace(updates=4))
+    assert (times["one"].minimum, times["four"].minimum) == (1.0, 0.25)
+
+
+def test_the_limit_is_timed_by_its_updates():
+    """A call moves 2**21 elements at least, so 2**18 of them many times."""
+    work = Work(VARIANT["sgd"], one(1 << 18), threads=1)
+    run = LIMIT.start(work, work.gradients())
+    assert run.updates == Loop(work, work.gradients()).updates
+    assert run.updates * work.layout.size >= CALL
+
+
 # --- What is refused -------------------------------------------------------------------------------------------------
 
 
@@ -228,6 +243,21 @@ def test_a_wrong_result_is_refused(spoil):
     wrong = Contender("wrong", partial(spoiled, spoil), lambda work: True)
     with pytest.raises(Mismatch, match="wrong does not do the work of pyfastlr"):
         compare(Work(ADAM, TINY), 0.0, [OURS, wrong])
+
+
+def test_every_contender_is_checked():
+    same, wrong = replace(OURS, name="same"), Contender("wrong", partial(spoiled, nudge), lambda work: True)
+    with pytest.raises(Mismatch, match="wrong does not do the work of pyfastlr"):
+        compare(Work(ADAM, one(64)), 0.0, [OURS, same, wrong])
+
+
+@pytest.mark.parametrize(("size", "off", "refused"), [(999_999, 1, True), (1_000_000, 1, False), (1_000_000, 2, True)])
+def test_one_element_of_a_million_may_differ(size, off, refused):
+    start, ours = np.zeros(size, np.float32), np.ones(size, np.float32)
+    theirs = ours.copy()
+    theirs[:off] = 2.0
+    assert bool(_difference(start, ours, theirs)) is refused
+    assert not _difference(start, ours, ours.copy())
 
 
 def test_a_contender_that_writes_into_the_gradients_is_refused():

@@ -1,13 +1,27 @@
 """The table of cases is complete: nobody forgets a row."""
 
 import inspect
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import pyfastlr as flr
-from cases import CASES
+from cases import CASES, table
 from pyfastlr_kernels.rules import RULES
+
+
+def test_the_readmes_table_is_that_of_the_rows():
+    """The script makes it from the classes; the rows here are independent of them."""
+    scripts = Path(__file__).resolve().parents[1] / "scripts"
+    made = runpy.run_path(str(scripts / "readme_tables.py"))["optimizers"]()
+    assert _rows(made) == _rows(table())
+
+
+def _rows(text):
+    """Cells of each line, the states' names in any order."""
+    return sorted([sorted(cell.strip().split(", ")) for cell in line.split("|")] for line in text.splitlines())
 
 
 def test_every_optimizer_has_a_row():

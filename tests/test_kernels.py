@@ -1,5 +1,6 @@
 """`pyfastlr.kernels`: the classes' bits in `@njit` code, vectorised whatever the caller's flags, and never stale."""
 
+import doctest
 import inspect
 import os
 import pickle
@@ -48,6 +49,20 @@ def state_of(opt):
 def test_every_rule_and_class_is_offered():
     assert set(kernels.__all__) == set(FUNCTIONS) == {*RULES, "adamw"}
     assert {x.cls for x in FUNCTIONS.values()} == {getattr(flr, case.cls) for case in CASES}
+
+
+def test_the_types_are_those_of_the_functions():
+    """If not: python scripts/kernel_stubs.py."""
+    subprocess.run([sys.executable, ROOT / "scripts" / "kernel_stubs.py", "--check"], check=True)
+
+
+@pytest.mark.parametrize("name", kernels.__all__)
+def test_help_has_an_example_that_runs(name):
+    doc = getattr(kernels, name).__doc__
+    assert doc == FUNCTIONS[name].doc()
+    runner = doctest.DocTestRunner()
+    runner.run(doctest.DocTestParser().get_doctest(doc, {}, name, None, None))
+    assert (runner.failures, runner.tries) == (0, 7)
 
 
 @pytest.mark.parametrize("name", kernels.__all__)
@@ -140,19 +155,23 @@ def test_numbers_of_other_types_are_computed_in_float64():
 
 
 def test_literal_numbers_do_not_change_the_bits():
-    """LLVM would make exp2(n) of 0.5**n and x*x of x**2.0, a last bit off in one of a thousand."""
+    """LLVM would make x*x of x**2.0: n is 1, so that the second beta is squared."""
+    squares = [x for x in np.random.default_rng(0).uniform(0.5, 1, 100_000).tolist() if x**2.0 != x * x]
+    assert squares  # one of a thousand
 
     @njit
-    def literal(p, g, m, v):
-        for k in range(400):
-            kernels.adam(p[k], g[k], (m[k], v[k]), 1, 0.001 * k, (0.5, 0.93), 1e-8)
+    def literal(p, g, m, v, b):
+        for k in range(len(p)):
+            kernels.adam(p[k], g[k], (m[k], v[k]), 1, 0.1, (0.5, b[k]), 1e-8)
 
-    p = np.ones((400, 8))
-    q, g = p.copy(), np.full(p.shape, 0.3)
-    m, v = np.zeros_like(p), np.zeros_like(p)
-    literal(p, g, m, v)
-    for k in range(400):
-        kernels.adam(q[k], g[k], (np.zeros(8), np.zeros(8)), 1, 0.001 * k, (0.5, 0.93), 1e-8)
+    b = np.array(squares)
+    p, q = (np.zeros((len(b), 8)) for _ in range(2))
+    g = np.random.default_rng(0).standard_normal(p.shape)
+    literal(p, g, np.zeros_like(p), np.zeros_like(p), b)
+    for k, beta in enumerate(squares):
+        opt = flr.Adam(q[k], 0.1, betas=(0.5, beta))
+        opt.load_state_dict({**opt.state_dict(), "counts": np.array([1])})
+        opt.step(g[k])
     assert p.tobytes() == q.tobytes()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import pyfastlr
+from pyfastlr.optimizers import registry
 from pyfastlr_kernels.rules import RULES
 
 
@@ -40,44 +41,35 @@ class Variant:
         return len(RULES[self.make(np.zeros(1), self.lr).rule].slots)
 
 
-_IN_TORCH = {"RMSProp": "RMSprop", "AdaGrad": "Adagrad", "AMSGrad": "Adam", "AdaDelta": "Adadelta"}  # else our name
-_NESTEROV = {"momentum": 0.9, "nesterov": True}
-_KWARGS: dict[str, dict[str, dict[str, Any]]] = {
-    "SGD": {
-        "sgd": {},
-        "sgd-momentum": {"momentum": 0.9},
-        "sgd-dampening": {"momentum": 0.9, "dampening": 0.3},
-        "sgd-nesterov": _NESTEROV,
-    },
-    "RMSProp": {
-        "rmsprop": {},
-        "rmsprop-momentum": {"momentum": 0.9},
-        "rmsprop-centered": {"centered": True},
-        "rmsprop-centered-momentum": {"centered": True, "momentum": 0.9},
-    },
-    **{
-        name: {name.lower(): {}}
-        for name in ("AdaGrad", "Adam", "AdamW", "AMSGrad", "NAdam", "Adamax", "RAdam", "AdaDelta", "Lion")
-    },
-}
-# Under torch's convention, those in which optax, with its defaults, does the same.
-_SAME_IN_OPTAX = {"sgd", "sgd-momentum", "sgd-nesterov", "adam", "adamw", "adamax", "adadelta"}
-
-
 def _variants() -> Iterator[Variant]:
-    """Every variant under its first convention, and under optax's where that is another formula.
+    """Every rule of every class under its first convention, and under optax's where that is another formula.
 
     A convention changes what is computed once per step, never the loop, so that others would show nothing new.
     """
-    for cls, variants in _KWARGS.items():
-        conventions = getattr(pyfastlr, cls).conventions
-        first = next(iter(conventions))
-        in_torch = _IN_TORCH.get(cls, cls) if "torch" in conventions else None
-        for name, kwargs in variants.items():
-            same = first == "optax" or name in _SAME_IN_OPTAX
-            yield Variant(name, cls, first, in_torch, cls.lower() if same else None, kwargs)
-            if not same and kwargs.keys() <= conventions["optax"].keys():
-                yield Variant(f"{name}-optax", cls, "optax", None, cls.lower(), kwargs)
+    for cls in registry:
+        first = next(iter(cls.conventions))
+        torch, optax = (cls.peers.get(library, "").partition("(")[0] or None for library in ("torch", "optax"))
+        for rule, kwargs in cls.rules.items():
+            base = cls.__name__.lower()
+            name = base if len(cls.rules) == 1 else "-".join((base, *rule.replace(base, "").split("_"))).rstrip("-")
+            name = name.replace("--", "-")
+            same = first == "optax" or _same_in_optax(cls, rule, first)
+            yield Variant(name, cls.__name__, first, torch, optax if same else None, kwargs)
+            if not same and kwargs.keys() <= {*cls.conventions["optax"], *_flags(cls)}:
+                yield Variant(f"{name}-optax", cls.__name__, "optax", None, optax, kwargs)
+
+
+def _flags(cls: type[pyfastlr.Optimizer]) -> list[str]:
+    """Arguments that no convention lacks."""
+    return [name for name, field in cls.fields.items() if not field.of_convention]
+
+
+def _same_in_optax(cls: type[pyfastlr.Optimizer], rule: str, convention: str) -> bool:
+    """Whether optax, with its defaults, computes what the convention does."""
+    ours, theirs = cls.conventions[convention], cls.conventions["optax"]
+    numbers = set(ours) - {"lr", "weight_decay", "decay", "dampening"}
+    folds = RULES[rule].folds
+    return folds[convention] is folds["optax"] and all(ours[name] == theirs.get(name) for name in numbers)
 
 
 VARIANTS = tuple(_variants())

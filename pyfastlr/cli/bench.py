@@ -78,7 +78,7 @@ def _works(optimizers: list[str], sizes: str, dtype: str, threads: int | None) -
     from pyfastlr.arrays.host import DTYPES
     from pyfastlr.benchmark.report import works
     from pyfastlr.benchmark.variants import VARIANTS
-    from pyfastlr.optimizers.hyper import chosen
+    from pyfastlr.engines.hyper import chosen
     from pyfastlr_kernels.cpu.pool import default_threads
 
     known = list(dict.fromkeys(x.cls for x in VARIANTS))

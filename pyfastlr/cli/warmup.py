@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from pyfastlr.arrays.host import DTYPES
+from pyfastlr.engines.hyper import chosen
 from pyfastlr.optimizers import registry
-from pyfastlr.optimizers.hyper import chosen
 
 
 def targets(

@@ -12,9 +12,9 @@ import numpy as np
 
 from pyfastlr.arrays.host import Array, address, address_range, aligned, is_native
 from pyfastlr.arrays.parameters import Parameters
-from pyfastlr.optimizers.hyper import inverse_scale, is_library_schedule, number
-from pyfastlr.optimizers.settings import Hyperparameters, Settings
-from pyfastlr.optimizers.state import State
+from .hyper import inverse_scale, is_library_schedule, number
+from .settings import Hyperparameters, Settings
+from .state import State
 from pyfastlr_kernels import python_side, tables
 from pyfastlr_kernels.cpu import pool
 from pyfastlr_kernels.python_side import BAD_SCALE, BUSY, MOVED, NO_WORKERS

@@ -12,8 +12,8 @@ from numba import njit, types
 from numba.extending import overload
 from numba.misc.special import literally
 
+from pyfastlr.engines.hyper import CALLED, DECAYS, spread
 from pyfastlr.optimizers.functions import FUNCTIONS, Function
-from pyfastlr.optimizers.hyper import CALLED, DECAYS, spread
 from pyfastlr_kernels import njit as steps
 from pyfastlr_kernels.compile.cache import hash_sources
 from pyfastlr_kernels.compile.options import USER_OPTIONS

@@ -2,15 +2,16 @@
 
 from typing import final
 
+from pyfastlr.engines.hyper import UP_TO_ONE
+
 from .base import Optimizer
 from .fields import Number, argument
-from .hyper import UP_TO_ONE
 
 
 @final
 class AdaGrad(
     Optimizer,
-    rules=("adagrad",),
+    rules={"adagrad": {}},
     conventions={
         "torch": {
             "lr": 1e-2,
@@ -72,7 +73,7 @@ class AdaGrad(
 @final
 class AdaDelta(
     Optimizer,
-    rules=("adadelta",),
+    rules={"adadelta": {}},
     conventions={
         "torch": {"lr": 1.0, "rho": 0.9, "eps": 1e-6, "weight_decay": 0.0, "decay": "coupled"},
         "keras": {"lr": 1e-3, "rho": 0.95, "eps": 1e-7, "weight_decay": 0.0, "decay": "decoupled"},

@@ -2,15 +2,16 @@
 
 from typing import final
 
+from pyfastlr.engines.hyper import BELOW_ONE
+
 from .base import Optimizer
 from .fields import Number, Pair
-from .hyper import BELOW_ONE
 
 
 @final
 class Adam(
     Optimizer,
-    rules=("adam",),
+    rules={"adam": {}},
     conventions={
         "torch": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "decay": "coupled"},
         "keras": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-7, "weight_decay": 0.0, "decay": "decoupled"},
@@ -60,7 +61,7 @@ class Adam(
 @final
 class AdamW(
     Optimizer,
-    rules=("adam",),
+    rules={"adam": {}},
     conventions={
         "torch": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 1e-2, "decay": "decoupled"},
         "keras": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-7, "weight_decay": 4e-3, "decay": "decoupled"},
@@ -110,7 +111,7 @@ class AdamW(
 @final
 class AMSGrad(
     Optimizer,
-    rules=("amsgrad",),
+    rules={"amsgrad": {}},
     conventions={
         "torch": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "decay": "coupled"},
         "keras": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-7, "weight_decay": 0.0, "decay": "decoupled"},
@@ -161,7 +162,7 @@ class AMSGrad(
 @final
 class NAdam(
     Optimizer,
-    rules=("nadam",),
+    rules={"nadam": {}},
     conventions={
         "torch": {
             "lr": 2e-3,
@@ -224,7 +225,7 @@ class NAdam(
 @final
 class Adamax(
     Optimizer,
-    rules=("adamax",),
+    rules={"adamax": {}},
     conventions={
         "torch": {"lr": 2e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "decay": "coupled"},
         "keras": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-7, "weight_decay": 0.0, "decay": "decoupled"},
@@ -274,7 +275,7 @@ class Adamax(
 @final
 class RAdam(
     Optimizer,
-    rules=("radam",),
+    rules={"radam": {}},
     conventions={
         "torch": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "decay": "coupled"},
         "optax": {"lr": None, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "decay": "decoupled"},

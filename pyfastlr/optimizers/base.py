@@ -9,16 +9,17 @@ import numpy as np
 from pyfastlr.arrays.flat import Flat
 from pyfastlr.arrays.host import shaped
 from pyfastlr.arrays.parameters import Parameters
+from pyfastlr.engines.hyper import Range, boolean, number, thread_count
 from pyfastlr.engines.lock import StepLock
+from pyfastlr.engines.settings import Hyperparameters
+from pyfastlr.engines.state import State
 from pyfastlr_kernels.rules import RULES
+from pyfastlr_kernels.tables import COMMON
 
 from . import snapshot
 from .fields import Argument
 from .groups import Group, membership
-from .hyper import Range, boolean, number, thread_count
 from .options import Options, documented
-from .settings import Hyperparameters
-from .state import State
 
 
 class Stats(NamedTuple):
@@ -72,7 +73,7 @@ class Optimizer(Options):
     __slots__ = ("__weakref__", "_convention", "_engine", "_given", "_groups", "_hyper", "_lock", "_parameters",
                  "_rule", "_state")  # fmt: skip
 
-    rules: ClassVar[tuple[str, ...]] = ()  # those it may run, by its arguments
+    rules: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # those it may run, with arguments that choose them
     conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # their defaults; the first is the default convention
     peers: ClassVar[Mapping[str, str]] = {}  # what each library calls it
     limits: ClassVar[Mapping[str, Mapping[str, Range]]] = {}  # ranges that only a convention has
@@ -80,14 +81,14 @@ class Optimizer(Options):
 
     def __init_subclass__(
         cls,
-        rules: Sequence[str] = (),
+        rules: Mapping[str, Mapping[str, Any]] | None = None,
         conventions: Mapping[str, Mapping[str, Any]] | None = None,
         peers: Mapping[str, str] | None = None,
         limits: Mapping[str, Mapping[str, Range]] | None = None,
         missing: Mapping[str, str] | None = None,
     ) -> None:
         super().__init_subclass__()
-        cls.rules, cls.conventions, cls.peers = tuple(rules), conventions or {}, peers or {}
+        cls.rules, cls.conventions, cls.peers = rules or {}, conventions or {}, peers or {}
         cls.limits, cls.missing = limits or {}, missing or {}
         if cls.__doc__ and cls.rules:
             cls.__doc__ = documented(cls.__doc__, cls.fields)
@@ -150,7 +151,7 @@ class Optimizer(Options):
         self, convention: str, given: Mapping[str, Any], values: dict[str, Any], groups: Any
     ) -> tuple[str, dict[str, Any], Any]:
         """Rule for these arguments, and of the hyperparameters and groups what it has; for classes with several."""
-        return self.rules[0], values, groups
+        return next(iter(self.rules)), values, groups
 
     def _initial(self, rule: str, convention: str, given: Mapping[str, Any]) -> dict[str, float]:
         """Values that state starts at, by the arguments that have them."""
@@ -172,7 +173,8 @@ class Optimizer(Options):
         self._parameters, self._lock = parameters, StepLock()
         hyper = RULES[rule].hyper
         known = {"beta1", "beta2", *self.conventions[self._convention]}
-        fields = ("lr", "lr_scale", "weight_decay", *(field for field in hyper if field in known), "decay")
+        common = [field for field in COMMON if field in Options.fields and field != "decay"]
+        fields = (*common, *(field for field in hyper if field in known), "decay")
         ranges = {**self.ranges(), **self.limits.get(self._convention, {})}
         self._hyper = Hyperparameters(parameters, self._lock, fields, hyper, ranges, members, self._why_missing)
         self._groups = tuple(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, dataclass_tr
 
 import numpy as np
 
-from .hyper import AT_LEAST_ZERO, PAIRS, Range
+from pyfastlr.engines.hyper import AT_LEAST_ZERO, PAIRS, Range
 
 Convention = Literal["torch", "keras", "optax"]
 DecayKind = Literal["coupled", "decoupled", "independent"]

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from pyfastlr.engines.hyper import PAIRS
 from pyfastlr_kernels.rules import RULES
 
 from .base import Optimizer, registry
-from .hyper import PAIRS
 from .options import Options
 
 COMMON = ("weight_decay", "decay", "convention", "lr_scale")  # arguments of every function, the last ones
@@ -56,11 +56,11 @@ class Function(NamedTuple):
     def doc(self) -> str:
         """Help of the function."""
         state, zeros = _tuple(self.state), _tuple("np.zeros(2)" if x != "carry" else "np.ones(1)" for x in self.state)
-        given = "".join(f", {x}=0.9" for x in self.required)
-        flags = {"nesterov": ", nesterov=True", "rmsprop_centered": ", centered=True"}
-        flag = flags.get(self.rule.removesuffix("_momentum") if self.cls.__name__ == "RMSProp" else self.rule, "")
+        chosen = self.cls.rules[self.rule]
+        given = "".join(f", {x}={chosen[x]}" for x in self.required)
+        flag = "".join(f", {x}={value}" for x, value in chosen.items() if x not in self.required)
         convention = next(iter(self.cls.conventions))
-        own = "\n".join(f"    {x} : {self.cls.fields[x].kind}" for x in self.arguments)
+        own = "".join(f"    {x} : {self.cls.fields[x].kind}\n" for x in self.arguments)
         return f"""{self.title()}
 
     The update of `pyfastlr.{self.cls.__name__}`, bit for bit, for your own `@njit` code. Updates p and state in place.
@@ -77,8 +77,7 @@ class Function(NamedTuple):
         Index of the update, from 0.
     lr : float
         Learning rate.
-{own}
-    weight_decay, lr_scale : float
+{own}    weight_decay, lr_scale : float
     decay, convention : str
         As in the class. Literals: they choose the code. None is the default of the convention, {convention}'s.
 

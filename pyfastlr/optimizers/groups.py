@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .settings import Hyperparameters
+from pyfastlr.engines.settings import Hyperparameters
 
 
 class Group(MutableMapping[str, Any]):

@@ -2,15 +2,16 @@
 
 from typing import final
 
+from pyfastlr.engines.hyper import ABOVE_ZERO_BELOW_ONE, BELOW_ONE
+
 from .base import Optimizer
 from .fields import Pair
-from .hyper import ABOVE_ZERO_BELOW_ONE, BELOW_ONE
 
 
 @final
 class Lion(
     Optimizer,
-    rules=("lion",),
+    rules={"lion": {}},
     conventions={
         "optax": {"lr": None, "betas": (0.9, 0.99), "weight_decay": 1e-3, "decay": "decoupled"},
         "keras": {"lr": 1e-3, "betas": (0.9, 0.99), "weight_decay": 0.0, "decay": "decoupled"},

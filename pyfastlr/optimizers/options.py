@@ -23,7 +23,9 @@ class Options(Declared):
         default=None,
         kw_only=False,
         kind="float >= 0, Schedule or callable",
-        text="Learning rate. A schedule or callable is called once per update with the update's index, from 0.",
+        text="Learning rate. A schedule or callable is called once per update with the update's index, from 0. The "
+        "attribute is the rate of the next update, before lr_scale: ``opt.lr *= 0.5`` replaces a schedule by a number, "
+        'where ``opt.groups[0]["lr"] *= 0.5`` scales it.',
     )
     weight_decay: Number = Number(
         default=None, kind="float >= 0, Schedule or callable", text="How much the parameters decay."

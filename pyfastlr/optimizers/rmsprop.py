@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, final
 
+from pyfastlr.engines.hyper import UP_TO_ONE
+
 from .base import Optimizer, uses_momentum, without
 from .fields import Number, argument
-from .hyper import UP_TO_ONE
 
 _WHY = "it was built without momentum, so there is no buffer; build it with a `momentum`, of the base or of a group"
 
@@ -13,7 +14,12 @@ _WHY = "it was built without momentum, so there is no buffer; build it with a `m
 @final
 class RMSProp(
     Optimizer,
-    rules=("rmsprop", "rmsprop_centered", "rmsprop_momentum", "rmsprop_centered_momentum"),
+    rules={
+        "rmsprop": {},
+        "rmsprop_centered": {"centered": True},
+        "rmsprop_momentum": {"momentum": 0.9},
+        "rmsprop_centered_momentum": {"centered": True, "momentum": 0.9},
+    },
     conventions={
         "torch": {"lr": 1e-2, "alpha": 0.99, "eps": 1e-8, "momentum": 0.0, "weight_decay": 0.0, "decay": "coupled"},
         "keras": {"lr": 1e-3, "alpha": 0.9, "eps": 1e-7, "momentum": 0.0, "weight_decay": 0.0, "decay": "decoupled"},

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, final
 
+from pyfastlr.engines.hyper import FINITE, Range, number
+
 from .base import Optimizer, of_groups, uses_momentum, without
 from .fields import Number, argument
-from .hyper import FINITE, Range, number
 
 _WHY = "it was built without momentum, so there is no buffer; build it with a `momentum`, of the base or of a group"
 
@@ -13,7 +14,7 @@ _WHY = "it was built without momentum, so there is no buffer; build it with a `m
 @final
 class SGD(
     Optimizer,
-    rules=("sgd", "momentum", "nesterov"),
+    rules={"sgd": {}, "momentum": {"momentum": 0.9}, "nesterov": {"momentum": 0.9, "nesterov": True}},
     conventions={
         "torch": {"lr": 1e-3, "momentum": 0.0, "dampening": 0.0, "weight_decay": 0.0, "decay": "coupled"},
         "keras": {"lr": 1e-2, "momentum": 0.0, "weight_decay": 0.0, "decay": "decoupled"},

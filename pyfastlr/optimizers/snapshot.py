@@ -89,7 +89,7 @@ def checked(optimizer: "Optimizer", given: Any) -> list[tuple[Any, Array]]:
         raise ValueError(f"`state['state']` must have {names}, got {describe(slots)} {list(slots or [])}")
     pairs: list[tuple[Any, Array]] = []
     for name in rule.state_names:
-        tensors = _tensors(optimizer, slots[name], f"state['state'][{name!r}]", structure, order)
+        tensors = _tensors(optimizer, name, slots[name], structure, order)
         # Copies, because what is given may be views of what is written.
         pairs += [(x, y.copy()) for x, y in zip(optimizer._state.tensors(name), tensors, strict=True)]
     return [*pairs, *optimizer._progress_pairs(counts_of(counts[order], carry[order]), steps, float("nan"))]
@@ -127,22 +127,22 @@ def _order(found: Sequence[tuple[str, tuple[int, ...]]], need: Sequence[tuple[st
 
 
 def _tensors(
-    optimizer: "Optimizer", value: Any, label: str, structure: Sequence[tuple[str, tuple[int, ...]]], order: list[int]
+    optimizer: "Optimizer", slot: str, value: Any, structure: Sequence[tuple[str, tuple[int, ...]]], order: list[int]
 ) -> list[Array]:
     """Arrays of a slot, 1-D, in the optimizer's order, from a container of any kind or one buffer."""
-    params = optimizer._parameters
+    params, dtype, label = optimizer._parameters, optimizer._state.buffers[slot].dtype, f"state['state'][{slot!r}]"
     sizes = [int(np.prod(shape, dtype=np.int64)) for _, shape in structure]
     if isinstance(value, Flat):
         value = value.buffer
     if tree.kind_of(value) == "leaf":
         if len(structure) == 1 and np.shape(value) == structure[0][1]:
-            return [operand(value, label, params.dtype, structure[0][1]).reshape(-1)]
-        whole = operand(value, label, params.dtype, [sum(sizes)])
+            return [operand(value, label, dtype, structure[0][1]).reshape(-1)]
+        whole = operand(value, label, dtype, [sum(sizes)])
         starts = list(accumulate(sizes, initial=0))
         return [whole[starts[k] : starts[k] + sizes[k]] for k in order]
     found = _by_name(params, value, label, {name for name, _ in structure})
     return [
-        operand(found[structure[k][0]], tree.label(label, structure[k][0]), params.dtype, structure[k][1]).reshape(-1)
+        operand(found[structure[k][0]], tree.label(label, structure[k][0]), dtype, structure[k][1]).reshape(-1)
         for k in order
     ]
 

@@ -1,0 +1,123 @@
+"""Who may import whom: the layers of docs/architecture.md, from the bottom to the top, and no circles."""
+
+import ast
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = {"pyfastlr_kernels": ROOT / "kernels" / "pyfastlr_kernels", "pyfastlr": ROOT / "pyfastlr"}
+
+# A module belongs to the layer whose name is its longest prefix. It may import its own layer and those that are named.
+# Imports inside functions count too, except the ones in LATE: first uses, which load numba, LLVM or a device's library.
+LAYERS = {
+    "pyfastlr_kernels": set(),
+    "pyfastlr_kernels.tables": set(),
+    "pyfastlr_kernels.python_side": set(),
+    "pyfastlr_kernels.curves": set(),
+    "pyfastlr_kernels.compat_curves": {"pyfastlr_kernels.curves"},
+    "pyfastlr_kernels.stamps": set(),
+    "pyfastlr_kernels.rules": {"pyfastlr_kernels.tables"},
+    "pyfastlr_kernels.compile": set(),
+    "pyfastlr_kernels.cpu": {"rules", "tables", "python_side", "compile"},
+    "pyfastlr_kernels.cuda": {"rules", "tables", "compile"},
+    "pyfastlr_kernels.njit": {"rules", "tables", "compile", "cpu", "stamps"},
+    "pyfastlr.schedules": {"curves", "compat_curves", "compile", "stamps"},
+    "pyfastlr.arrays": {"compile", "cuda"},
+    "pyfastlr.engines": {"arrays", "schedules", "rules", "tables", "python_side", "compile", "cpu", "cuda"},
+    "pyfastlr.optimizers": {"engines", "arrays", "rules", "tables"},
+    "pyfastlr.kernels": {"optimizers", "engines", "rules", "compile", "cpu", "njit", "stamps"},
+    "pyfastlr.numpy_reference": set(),
+    "pyfastlr": {"schedules", "arrays", "optimizers", "kernels"},
+    "pyfastlr.demo": {"pyfastlr", "optimizers", "schedules", "numpy_reference"},
+    "pyfastlr.plot": {"demo"},
+    "pyfastlr.cli": {
+        "pyfastlr",
+        "optimizers",
+        "engines",
+        "arrays",
+        "demo",
+        "plot",
+        "benchmark",
+        "compile",
+        "cpu",
+        "cuda",
+    },
+    "pyfastlr.benchmark": {
+        "pyfastlr",
+        "optimizers",
+        "schedules",
+        "numpy_reference",
+        "plot",
+        "cli",
+        "rules",
+        "compile",
+        "cpu",
+    },  # fmt: skip
+}
+LATE = {("pyfastlr.plot", "pyfastlr.demo"), ("pyfastlr.cli", "pyfastlr.benchmark")}  # else a circle of layers
+
+
+def layer_of(module):
+    parts = module.split(".")
+    return next(name for k in range(len(parts), 0, -1) if (name := ".".join(parts[:k])) in LAYERS)
+
+
+def full_name(short):
+    """Layer by its last part, as LAYERS has them for short."""
+    return short if short in LAYERS else next(name for name in LAYERS if name.rpartition(".")[2] == short)
+
+
+def modules():
+    for package, folder in PACKAGES.items():
+        for path in sorted(folder.rglob("*.py")):
+            parts = [package, *path.relative_to(folder).with_suffix("").parts]
+            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+MODULES = dict(modules())
+
+
+def imported(module, path):
+    """Modules of the two packages that a file imports: (name, whether at its top level)."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    top = set(map(id, tree.body))
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parent = ".".join(package.split(".")[: len(package.split(".")) - node.level + 1]) if node.level else ""
+            base = ".".join(x for x in (parent, node.module) if x)
+            found = [y if (y := f"{base}.{alias.name}") in MODULES else base for alias in node.names]
+        else:
+            continue
+        for name in found:
+            if name.split(".")[0] in PACKAGES:
+                yield name, id(node) in top
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_module_imports_only_what_is_below_it(module):
+    mine = layer_of(module)
+    allowed = {mine, *map(full_name, LAYERS[mine])}
+    assert {layer_of(name) for name, _ in imported(module, MODULES[module])} <= allowed
+
+
+def test_layers_have_no_circle():
+    graph = {
+        name: {x for x in map(full_name, below) if x != name and (name, x) not in LATE}
+        for name, below in LAYERS.items()
+    }
+    TopologicalSorter(graph).prepare()
+
+
+def test_modules_have_no_circle():
+    """At import; a package's own __init__ counts as what it imports."""
+    graph = {
+        module: {name for name, is_top in imported(module, path) if is_top and name != module and name in MODULES}
+        for module, path in MODULES.items()
+    }
+    # A module imports its packages first, but what that means for circles is said by the packages' own imports.
+    TopologicalSorter(graph).prepare()

@@ -1,0 +1,33 @@
+"""What type checkers must accept: checked, never run (tests/test_types.py)."""
+
+import numpy as np
+
+import pyfastlr as flr
+from pyfastlr import schedules as S
+
+w, b = np.ones(3), np.ones(2)
+opt = flr.Adam(w, 0.1, betas=(0.9, 0.99), weight_decay=lambda n: 0.1, groups=[{"params": "w", "lr": 1e-3}])
+flr.AdamW([w, b], lr=S.Cosine(1e-3, steps=10).warmup(3), lr_scale=0.5, decay="coupled", convention="keras")
+flr.AdamW({"w": w, "layer": {"b": b}}, lr_scale={"w": w, "layer": {"b": b}}, threads=2, maximize=True)
+flr.SGD(flr.Flat([w]), momentum=0.9, nesterov=True)
+flr.AdaGrad(w, initial_accumulator_value=0.1, lr_decay=0.5)
+flr.RMSProp(params=w, lr=1e-2, centered=True)
+
+opt.lr = 0.3
+opt.lr = S.Linear(0.1, 0.0, steps=5)
+opt.lr = lambda n: 0.1 / (n + 1)
+opt.betas = (S.Constant(0.9), 0.999)
+opt.decay = "independent"
+rate: float = opt.lr
+pair: tuple[float, float] = opt.betas
+lr_of_group: object = opt.groups[0]["lr"]
+kept: object = opt.params
+opt.step(np.ones(3))
+opt.step({"w": None}, inv_scale=0.5)
+steps: int = opt.steps
+used: float | None = opt.stats.lr
+state: dict[str, object] = opt.state_dict()
+opt.load_state_dict(state)
+
+flr.kernels.adam(w, w.copy(), (w.copy(), w.copy()), 0, 0.1, betas=(0.9, 0.99))
+flr.kernels.momentum(w, w.copy(), (w.copy(),), 0, 0.1, momentum=0.9)
