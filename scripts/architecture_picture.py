@@ -1,6 +1,6 @@
 """Draw docs/architecture.png: the layers from top to bottom, and the way of one step through them.
 
-    python scripts/architecture_picture.py
+python scripts/architecture_picture.py
 """
 
 from pathlib import Path
@@ -52,7 +52,9 @@ STEP = [
 def box(axes: Any, x: float, y: float, width: float, height: float, colour: str, head: str, text: str) -> None:
     """Rectangle with a name and what is in it."""
     style = "round,pad=0.02,rounding_size=0.08"
-    axes.add_patch(FancyBboxPatch((x, y), width, height, boxstyle=style, facecolor=colour, alpha=0.13, edgecolor=colour))
+    axes.add_patch(
+        FancyBboxPatch((x, y), width, height, boxstyle=style, facecolor=colour, alpha=0.13, edgecolor=colour)
+    )
     axes.text(x + width / 2, y + 0.62 * height, head, ha="center", va="center", size=11, weight="bold", color=colour)
     axes.text(x + width / 2, y + 0.28 * height, text, ha="center", va="center", size=8.5, color="#222222")
 

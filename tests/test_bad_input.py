@@ -93,6 +93,18 @@ def test_bad_gradient_in_a_dict(name):
     assert photograph(opt, *p.values()) == before
 
 
+@pytest.mark.parametrize("parts", [np.ones, lambda shape: [np.ones(shape)], lambda shape: flr.Flat([np.ones(shape)])])
+def test_gradient_of_the_same_size_in_another_shape(parts):
+    p = parts((2, 3))
+    opt = flr.SGD(p, lr=0.5)
+    g = [np.ones((3, 2))] if not isinstance(p, np.ndarray) else np.ones((3, 2))
+    with pytest.raises(ValueError, match=r"must be float64\[2, 3\], got float64\[3, 2\]"):
+        opt.step(g)
+    assert opt.steps == 0
+    opt.step([np.ones((2, 3))] if not isinstance(p, np.ndarray) else np.ones((2, 3)))
+    assert (np.asarray(p[0]) == 0.5).all()
+
+
 @pytest.mark.parametrize("shift", [-7, -3, -1, 1, 3, 7])
 def test_gradient_that_partly_overlaps_the_parameters(shift):
     buffer = np.ones(40, F4)
@@ -227,14 +239,22 @@ BAD_ARGUMENTS = {
     "negative lr_scale": ({"lr_scale": -1.0}, ValueError, "`lr_scale`"),
     "short lr_scale": ({"lr_scale": np.ones(7, F4)}, ValueError, "`lr_scale`"),
     "float64 lr_scale": ({"lr_scale": np.ones(8)}, TypeError, "`lr_scale`"),
+    "negative in lr_scale": ({"lr_scale": np.array([1] * 7 + [-0.5], F4)}, ValueError, "got -0.5"),
     "NaN in lr_scale": ({"lr_scale": np.full(8, np.nan, F4)}, ValueError, "`lr_scale`"),
     "threads 0": ({"threads": 0}, ValueError, "`threads`"),
+    "threads 1025": ({"threads": 1025}, ValueError, "`threads` must be None or an integer from 1 to 1024, got 1025"),
+    "threads True": ({"threads": True}, TypeError, "`threads`"),
     "threads 1.5": ({"threads": 1.5}, TypeError, "`threads`"),
     "maximize 1": ({"maximize": 1}, TypeError, "`maximize`"),
     "groups of a dict": ({"groups": {"params": "*"}}, TypeError, "`groups`"),
     "group without params": ({"groups": [{"lr": 0.1}]}, ValueError, "`groups[0]`"),
     "pattern without match": ({"groups": [{"params": "head.*"}]}, ValueError, "'head.*'"),
     "index without match": ({"groups": [{"params": 1}]}, ValueError, "got 1"),
+    "params of a number": ({"groups": [{"params": 0.0}]}, TypeError, "a list of them, got 0.0"),
+    "params of a flag": ({"groups": [{"params": False}]}, TypeError, "a list of them, got False"),
+    "params of nothing": ({"groups": [{"params": []}]}, TypeError, "a list of them, got []"),
+    "params of flags": ({"groups": [{"params": [False]}]}, TypeError, "names, globs or indices, got False"),
+    "params of numbers": ({"groups": [{"params": [0.0]}]}, TypeError, "names, globs or indices, got 0.0"),
     "named twice": ({"groups": [{"params": [0, 0]}]}, ValueError, "twice"),
     "unknown in a group": ({"groups": [{"params": 0, "rate": 1}]}, ValueError, "'rate'"),
     "bad lr in a group": ({"groups": [{"params": 0, "lr": -1.0}]}, ValueError, "`lr`"),
@@ -247,6 +267,22 @@ def test_bad_argument(name):
     with pytest.raises(error) as caught:
         flr.AdamW(np.ones(8, F4), **{"lr": 0.1, **options})
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rates", "got"),
+    [
+        (np.ones(3, F4), "float32[3]"),
+        ({"a": np.ones(3, F4)}, "dict"),
+        ({"a": np.ones(3, F4), "b": np.ones(2, F4), "c": np.ones(4, F4)}, "dict"),
+    ],
+    ids=["array", "too few", "too many"],
+)
+def test_rates_of_a_group_that_are_not_one_for_each_of_its_arrays(rates, got):
+    p = {"a": np.ones(3, F4), "b": np.ones(2, F4), "c": np.ones(4, F4)}
+    with pytest.raises(ValueError, match=r"`lr_scale` of a group must be .* for each of \['a', 'b'\], got ") as caught:
+        flr.SGD(p, lr=0.1, groups=[{"params": ["a", "b"], "lr_scale": rates}])
+    assert str(caught.value).endswith(got)
 
 
 @pytest.mark.parametrize(
@@ -402,6 +438,31 @@ def test_parameter_reshaped_or_resized_in_place():
     assert opt.steps == 2
 
 
+@pytest.mark.parametrize("resized", [0, 1, 2])
+@pytest.mark.parametrize("kind", [list, dict])
+def test_error_names_the_parameter_that_was_resized(kind, resized):
+    names = ["0", "1", "2"] if kind is list else ["'a'", "'b'", "'c'"]
+    x = [np.ones(6), np.ones(5), np.ones(4)]
+    p, g = (list(y) if kind is list else dict(zip("abc", y, strict=True)) for y in (x, [np.ones_like(y) for y in x]))
+    opt = flr.SGD(p, lr=0.5)
+    opt.step(g)
+    x[resized].resize(3, refcheck=False)
+    with pytest.raises(ValueError, match=rf"`params\[{names[resized]}\]` must stay as it was"):
+        opt.step(g)
+    assert opt.steps == 1
+
+
+@pytest.mark.parametrize("resized", [0, 1])
+def test_error_names_the_rates_that_were_resized(resized):
+    rates = [np.ones(6), np.ones(5)]
+    opt = flr.SGD([np.ones(6), np.ones(5)], lr=0.5, lr_scale=list(rates))
+    opt.step([np.ones(6), np.ones(5)])
+    rates[resized].resize(3, refcheck=False)
+    with pytest.raises(ValueError, match=rf"`lr_scale\[{resized}\]` must stay as it was"):
+        opt.step([np.ones(6), np.ones(5)])
+    assert opt.steps == 1
+
+
 @pytest.mark.parametrize(
     "act",
     [
@@ -463,6 +524,36 @@ def test_setting_a_group():
         assert repr(opt.groups) == before
     with pytest.raises(ValueError, match="not removed"):
         del opt.groups[1]["lr"]
+
+
+def test_keys_of_a_group():
+    (group,) = flr.Adam(np.ones(3), lr=0.1).groups
+    assert sorted(group) == ["betas", "decay", "eps", "lr", "lr_scale", "params", "weight_decay"]
+    assert len(group) == 7
+    assert len(flr.SGD(np.ones(3), lr=0.1).groups[0]) == 5
+    for key in ("beta1", "momentum", "tiny"):
+        assert key not in group
+        with pytest.raises(KeyError, match=key):
+            group[key]
+
+
+def test_options_of_a_device_are_refused_on_the_host():
+    with pytest.raises(ValueError, match="`capturable` needs parameters on a CUDA device, got parameters in host mem"):
+        flr.Adam(np.ones(3), lr=0.1, capturable=True)
+    p = np.ones(3)
+    opt = flr.SGD(p, lr=0.1)
+    with pytest.raises(TypeError, match="`stream` must be None for parameters in host memory, got int"):
+        opt.step(np.ones(3), stream=3)
+    assert opt.steps == 0
+    assert p.tolist() == [1.0] * 3
+
+
+def test_gradients_that_another_thread_puts_right_during_the_call():
+    """What the compiled check refused is in order when the error is to be written."""
+    p, g = np.ones(4), np.ones(4)
+    parameters = flr.SGD(p, lr=0.1)._parameters
+    with pytest.raises(RuntimeError, match="another thread changed the gradients during the call; nothing was updated"):
+        parameters.explain_overlap(g, {})
 
 
 def test_momentum_that_was_built_away():

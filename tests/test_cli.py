@@ -1,5 +1,6 @@
 """The command line: what it prints, what it refuses, and what it says where an extra is missing."""
 
+import io
 import json
 import os
 import re
@@ -92,7 +93,18 @@ def test_info():
     assert result.exit_code == 0
     assert facts["pyfastlr"] == pyfastlr.__version__
     assert facts["numpy"] == np.__version__
-    assert "cuda" in facts["cuda"]  # its version, or what to install
+
+
+def test_info_says_what_the_cuda_target_would_need(monkeypatch):
+    monkeypatch.setattr(info, "missing", lambda: "no compiler")
+    assert info.collect()["cuda"] == "no compiler"
+
+
+def test_info_says_which_cuda_compiler_there_is(monkeypatch):
+    versions = {"numba-cuda": "1.2.3"}
+    monkeypatch.setattr(info, "missing", lambda: None)
+    monkeypatch.setattr(info, "version", lambda name: versions.get(name, "other"))
+    assert info.collect()["cuda"] == "numba-cuda 1.2.3; never run on a device: docs/cuda.md"
 
 
 def test_info_as_json(tmp_path, monkeypatch):
@@ -158,6 +170,41 @@ def test_demo_of_one_update_has_no_others_to_time():
     assert result.exit_code == 0, result.output
     assert "first update" in result.output
     assert "speed-up" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (90.0, "90.00 s"),
+        (1.0, "1.00 s"),
+        (0.25, "250.00 ms"),
+        (1.5e-3, "1.50 ms"),
+        (0.25e-3, "250.0 µs"),
+        (1.5e-6, "1.5 µs"),
+        (0.0, "0.0 µs"),
+    ],
+)
+def test_durations_have_a_unit(seconds, text):
+    assert commands._duration(seconds) == text
+
+
+def test_demo_s_table_has_the_times_of_both_and_their_ratio():
+    """The second update took plain numpy 20 times as long, the third 4, the fourth 5: the medians are 4 to 40 µs."""
+    from rich.console import Console
+
+    training = demo.Training(steps=4)
+    training.seconds[:] = [(0.5, 2e-3), (2e-6, 40e-6), (10e-6, 40e-6), (4e-6, 20e-6)]
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(commands._summary(training))
+    rows = {}
+    for line in console.export_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("│┃ ").split("│")]
+        if len(cells) == 3:
+            rows[cells[0]] = cells[1:]
+    assert rows["first update (compiles or loads)"] == ["500.00 ms", "2.00 ms"]
+    assert rows["the other 3 updates"] == ["16.0 µs", "100.0 µs"]
+    assert rows["median of those"] == ["4.0 µs", "40.0 µs"]
+    assert rows["speed-up, by the medians"] == ["10.0x", "1.0x"]
 
 
 def test_demo_says_where_there_is_no_plain_numpy_update(monkeypatch):

@@ -15,7 +15,8 @@ PACKAGES = {"pyfastlr": ROOT / "pyfastlr", "pyfastlr_kernels": ROOT / "kernels" 
 EDITS = {
     "pyfastlr/optimizers/options.py": (
         "    maximize: bool = argument(",
-        '    gain: Number = Number(default=1.0, kind="float", text="Factor of the step.")\n    maximize: bool = argument(',
+        '    gain: Number = Number(default=1.0, kind="float", text="Factor of the step.")\n'
+        "    maximize: bool = argument(",
     ),
     "pyfastlr_kernels/tables.py": ('"weight_decay", "decay",', '"weight_decay", "decay", "gain",'),
     "pyfastlr_kernels/cpu/launch.py": (

@@ -41,8 +41,10 @@ def test_writing_by_name_writes_the_buffer():
     flat["b"] -= 1
     flat["b"] = 7
     assert flat.buffer.tolist() == [1, 2, 3, 4, 7, 7]
-    with pytest.raises(ValueError, match="shape"):
-        flat["w"] = np.zeros(4)
+    for other in (np.zeros(4), np.zeros(2), np.zeros((1, 2)), [[3.0], [4.0]]):  # numpy would spread all but the first
+        with pytest.raises(ValueError, match=r"`w` must have shape \(2, 2\), got \("):
+            flat["w"] = other
+    assert flat.buffer.tolist() == [1, 2, 3, 4, 7, 7]
     with pytest.raises(AttributeError):
         flat.buffer = np.zeros(6)
 

@@ -58,6 +58,15 @@ def test_group_by_name_glob_and_index(params, flat):
     assert opt.groups[0]["params"] == ("body.w", "body.b")
 
 
+def test_a_name_is_itself_before_it_is_a_glob():
+    """As a glob "w[0]" matches "w0" alone."""
+    p = {"w[0]": np.zeros(2), "w0": np.zeros(2)}
+    opt = flr.SGD(p, lr=1.0, groups=[{"params": "w[0]", "lr": 0.5}])
+    opt.step({"w[0]": np.ones(2), "w0": np.ones(2)})
+    assert opt.groups[1]["params"] == ("w[0]",)
+    assert (p["w[0]"].tolist(), p["w0"].tolist()) == ([-0.5] * 2, [-1.0] * 2)
+
+
 def test_first_match_wins():
     p, opt = together(lr=0.1, groups=[{"params": "*.b", "lr": 0.5}, {"params": "body.*", "lr": 0.25}])
     rates = {"body.w": 0.25, "body.b": 0.5, "head.w": 0.1}
@@ -117,6 +126,15 @@ def test_rate_by_element_is_the_rate_of_that_element(cls, threads):
     assert p[rates == 0].tobytes() == start[rates == 0].tobytes()
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_rates_by_element_reach_every_chunk(threads):
+    """The rate of SGD's element i is k[i]; 50,000 elements are several chunks, and more than a MiB to move."""
+    k, g = np.arange(1.0, 50_001.0), np.random.default_rng(6).standard_normal(50_000)
+    p = np.zeros(50_000)
+    flr.SGD(p, lr=1.0, lr_scale=k, threads=threads).step(g)
+    assert (p == -k * g).all()
+
+
 def test_rates_by_element_are_read_at_every_step():
     p, rates = np.ones(4), np.array([1.0, 0.0, 1.0, 0.0])
     opt = flr.SGD(p, lr=0.5, lr_scale=rates)
@@ -136,6 +154,28 @@ def test_rates_by_element_in_a_dict_a_flat_and_a_group():
     s, _ = together(lr=0.1, groups=[{"params": "*", "lr_scale": rates}])
     assert equal(p, s)
     assert opt.groups[1]["lr_scale"] is rates["head.w"]
+
+
+def test_rates_by_element_of_the_base_hold_in_groups_without_their_own():
+    rates = {name: np.linspace(0.25, 2, x.size) for name, x in arrays().items()}
+    groups = [{"params": "head.w", "lr": 0.5}, {"params": "body.b", "lr_scale": 0.125}]
+    own = {
+        "body.w": {"lr": 0.1, "lr_scale": rates["body.w"]},
+        "body.b": {"lr": 0.1, "lr_scale": 0.125},
+        "head.w": {"lr": 0.5, "lr_scale": rates["head.w"]},
+    }
+    p, opt = together(lr=0.1, lr_scale=rates, groups=groups)
+    assert equal(p, separate(own.get))
+    q, later = together(lr=0.1, groups=groups, steps=0)
+    later.groups[0]["lr_scale"] = rates
+    for n in range(4):
+        later.step(gradients(n))
+    assert equal(p, q)
+    for o in (opt, later):
+        o.groups[0]["lr_scale"] = 1.0
+        o.step(gradients(4))
+    assert equal(p, q)
+    assert all(rates is None for rates in opt._hyper.current.rates)
 
 
 def test_setting_rates_by_element_keeps_state_and_counts():
@@ -187,6 +227,36 @@ def test_group_with_a_momentum_of_its_own():
         opt.step([np.ones(2), np.ones(2)])
     assert p[0].tolist() == [0.0, 0.0]
     assert p[1].tolist() == [-0.25, -0.25]
+
+
+@pytest.mark.parametrize("where", ["base", "group"])
+@pytest.mark.parametrize(
+    ("cls", "options"), [(flr.SGD, {}), (flr.RMSProp, {"alpha": 0.0, "eps": 0.0})], ids=["SGD", "RMSProp"]
+)
+def test_scheduled_momentum(cls, options, where):
+    """It has a buffer, whatever its first number is: b = g, then g/2 + g; RMSProp's g is that over its own root."""
+    momentum = {"momentum": S.Piecewise([1], [0.0, 0.5])}
+    groups = [{"params": 0, **momentum}] if where == "group" else []
+    p = [np.zeros(2)]
+    opt = cls(p, lr=0.5, **options, **(momentum if where == "base" else {}), groups=groups)
+    for _ in range(2):
+        opt.step([np.ones(2)])
+    assert list(opt.state)[-1] == "momentum_buffer"
+    assert p[0].tolist() == [-0.5 * 1.0 - 0.5 * 1.5] * 2
+
+
+def test_running_means_may_keep_their_first_value():
+    """A weight of one: v stays zero, so the root is eps alone (RMSProp), or cancels (AdaDelta)."""
+    p, q = np.zeros(2), np.zeros(2)
+    flr.RMSProp(p, lr=0.5, alpha=1.0, eps=0.25).step(np.ones(2))
+    flr.AdaDelta(q, lr=0.5, rho=1.0).step(np.ones(2))
+    assert (p.tolist(), q.tolist()) == ([-2.0] * 2, [-0.5] * 2)
+
+
+def test_views_of_one_buffer_may_touch():
+    buffer = np.zeros(7)
+    flr.SGD([buffer[4:], buffer[:4]], lr=1.0).step([np.ones(3), np.full(4, 2.0)])
+    assert buffer.tolist() == [-2.0] * 4 + [-1.0] * 3
 
 
 def test_maximize_and_inv_scale():
@@ -251,3 +321,40 @@ def test_scheduled_betas_correct_with_the_current_ones():
     v = 0.75 * (0.5 * 4.0) + 0.25 * 1.0
     need = -1.0 - (m / (1 - 0.75**2)) / np.sqrt(v / (1 - 0.75**2))
     np.testing.assert_allclose(p, need, rtol=1e-14)
+
+
+def test_any_number_of_schedules_are_the_numbers_set_by_hand():
+    """In the base and in a group, whichever is called first."""
+    base = {
+        "lr": S.Linear(0.5, 0.1, 4),
+        "betas": (S.Linear(0.5, 0.9, 4), S.Linear(0.9, 0.99, 4)),
+        "eps": S.Linear(1e-3, 1e-2, 4),
+        "weight_decay": S.Linear(0.0, 0.5, 4),
+        "lr_scale": S.Linear(1.0, 0.5, 4),
+    }
+    own = {"lr": S.Linear(0.1, 0.5, 4), "weight_decay": S.Linear(0.5, 0.25, 4)}
+    p, _ = together(**base, groups=[{"params": "head.*", **own}])
+    q, opt = together(steps=0, lr=0.0, groups=[{"params": "head.*", "lr": 0.0, "weight_decay": 0.0}])
+    for n in range(4):
+        for group, fields in zip(opt.groups, (base, own), strict=True):
+            for name, x in fields.items():
+                group[name] = tuple(y(n) for y in x) if name == "betas" else x(n)
+        opt.step(gradients(n))
+    assert equal(p, q)
+
+
+def test_arrays_with_equal_counts_keep_products_of_their_own():
+    """NAdam's running product is of the momenta at an array's own updates, so equal counts do not make it equal."""
+    momenta = [0.9, 0.5, 0.7]
+    p, g = [np.ones(3), np.ones(3)], np.array([1.0, -2.0, 0.5])
+    opt = flr.NAdam(p, lr=0.1, betas=(lambda n: momenta[n], 0.999))
+    for at in ((0,), (1,), (0, 1)):
+        opt.step([g if k in at else None for k in range(2)])
+    assert opt.state_dict()["counts"].tolist() == [2, 2]
+    for k, own in enumerate(([0.9, 0.7], [0.5, 0.7])):
+        q = np.ones(3)
+        alone = flr.NAdam(q, lr=0.1, betas=(own.__getitem__, 0.999))
+        alone.step(g)
+        alone.step(g)
+        assert p[k].tobytes() == q.tobytes()
+        assert opt.state_dict()["carry"][k] == alone.state_dict()["carry"][0]

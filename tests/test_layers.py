@@ -54,7 +54,7 @@ LAYERS = {
         "rules",
         "compile",
         "cpu",
-    },  # fmt: skip
+    },
 }
 LATE = {("pyfastlr.plot", "pyfastlr.demo"), ("pyfastlr.cli", "pyfastlr.benchmark")}  # else a circle of layers
 

@@ -178,6 +178,54 @@ def test_subnormal_state_is_flushed(case, dtype):
         assert ((x == 0) | (np.abs(x) >= tiny)).all(), name
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_flush_keeps_the_smallest_normal_number(dtype):
+    real = np.dtype(dtype).type
+    tiny, below = np.finfo(dtype).tiny, np.nextafter(np.finfo(dtype).tiny, real(0))
+    limit = real(tables.constants(dtype)["tiny"])
+    assert [contract.flush(x, limit) for x in (tiny, -tiny, below, -below)] == [tiny, -tiny, 0.0, 0.0]
+    assert np.isnan(contract.flush(real(np.nan), limit))
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e10])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("convention", ["torch", "keras", "optax"])
+def test_normal_state_is_kept(convention, dtype, factor):
+    """A momentum of 1 and a gradient of 0 leave the buffer as it is, down to 1.2e-38 and 2.2e-308."""
+    import pyfastlr as flr
+
+    small = np.finfo(dtype).tiny * np.dtype(dtype).type(factor)
+    opt = flr.SGD(np.ones(20, dtype), lr=1.0, momentum=1.0, convention=convention)
+    opt.state["momentum_buffer"][:10], opt.state["momentum_buffer"][10:] = small, -small
+    opt.step(np.zeros(20, dtype))
+    assert opt.state["momentum_buffer"].tolist() == [small] * 10 + [-small] * 10
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_parameter_is_rounded_once(dtype):
+    """1 less two terms of 3/8 ulp each is 1 less an ulp below 1: one after the other they are lost."""
+    import pyfastlr as flr
+
+    one, ulp = np.ones(1, dtype), float(np.finfo(dtype).epsneg)  # distance to the next number below 1
+    p = one.copy()
+    opt = flr.SGD(p, lr=1.0, weight_decay=0.375 * ulp, decay="independent")
+    opt.step(np.full(1, 0.375 * ulp, dtype))
+    assert p[0] == 1.0 - ulp
+    assert contract.epilogue(one[0], one.dtype.type(0.375 * ulp), one.dtype.type(0.375 * ulp)) == 1.0 - ulp
+
+
+@pytest.mark.parametrize("count", [2**24, 2**25 + 1, 2**40 + 1])
+def test_updates_are_counted_in_float64(count):
+    """AdaGrad's rate falls by 1 + lr_decay*(t - 1), of which t - 1 were before."""
+    import pyfastlr as flr
+
+    p = np.zeros(1)
+    opt = flr.AdaGrad(p, lr=1.0, lr_decay=1.0, eps=0.0)
+    opt.load_state_dict({**opt.state_dict(), "counts": np.array([count])})
+    opt.step(np.ones(1))
+    assert p[0] == -1.0 / (1.0 + count)
+
+
 def test_centered_variance_of_a_constant_gradient_is_not_negative():
     """torch makes NaN here: rounding takes v - a*a below zero."""
     import pyfastlr as flr

@@ -26,7 +26,7 @@ ADVERSARIAL = [
     *(S.TimeDecay(0.3, decay) for decay in (0.0, 1e-300, 1e-9, 1e-5, 0.0625, 0.5, 2.0, 1e300)),
     *(S.WSD(0.3, 100, 1_000, 100_003, shape=shape) for shape in ("1-sqrt", "linear", "cosine", "1-square")),
     Hyperbola(0.3, 1_009),
-    S.CosineRestarts(0.3, 2**40, 2**50),  # its next period overflows an int64
+    S.CosineRestarts(0.3, 2**40, 2**24 + 1),  # its next period, 2**64 + 2**40, overflows an int64
 ]  # fmt: skip
 SCHEDULES = [s for s, _ in EXAMPLES] + ADVERSARIAL
 
@@ -48,7 +48,8 @@ def loop(rate):
 def test_same_bits(s):
     draw = random.Random(repr(s))
     n = np.array([*range(1_000), *(int(math.exp(draw.uniform(0, math.log(1e12)))) for _ in range(5_000))]
-                 + [draw.randrange(110_000) for _ in range(5_000)])  # fmt: skip
+                 + [draw.randrange(110_000) for _ in range(5_000)]
+                 + [2**k + draw.randrange(2**k) for k in range(40, 52)])  # fmt: skip
     values = np.fromiter(map(s.compiled, n.tolist()), np.float64)
     assert values.tobytes() == s(n).tobytes()
 

@@ -15,11 +15,11 @@ import pytest
 
 from foreign_schedules import INDICES, LR, ROWS, ours
 from pyfastlr import schedules as S
-from pyfastlr.schedules import _foreign
-from pyfastlr.schedules._torch_cycles import OneCycleMomentum
+from pyfastlr.schedules import compat
+from pyfastlr.schedules.torch import OneCycleMomentum
 
 T, K, O = S.torch, S.keras, S.optax  # noqa: E741
-NAMES = vars(_foreign) | vars(S) | vars(T) | vars(K) | vars(O) | {"OneCycleMomentum": OneCycleMomentum}
+NAMES = vars(compat) | vars(S) | vars(T) | vars(K) | vars(O) | {"OneCycleMomentum": OneCycleMomentum}
 ROW = [(library, row) for library, rows in ROWS.items() for row in rows]
 rows = pytest.mark.parametrize(("library", "row"), ROW, ids=[f"{library}-{row}" for library, row in ROW])
 
@@ -171,7 +171,7 @@ def test_every_class_can_be_read_from_json():
     for library, row in ROW:
         if "lambda" not in row:
             seen.update(re.findall(r'"type": "(\w+)"', json.dumps(ours(library, row).to_dict())))
-    modules = [vars(T), vars(K), vars(_foreign)]
+    modules = [vars(T), vars(K), vars(compat)]
     classes = {name for module in modules for name, c in module.items()
                if isinstance(c, type) and issubclass(c, S.Schedule) and name not in vars(S)}  # fmt: skip
     assert classes <= seen

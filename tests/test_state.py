@@ -106,6 +106,8 @@ WRONG = {
     "steps too many": (lambda s: {**s, "steps": 2**63 - 1}, ValueError, "steps"),
     "steps of a float": (lambda s: {**s, "steps": 5.0}, TypeError, "steps"),
     "counts too short": (lambda s: {**s, "counts": s["counts"][:1]}, ValueError, "counts"),
+    "counts too many": (lambda s: {**s, "counts": np.array([5, 5, 2**62 + 1])}, ValueError, "from 0 to 2**62"),
+    "steps above the counts' limit": (lambda s: {**s, "steps": 2**62 + 1}, ValueError, "from 0 to 2**62"),
     "counts of floats": (lambda s: {**s, "counts": s["counts"] * 1.0}, ValueError, "counts"),
     "counts below zero": (lambda s: {**s, "counts": s["counts"] - 7}, ValueError, "counts"),
     "carry": (lambda s: {**s, "carry": s["carry"] * np.nan}, ValueError, "carry"),
@@ -133,6 +135,41 @@ def test_wrong_state_is_refused_and_nothing_is_written(name):
         opt.load_state_dict(change(other.state_dict()))
     assert words in str(caught.value)
     assert pickle.dumps(opt.state_dict()) == before
+
+
+@pytest.mark.parametrize("make", [lambda: np.ones((2, 3)), model, lambda: flr.Flat(model())])
+def test_state_of_live_views_is_copied_before_it_is_written(make):
+    """Each slot takes what the other was, though both are being written."""
+    opt = flr.Adam(make(), lr=0.1)
+    live = opt.state
+    first, second = ([live[name].buffer] if is_flat(live[name]) else leaves(live[name]) for name in live)
+    for k, (x, y) in enumerate(zip(first, second, strict=True)):
+        x[...], y[...] = 1 + k, -1 - k
+    state = opt.state_dict()
+    state["state"] = {"exp_avg": live["exp_avg_sq"], "exp_avg_sq": live["exp_avg"]}
+    opt.load_state_dict(state)
+    for k, (x, y) in enumerate(zip(first, second, strict=True)):
+        assert (x == -1 - k).all()
+        assert (y == 1 + k).all()
+
+
+def test_tensors_of_a_slot_may_change_places():
+    """Parts of one buffer, under each other's names."""
+    opt = flr.SGD({"a": np.ones(3), "b": np.ones(3)}, lr=0.1, momentum=0.5)
+    live = opt.state["momentum_buffer"]
+    live["a"][:], live["b"][:] = 1.0, 2.0
+    opt.load_state_dict({**opt.state_dict(), "state": {"momentum_buffer": {"a": live["b"], "b": live["a"]}}})
+    assert (live["a"].tolist(), live["b"].tolist()) == ([2.0] * 3, [1.0] * 3)
+
+
+def is_flat(x):
+    return isinstance(x, flr.Flat)
+
+
+def leaves(x):
+    if isinstance(x, np.ndarray):
+        return [x]
+    return [leaf for part in x.values() for leaf in leaves(part)]
 
 
 def test_state_of_another_variant_is_refused():

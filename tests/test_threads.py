@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -102,54 +103,256 @@ def test_many_optimizers_in_many_threads():
     assert len(set(results.values())) == 1
 
 
+def test_state_dict_waits_for_the_step_under_way():
+    """What it copies is never of two moments: it says that it waits, and gets the state after the step."""
+    inside, go_on, saved = threading.Event(), threading.Event(), []
+
+    def rate(n):
+        inside.set()
+        go_on.wait()
+        return 1.0
+
+    p = np.zeros(4)
+    opt = flr.SGD(p, lr=rate, momentum=0.5)
+    stepping = threading.Thread(target=opt.step, args=(np.ones(4),))
+    copying = threading.Thread(target=lambda: saved.append(opt.state_dict()))
+    stepping.start()
+    inside.wait()
+    copying.start()
+    while not saved and not opt._lock._paused[0]:
+        time.sleep(1e-4)
+    go_on.set()
+    stepping.join()
+    copying.join()
+    (state,) = saved
+    assert (state["steps"], state["counts"].tolist()) == (1, [1])
+    assert state["state"]["momentum_buffer"].tolist() == [1.0] * 4
+
+
+@pytest.mark.parametrize("copied", ["state_dict", "__getstate__"])
+def test_copies_beside_another_threads_steps_are_of_whole_steps(copied):
+    """All elements of the buffer are sums of as many halves of halves, and so equal at any moment between steps."""
+    p, g = np.zeros(200_000), np.ones(200_000)
+    opt = flr.SGD(p, lr=1.0, momentum=0.5)
+    opt.step(g)
+    stop = threading.Event()
+    worker = threading.Thread(target=lambda: [opt.step(g) for _ in iter(stop.is_set, True)])
+    worker.start()
+    try:
+        copies = [getattr(opt, copied)() for _ in range(40)]
+    finally:
+        stop.set()
+        worker.join()
+    for state in copies:
+        buffer = state["state" if copied == "state_dict" else "buffers"]["momentum_buffer"]
+        counts = state["counts"] if copied == "state_dict" else state["counts"]["count"]
+        assert counts.tolist() == [state["steps"]]
+        assert buffer.min() == buffer.max() == 2.0 - 2.0 ** (1 - min(state["steps"], 60))
+
+
+def test_other_threads_run_beside_a_large_step():
+    """They see its owner only if it has given the interpreter lock away: it calls nothing of Python."""
+    p, g = np.zeros(4_000_000, "f4"), np.ones(4_000_000, "f4")
+    opt = flr.SGD(p, lr=1.0, momentum=0.5, threads=1)
+    opt.step(g)
+    seen = []
+    worker = threading.Thread(target=lambda: [opt.step(g) for _ in range(200) if not seen])
+    worker.start()
+    while worker.is_alive() and not seen:
+        if opt._lock.owner[0]:
+            seen.append(opt.steps)
+    worker.join()
+    assert seen
+
+
+# Children print what they have found, and end without the parent's handlers.
 FORK = """
-    import os, sys, numpy as np, pyfastlr as flr
+    import os, sys, threading, numpy as np, pyfastlr as flr
     from pyfastlr.engines import host
+    from pyfastlr_kernels.compile import first_use
     host.PARALLEL_ABOVE = 0
-    p, g = np.ones(300_000, "f4"), np.ones(300_000, "f4")
-    opt = flr.Adam(p, lr=0.1, threads=2)
-    opt.step(g)
-    child = os.fork()
-    opt.step(g)
-    other = flr.Adam(p.copy(), lr=0.1, threads=2)
-    other.step(g)
-    if child:
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), p[0] == p[-1], opt.steps)
-    else:
-        os._exit(0 if opt.steps == 2 and p[0] == p[-1] else 1)
+
+    def forked(work):
+        child = os.fork()
+        if not child:
+            try:
+                print(*work(), flush=True)
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
 """
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def run_forking(script):
+    return run(textwrap.dedent(FORK) + textwrap.dedent(script), PYTHONWARNINGS="ignore").splitlines()
+
+
+@needs_fork
 def test_fork_after_a_parallel_step():
-    assert run(FORK, PYTHONWARNINGS="ignore") == "0 True 2"
-
-
-def test_fork_while_other_threads_step():
-    """The child must not wait for a lock that a thread of the parent held."""
+    """The child has a helper of its own, and both have the bits of one thread."""
     script = """
-        import os, threading, numpy as np, pyfastlr as flr
-        from pyfastlr.engines import host
-        host.PARALLEL_ABOVE = 0
-        p, g = np.ones(300_000, "f4"), np.ones(300_000, "f4")
-        opt = flr.Adam(p, lr=1e-6, threads=2)
+        def reference(steps):
+            q = np.ones(8, "f4")
+            opt = flr.Adam(q, lr=0.1, threads=1)
+            for _ in range(steps):
+                opt.step(np.ones(8, "f4"))
+            return q[0]
+
+        def helpers():
+            found = [t for t in threading.enumerate() if t.name.startswith("pyfastlr-")]
+            return sum(os.path.exists(f"/proc/self/task/{t.native_id}") for t in found)
+
+        def work():
+            before = helpers()
+            opt.step(g)
+            other = flr.Adam(q, lr=0.1, threads=2)
+            other.step(g)
+            return before, helpers(), opt.steps, (p == reference(2)).all(), (q == reference(1)).all()
+
+        p, q, g = np.ones(300_000, "f4"), np.ones(300_000, "f4"), np.ones(300_000, "f4")
+        opt = flr.Adam(p, lr=0.1, threads=2)
+        opt.step(g)
+        forked(work)
+        print(*work())
+    """
+    assert run_forking(script) == ["0 1 2 True True", "1 1 2 True True"]
+
+
+@needs_fork
+def test_fork_while_other_threads_step():
+    """A child finds whole steps, and steps on."""
+    script = """
+        def work():
+            found = (p == -opt.steps).all() and opt.state_dict()["counts"][0] == opt.steps
+            steps = opt.steps
+            opt.step(g)
+            flr.SGD(q, lr=1.0, threads=2).step(g)
+            return found, opt.steps - steps, (p == -opt.steps).all(), (q == -1).all()
+
+        p, q, g = np.zeros(300_000, "f4"), np.zeros(300_000, "f4"), np.ones(300_000, "f4")
+        opt = flr.SGD(p, lr=1.0, threads=2)
         opt.step(g)
         done = threading.Event()
-        worker = threading.Thread(target=lambda: [opt.step(g) for _ in iter(lambda: done.is_set(), True)])
+        worker = threading.Thread(target=lambda: [opt.step(g) for _ in iter(done.is_set, True)])
         worker.start()
-        codes = []
         for _ in range(20):
-            child = os.fork()
-            if not child:
-                opt.step(g)
-                flr.Adam(p.copy(), lr=0.1, threads=2).step(g)
-                os._exit(0)
-            codes.append(os.waitpid(child, 0)[1])
+            forked(work)
         done.set()
         worker.join()
-        print(set(codes))
+        print((p == -opt.steps).all())
     """
-    assert run(script, PYTHONWARNINGS="ignore") == "{0}"
+    assert run_forking(script) == ["True 1 True True"] * 20 + ["True"]
+
+
+@needs_fork
+def test_fork_while_other_threads_are_inside_a_step_and_under_the_lock():
+    """Neither of them is in the child, so nobody would ever let its own steps in. The unfinished step has done nothing.
+
+    The child looks before it steps: else it would hang instead of saying so.
+    """
+    script = """
+        parent, inside, under, go_on = os.getpid(), threading.Event(), threading.Event(), threading.Event()
+
+        def rate(n):
+            if n == 1 and os.getpid() == parent:
+                inside.set()
+                go_on.wait()
+            return 1.0
+
+        def copy():
+            with b._lock.held:
+                b._lock.pause()
+                under.set()
+                go_on.wait()
+                b._lock.resume()
+
+        def free(opt):
+            free = opt._lock.held.acquire(blocking=False)
+            if free:
+                opt._lock.held.release()
+            return free and opt._lock.owner[0] == 0
+
+        def work():
+            if not (free(a) and free(b)):
+                return "not free",
+            for opt in (a, b):
+                opt.step(np.ones(4))
+                opt.state_dict()
+            return a.steps, *p, b.steps, *q
+
+        p, q = np.zeros(4), np.zeros(4)
+        a, b = flr.SGD(p, lr=rate), flr.SGD(q, lr=1.0)
+        for opt in (a, b):
+            opt.step(np.ones(4))
+        threads = [threading.Thread(target=a.step, args=(np.ones(4),)), threading.Thread(target=copy)]
+        for thread in threads:
+            thread.start()
+        inside.wait()
+        under.wait()
+        forked(work)
+        go_on.set()
+        for thread in threads:
+            thread.join()
+        print(a.steps, *p, b.steps, *q)
+    """
+    whole = "2 -2.0 -2.0 -2.0 -2.0 "
+    assert run_forking(script) == [whole + whole.strip(), whole + "1 -1.0 -1.0 -1.0 -1.0"]
+
+
+@needs_fork
+def test_fork_from_inside_a_step():
+    """A callable forks: the child goes on in the same step."""
+    script = """
+        def rate(n):
+            if n == 1:
+                forked(lambda: (opt._lock.is_mine(), opt.steps, opt._lock.held.acquire(blocking=False)))
+            return 1.0
+
+        p = np.zeros(2)
+        opt = flr.SGD(p, lr=rate)
+        for _ in range(2):
+            opt.step(np.ones(2))
+        print(opt.steps, *p)
+    """
+    assert run_forking(script) == ["True 1 True", "2 -2.0 -2.0"]
+
+
+@needs_fork
+def test_fork_waits_for_what_happens_once():
+    """A child that was made half-way would have half an import. It has a lock of its own, which any thread can take."""
+    script = """
+        begun, forking, log = threading.Event(), threading.Event(), []
+
+        def once():
+            begun.set()
+            forking.wait()
+            log.append("whole")
+
+        def take():
+            log.append(first_use._lock.acquire(blocking=False))
+            if log[-1]:
+                first_use._lock.release()
+
+        def work():
+            thread = threading.Thread(target=take)
+            thread.start()
+            thread.join()
+            if not log[-1]:
+                return log
+            p = np.zeros(3)
+            flr.Lion(p, lr=1.0, weight_decay=0.0).step(np.ones(3))
+            return *log, *p
+
+        os.register_at_fork(before=forking.set)  # is called before the library's
+        thread = threading.Thread(target=first_use.whole, args=(once,))
+        thread.start()
+        begun.wait()
+        forked(work)
+        thread.join()
+        print(*log, first_use._lock._is_owned())
+    """
+    assert run_forking(script) == ["whole True -1.0 -1.0 -1.0", "whole False"]
 
 
 def test_processes_that_end_while_helpers_run():
@@ -161,6 +364,39 @@ def test_processes_that_end_while_helpers_run():
     """
     for _ in range(5):
         run(script)
+
+
+def test_helpers_have_returned_before_the_interpreter_ends():
+    """A handler that was registered earlier runs later."""
+    script = """
+        import atexit, threading
+        found = []
+        atexit.register(lambda: print([thread.is_alive() for thread in found]))
+        import numpy as np, pyfastlr as flr
+        p = np.ones(1_000_000)
+        flr.Adam(p, lr=0.1, threads=3).step(p.copy())
+        found += [thread for thread in threading.enumerate() if thread.name.startswith("pyfastlr-")]
+        print([thread.is_alive() for thread in found])
+    """
+    assert run(script).splitlines() == ["[True, True]", "[False, False]"]
+
+
+def test_step_where_the_system_gives_no_more_threads(monkeypatch):
+    """It walks alone from then on, and so do those after it."""
+    alone, starts = pool.Pool(), []
+
+    def refuse(thread):
+        starts.append(thread.name)
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(pool, "shared", lambda: alone)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    p, g = np.zeros(N), np.ones(N)
+    opt = flr.SGD(p, lr=1.0, threads=3)
+    opt.step(g)
+    opt.step(g)
+    assert (p == -2).all()
+    assert (opt.steps, opt._engine.threads, alone.helpers(), len(starts)) == (2, 1, 0, 1)
 
 
 def test_step_after_the_pool_has_ended():
@@ -225,6 +461,9 @@ def test_interrupts_leave_no_torn_step():
 def test_default_number_of_threads(monkeypatch):
     monkeypatch.delenv("PYFASTLR_NUM_THREADS", raising=False)
     assert pool.default_threads() == len(os.sched_getaffinity(0))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 3, 5, 6, 11}, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    assert pool.default_threads() == 5  # those that the process may use, not all that there are
     monkeypatch.setenv("PYFASTLR_NUM_THREADS", "3")
     assert pool.default_threads() == 3
     for bad in ("0", "-1", "two", "1.5"):

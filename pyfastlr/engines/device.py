@@ -11,9 +11,6 @@ import numpy as np
 from pyfastlr.arrays.device import place, stream_of
 from pyfastlr.arrays.host import address, address_range
 from pyfastlr.arrays.parameters import Parameters
-from .hyper import inverse_scale, is_library_schedule, number
-from .settings import Hyperparameters, Settings
-from .state import State
 from pyfastlr.schedules import Schedule
 from pyfastlr_kernels import tables
 from pyfastlr_kernels.compile.first_use import whole
@@ -22,7 +19,10 @@ from pyfastlr_kernels.cuda.step import Step
 from pyfastlr_kernels.cuda.tables import Curve
 from pyfastlr_kernels.rules import RULES
 
+from .hyper import inverse_scale, is_library_schedule, number
 from .lock import StepLock
+from .settings import Hyperparameters, Settings
+from .state import State
 
 
 class DeviceEngine:
@@ -178,7 +178,9 @@ class DeviceEngine:
         """Step over the tables for the settings as they are."""
         for slot in RULES[self._rule].slots:
             if slot.storage is not None:
-                raise TypeError(f"state {slot.name!r} in {slot.storage} needs parameters in host memory, got CUDA arrays")
+                raise TypeError(
+                    f"state {slot.name!r} in {slot.storage} needs parameters in host memory, got CUDA arrays"
+                )
         settings, parameters = self._hyper.current, self._parameters
         tensors = np.zeros(len(parameters.names), tables.TENSOR)
         tensors["size"], tensors["row"], tensors["p"] = parameters.sizes, self._hyper.members, parameters.addresses

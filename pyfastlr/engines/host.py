@@ -12,15 +12,15 @@ import numpy as np
 
 from pyfastlr.arrays.host import Array, address, address_range, aligned, is_native
 from pyfastlr.arrays.parameters import Parameters
-from .hyper import inverse_scale, is_library_schedule, number
-from .settings import Hyperparameters, Settings
-from .state import State
 from pyfastlr_kernels import python_side, tables
 from pyfastlr_kernels.cpu import pool
 from pyfastlr_kernels.python_side import BAD_SCALE, BUSY, MOVED, NO_WORKERS
 from pyfastlr_kernels.tables import OK
 
+from .hyper import inverse_scale, is_library_schedule, number
 from .lock import StepLock
+from .settings import Hyperparameters, Settings
+from .state import State
 
 PARALLEL_ABOVE = 1 << 20  # bytes that a step moves; below, waking a helper costs more than it brings
 _READ = python_side.C_CONTIGUOUS | python_side.ALIGNED

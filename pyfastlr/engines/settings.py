@@ -10,10 +10,10 @@ from pyfastlr.arrays import tree
 from pyfastlr.arrays.flat import Flat
 from pyfastlr.arrays.host import Array, describe, is_native
 from pyfastlr.arrays.parameters import Parameters
-from .lock import StepLock
 from pyfastlr_kernels import tables
 
 from .hyper import CALLED, DECAY_NAMES, DECAYS, PAIRS, Range, decay_kind, is_scalar, number, source, spread
+from .lock import StepLock
 
 
 class Rates(NamedTuple):

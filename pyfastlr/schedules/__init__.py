@@ -1,7 +1,7 @@
 """Learning rates as pure functions of the update's index, with an algebra.
 
-``s(n)`` is the rate of update n, counted from 0: ``s(0)`` is the first. Every schedule is immutable, comparable,
-picklable and writable as JSON, and meets its ends to the bit. The formulas side by side: docs/schedules.md.
+``s(n)`` is the rate of update n, counting from 0. Every schedule is immutable and can be compared, pickled and written
+as JSON. It meets its ends to the bit. docs/schedules.md has the formulas side by side.
 
 Examples
 --------
@@ -11,27 +11,21 @@ Examples
 (0.0, 0.001, 0.0)
 """
 
-from pyfastlr.schedules._algebra import (
-    Clip,
-    Constant,
-    Custom,
-    Delay,
-    Every,
-    Product,
-    Sum,
-    Then,
-    Warmup,
-    as_schedule,
-    join,
+from . import keras, optax, torch
+from .algebra import Clip, Constant, Custom, Delay, Every, Product, Sum, Then, Warmup, as_schedule, join
+from .base import RateLike, Schedule, from_dict
+from .cycles import WSD, CosineRestarts, Cyclic, InverseSqrt, OneCycle
+from .decays import (
+    Cosine,
+    Exponential,
+    InverseTime,
+    Linear,
+    MultiStep,
+    Piecewise,
+    Polynomial,
+    StepDecay,
+    TimeDecay,
 )
-from pyfastlr.schedules._cycles import CosineRestarts, Cyclic
-from pyfastlr.schedules._decays import Cosine, Exponential, InverseTime, Linear, Polynomial, TimeDecay
-from pyfastlr.schedules._phases import WSD, InverseSqrt, OneCycle
-from pyfastlr.schedules._schedule import RateLike, Schedule, from_dict
-from pyfastlr.schedules._stairs import MultiStep, Piecewise, StepDecay
-
-# They import the modules above, of which `_algebra` must be the first.
-from pyfastlr.schedules import keras, optax, torch  # isort: skip
 
 __all__ = [
     "WSD",

@@ -1,7 +1,7 @@
 """Keras' schedules under their names: `keras.optimizers.schedules`.
 
-The arguments are Keras', but for `name`, which means nothing here. ``s(n)`` is the rate while `optimizer.iterations`
-is n, computed in float64; Keras' `floatx` is float32 by default, and loses digits of n from 2^24 on.
+The arguments are Keras' except `name`, which means nothing here. ``s(n)`` is the rate while `optimizer.iterations` is
+n, computed in float64. Keras' `floatx` is float32 by default, which loses digits of n from 2^24 on.
 
 Examples
 --------
@@ -16,13 +16,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pyfastlr.schedules._checks import flag, increasing, nonnegative, positive, positive_integer, rates
-from pyfastlr.schedules._decays import Exponential, InverseTime
-from pyfastlr.schedules._foreign import Translated
-from pyfastlr.schedules._keras_cosines import CosineDecay, CosineDecayRestarts
-from pyfastlr.schedules._schedule import Schedule, fill
-from pyfastlr.schedules._stairs import Piecewise
 from pyfastlr_kernels import compat_curves, curves
+
+from .base import Schedule
+from .checks import (
+    factor,
+    flag,
+    increasing,
+    natural,
+    nonnegative,
+    number,
+    optional,
+    positive,
+    positive_integer,
+    rates,
+)
+from .compat import Translated
+from .decays import Cosine, Exponential, InverseTime, Piecewise
 
 __all__ = [
     "CosineDecay",
@@ -34,19 +44,31 @@ __all__ = [
 ]
 
 
-class ExponentialDecay(Translated, Schedule):
-    """A factor every so many updates: ``initial_learning_rate·decay_rate^(n/decay_steps)``.
+class ExponentialDecay(
+    Translated,
+    Schedule,
+    initial_learning_rate=nonnegative,
+    decay_steps=positive_integer,
+    decay_rate=positive,
+    staircase=flag,
+):
+    """A factor every `decay_steps` updates: ``initial_learning_rate·decay_rate^(n/decay_steps)``.
 
     Parameters
     ----------
-    initial_learning_rate : float
-        Rate of the first update, >= 0.
-    decay_steps : int
-        Updates that decay_rate is spread over, >= 1.
-    decay_rate : float
-        Factor per `decay_steps` updates, > 0.
-    staircase : bool
-        The exponent is rounded down.
+    initial_learning_rate : float >= 0
+        Rate of the first update.
+    decay_steps : int >= 1
+        Updates that decay_rate is spread over.
+    decay_rate : float > 0
+        Factor per `decay_steps` updates.
+    staircase : bool, default False
+        Round the exponent down.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
 
     Examples
     --------
@@ -55,7 +77,7 @@ class ExponentialDecay(Translated, Schedule):
 
     Notes
     -----
-    Ends: initial_learning_rate at n = 0, to no end; with staircase it changes at n = decay_steps, 2·decay_steps, ...
+    Ends: initial_learning_rate at n = 0, without end; with staircase it changes at n = decay_steps, 2·decay_steps, ...
 
     Elsewhere: as `S.Exponential`; optax's exponential_decay has the two numbers in the same order, and an end.
     """
@@ -66,27 +88,31 @@ class ExponentialDecay(Translated, Schedule):
         self, initial_learning_rate: float, decay_steps: int, decay_rate: float, staircase: bool = False
     ) -> None:
         super().__init__(
-            initial_learning_rate=nonnegative(initial_learning_rate, "initial_learning_rate"),
-            decay_steps=positive_integer(decay_steps, "decay_steps"),
-            decay_rate=positive(decay_rate, "decay_rate"),
-            staircase=flag(staircase, "staircase"),
+            initial_learning_rate=initial_learning_rate,
+            decay_steps=decay_steps,
+            decay_rate=decay_rate,
+            staircase=staircase,
         )
 
-    def native(self) -> Schedule:
-        """Give the same schedule in terms of ours."""
-        lr, steps, rate, staircase = self.parameters.values()
+    @staticmethod
+    def _ours(lr: float, steps: int, rate: float, staircase: bool) -> Schedule:
         return Exponential(lr, rate, steps, staircase)
 
 
-class PiecewiseConstantDecay(Translated, Schedule):
+class PiecewiseConstantDecay(Translated, Schedule, boundaries=increasing, values=rates):
     """A rate for each interval: ``values[number of boundaries < n]``.
 
     Parameters
     ----------
-    boundaries : sequence of int
-        Strictly increasing, >= 0.
-    values : sequence of float
-        Rates, >= 0, one more.
+    boundaries : sequence of int >= 0
+        Strictly increasing.
+    values : sequence of float >= 0
+        Rates, one more than boundaries.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range, or if `values` are not one more than `boundaries`.
 
     Examples
     --------
@@ -104,35 +130,43 @@ class PiecewiseConstantDecay(Translated, Schedule):
     __slots__ = ()
 
     def __init__(self, boundaries: Sequence[int], values: Sequence[float]) -> None:
-        boundaries, values = increasing(boundaries, "boundaries"), rates(values, "values")
-        if len(values) != len(boundaries) + 1:
-            raise ValueError(f"`values` must be one more than the {len(boundaries)} boundaries, got {len(values)}")
         super().__init__(boundaries=boundaries, values=values)
 
-    def native(self) -> Schedule:
-        """Give the same schedule in terms of ours."""
-        boundaries, values = self.parameters.values()
+    @staticmethod
+    def _ours(boundaries: tuple[int, ...], values: tuple[float, ...]) -> Schedule:
         return Piecewise([boundary + 1 for boundary in boundaries], values)
 
 
-class PolynomialDecay(Schedule):
-    """A power of what is left: ``end + (initial - end)·(1 - min(n/decay_steps, 1))^power``, of the two learning rates.
+class PolynomialDecay(
+    Schedule,
+    initial_learning_rate=nonnegative,
+    decay_steps=positive_integer,
+    end_learning_rate=nonnegative,
+    power=positive,
+    cycle=flag,
+):
+    """A power of the fraction that is left: ``end + (initial - end)·(1 - min(n/decay_steps, 1))^power``.
 
-    With `cycle` it begins to fall again at each multiple of decay_steps, ever slower and from ever lower:
-    n over the least such multiple that is not below n stands for min(n/decay_steps, 1).
+    With `cycle` it falls again after each multiple of decay_steps, each time more slowly and from a lower rate:
+    min(n/decay_steps, 1) becomes n divided by the smallest positive multiple >= n.
 
     Parameters
     ----------
-    initial_learning_rate : float
-        Rate of the first update, >= 0.
-    decay_steps : int
-        Updates to the end, >= 1.
-    end_learning_rate : float
-        Last rate, >= 0.
-    power : float
-        Exponent, > 0.
-    cycle : bool
-        As above.
+    initial_learning_rate : float >= 0
+        Rate of the first update.
+    decay_steps : int >= 1
+        Updates to the end.
+    end_learning_rate : float >= 0, default 1e-4
+        Last rate.
+    power : float > 0, default 1
+        Exponent.
+    cycle : bool, default False
+        Whether it falls again.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
 
     Examples
     --------
@@ -163,39 +197,47 @@ class PolynomialDecay(Schedule):
         cycle: bool = False,
     ) -> None:
         super().__init__(
-            initial_learning_rate=nonnegative(initial_learning_rate, "initial_learning_rate"),
-            decay_steps=positive_integer(decay_steps, "decay_steps"),
-            end_learning_rate=nonnegative(end_learning_rate, "end_learning_rate"),
-            power=positive(power, "power"),
-            cycle=flag(cycle, "cycle"),
+            initial_learning_rate=initial_learning_rate,
+            decay_steps=decay_steps,
+            end_learning_rate=end_learning_rate,
+            power=power,
+            cycle=cycle,
         )
 
     def _bound(self) -> tuple[Callable[..., float], tuple[Any, ...]]:
         *polynomial, cycle = self.parameters.values()
         return compat_curves.polynomial_cycle if cycle else curves.polynomial, tuple(polynomial)
 
-    @property
-    def formula(self) -> str:
-        """The schedule with its numbers, in one line."""
+    def _equation(self) -> str:
         clamped, whole = "min(n/{decay_steps}, 1)", "n/({decay_steps}·max(⌈n/{decay_steps}⌉, 1))"
-        return fill(
-            self.equation.replace(clamped, whole) if self.parameters["cycle"] else self.equation, self.parameters
-        )
+        return self.equation.replace(clamped, whole) if self.parameters["cycle"] else self.equation
 
 
-class InverseTimeDecay(Translated, Schedule):
-    """Rate over a number that grows linearly: ``initial_learning_rate/(1 + decay_rate·n/decay_steps)``.
+class InverseTimeDecay(
+    Translated,
+    Schedule,
+    initial_learning_rate=nonnegative,
+    decay_steps=positive_integer,
+    decay_rate=nonnegative,
+    staircase=flag,
+):
+    """Rate divided by a number that grows linearly: ``initial_learning_rate/(1 + decay_rate·n/decay_steps)``.
 
     Parameters
     ----------
-    initial_learning_rate : float
-        Rate of the first update, >= 0.
-    decay_steps : int
-        Updates that decay_rate is spread over, >= 1.
-    decay_rate : float
-        Growth per `decay_steps` updates, >= 0.
-    staircase : bool
-        n/decay_steps is rounded down.
+    initial_learning_rate : float >= 0
+        Rate of the first update.
+    decay_steps : int >= 1
+        Updates that decay_rate is spread over.
+    decay_rate : float >= 0
+        Growth of the divisor per `decay_steps` updates.
+    staircase : bool, default False
+        Round n/decay_steps down.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
 
     Examples
     --------
@@ -204,7 +246,7 @@ class InverseTimeDecay(Translated, Schedule):
 
     Notes
     -----
-    Ends: initial_learning_rate at n = 0, to no end; with staircase it changes at n = decay_steps, 2·decay_steps, ...
+    Ends: initial_learning_rate at n = 0, without end; with staircase it changes at n = decay_steps, 2·decay_steps, ...
 
     Elsewhere: as `S.InverseTime` with decay = decay_rate/decay_steps; torch and optax lack it.
     """
@@ -215,13 +257,156 @@ class InverseTimeDecay(Translated, Schedule):
         self, initial_learning_rate: float, decay_steps: int, decay_rate: float, staircase: bool = False
     ) -> None:
         super().__init__(
-            initial_learning_rate=nonnegative(initial_learning_rate, "initial_learning_rate"),
-            decay_steps=positive_integer(decay_steps, "decay_steps"),
-            decay_rate=nonnegative(decay_rate, "decay_rate"),
-            staircase=flag(staircase, "staircase"),
+            initial_learning_rate=initial_learning_rate,
+            decay_steps=decay_steps,
+            decay_rate=decay_rate,
+            staircase=staircase,
         )
 
-    def native(self) -> Schedule:
-        """Give the same schedule in terms of ours."""
-        lr, steps, rate, staircase = self.parameters.values()
+    @staticmethod
+    def _ours(lr: float, steps: int, rate: float, staircase: bool) -> Schedule:
         return InverseTime(lr, rate).every(steps) if staircase else InverseTime(lr, rate / steps)
+
+
+class CosineDecay(
+    Translated,
+    Schedule,
+    initial_learning_rate=nonnegative,
+    decay_steps=positive_integer,
+    alpha=nonnegative,
+    warmup_target=optional(nonnegative),
+    warmup_steps=natural,
+):
+    """Half a period of the cosine: ``initial·(alpha + (1 - alpha)·(1 + cos(π·min(n/decay_steps, 1)))/2)``.
+
+    With warmup_target the cosine falls from that rate, after a straight line up to it.
+
+    Parameters
+    ----------
+    initial_learning_rate : float >= 0
+        Rate of the first update.
+    decay_steps : int >= 1
+        Updates of the fall, without those of the warm-up.
+    alpha : float >= 0, default 0
+        The last rate over the highest.
+    warmup_target : float >= 0
+        Rate after the warm-up; by default there is no warm-up. By name only: in Keras `name` comes before it.
+    warmup_steps : int >= 0, default 0
+        Updates of the warm-up; without effect if there is no warmup_target.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
+
+    Examples
+    --------
+    >>> s = CosineDecay(0.25, decay_steps=100, alpha=0.5, warmup_target=0.5, warmup_steps=10)
+    >>> s(0), s(10), s(60), s(110)
+    (0.25, 0.5, 0.375, 0.25)
+
+    Notes
+    -----
+    Ends: initial_learning_rate at n = 0, warmup_target at warmup_steps, alpha times the highest from n = warmup_steps +
+    decay_steps on.
+
+    Elsewhere: as `S.Cosine` with `.warmup`; optax's warmup_cosine_decay_schedule counts the warm-up in decay_steps, and
+    has a rate for the end; torch's CosineAnnealingLR rises again.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        initial_learning_rate: float,
+        decay_steps: int,
+        alpha: float = 0.0,
+        *,
+        warmup_target: float | None = None,
+        warmup_steps: int = 0,
+    ) -> None:
+        super().__init__(
+            initial_learning_rate=initial_learning_rate,
+            decay_steps=decay_steps,
+            alpha=alpha,
+            warmup_target=warmup_target,
+            warmup_steps=warmup_steps,
+        )
+
+    @staticmethod
+    def _ours(lr: float, steps: int, alpha: float, target: float | None, warmup: int) -> Schedule:
+        if target is None:
+            return Cosine(lr, steps, lr * alpha)
+        return Cosine(target, steps, target * alpha).warmup(warmup, lr)
+
+
+class CosineDecayRestarts(
+    Schedule,
+    initial_learning_rate=nonnegative,
+    first_decay_steps=positive_integer,
+    t_mul=number("a number >= 1 and <= 2**53", 1.0, 2.0**53),
+    m_mul=factor,
+    alpha=nonnegative,
+):
+    """Cosine with restarts: ``initial·(alpha + (1 - alpha)·m_mul^i·(1 + cos(π·m/(first_decay_steps·t_mul^i)))/2)``.
+
+    This is the rate at update m of cycle i.
+
+    Parameters
+    ----------
+    initial_learning_rate : float >= 0
+        Rate of the first update.
+    first_decay_steps : int >= 1
+        Updates in the first cycle.
+    t_mul : float >= 1, default 2
+        Length of each cycle over that of the last; need not be an integer.
+    m_mul : float > 0 and <= 1, default 1
+        Height of each cycle's peak above the end over that of the last.
+    alpha : float >= 0, default 0
+        The end, which each cycle falls towards, over initial_learning_rate.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
+
+    Examples
+    --------
+    >>> s = CosineDecayRestarts(0.5, first_decay_steps=10, m_mul=0.5)
+    >>> s(0), s(5), s(10), s(20), s(30)
+    (0.5, 0.25, 0.25, 0.125, 0.125)
+
+    Notes
+    -----
+    Ends: a restart comes where the cosine would meet the end; never stops. Keras finds the cycle by a logarithm, and
+    has the end in place of the start where that is rounded down: in float32 with t_mul = 7 at the third restart.
+
+    Elsewhere: as `S.CosineRestarts` if alpha = 0, else m_mul scales another height; torch's CosineAnnealingWarmRestarts
+    has no m_mul, and T_mult = 1 by default.
+    """
+
+    __slots__ = ()
+    equation = (
+        "{initial_learning_rate}·({alpha} + (1 - {alpha})·{m_mul}^i·(1 + cos(π·m/({first_decay_steps}·{t_mul}^i)))/2) "
+        "at update m of cycle i"
+    )
+
+    def __init__(
+        self,
+        initial_learning_rate: float,
+        first_decay_steps: int,
+        t_mul: float = 2.0,
+        m_mul: float = 1.0,
+        alpha: float = 0.0,
+    ) -> None:
+        super().__init__(
+            initial_learning_rate=initial_learning_rate,
+            first_decay_steps=first_decay_steps,
+            t_mul=t_mul,
+            m_mul=m_mul,
+            alpha=alpha,
+        )
+
+    def _bound(self) -> tuple[Callable[..., float], tuple[Any, ...]]:
+        lr, *cycles, alpha = self.parameters.values()
+        return compat_curves.scaled_restarts, (lr, *cycles, lr * alpha)

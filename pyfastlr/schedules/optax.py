@@ -1,8 +1,8 @@
 """optax's schedules under their names: `optax.schedules`.
 
-Each is a function with optax's arguments that gives one of our schedules, computed in float64, where optax takes
+Each is a function with optax's arguments that returns one of our schedules, computed in float64. optax computes in
 float32 unless `jax_enable_x64` is set, and loses digits of n from 2^24 on. Numbers of updates are >= 0: a negative one,
-which optax takes as 0, is a ValueError.
+which optax takes for 0, is a ValueError.
 
 Examples
 --------
@@ -18,11 +18,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
-from pyfastlr.schedules._algebra import join
-from pyfastlr.schedules._checks import natural, nonnegative, positive, positive_integer
-from pyfastlr.schedules._decays import Cosine
-from pyfastlr.schedules._foreign import CosinePower, Interpolated, share
-from pyfastlr.schedules._optax_decays import (
+from .algebra import join
+from .base import RateLike, Schedule
+from .checks import natural, nonnegative, positive, positive_integer, share
+from .compat import CosinePower, Interpolated
+from .cycles import OneCycle
+from .decays import Cosine
+from .optax_decays import (
     constant_schedule,
     cosine_decay_schedule,
     exponential_decay,
@@ -31,8 +33,6 @@ from pyfastlr.schedules._optax_decays import (
     piecewise_interpolate_schedule,
     polynomial_schedule,
 )
-from pyfastlr.schedules._phases import OneCycle
-from pyfastlr.schedules._schedule import RateLike, Schedule
 
 __all__ = [
     "constant_schedule",
@@ -64,15 +64,19 @@ def linear_onecycle_schedule(
 
     Parameters
     ----------
-    transition_steps : int
-        Updates in all, >= 1.
-    peak_value : float
-        Highest rate, >= 0.
-    pct_start, pct_final : float
-        Fractions of them before the peak and before the last part, >= 0 and <= 1, so far apart that the parts have an
-        update each, but the first.
-    div_factor, final_div_factor : float
-        > 0.
+    transition_steps : int >= 1
+        Updates in all.
+    peak_value : float >= 0
+        Highest rate.
+    pct_start, pct_final : float >= 0 and <= 1, default 0.3 and 0.85
+        Fractions of the updates before the peak and before the last part. The second and the last part must have an
+        update each.
+    div_factor, final_div_factor : float > 0, default 25 and 1e4
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
 
     Examples
     --------
@@ -83,7 +87,7 @@ def linear_onecycle_schedule(
     Notes
     -----
     Ends: the corners are at 0, int(pct_start·transition_steps), int(pct_final·transition_steps) and transition_steps,
-    from which on the rate stays.
+    where the rate stays.
 
     Elsewhere: torch's OneCycleLR with three_phase and "linear" has a fall as long as the rise, and its corners one
     update earlier; `S.OneCycle` with "linear" has no third part.
@@ -109,14 +113,18 @@ def cosine_onecycle_schedule(
 
     Parameters
     ----------
-    transition_steps : int
-        Updates in all, >= 1.
-    peak_value : float
-        Highest rate, >= 0.
-    pct_start : float
-        Fraction of them before the peak, > 0 and < 1.
-    div_factor, final_div_factor : float
-        > 0.
+    transition_steps : int >= 1
+        Updates in all.
+    peak_value : float >= 0
+        Highest rate.
+    pct_start : float > 0 and < 1, default 0.3
+        Fraction of the updates before the peak.
+    div_factor, final_div_factor : float > 0, default 25 and 1e4
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
 
     Examples
     --------
@@ -126,7 +134,7 @@ def cosine_onecycle_schedule(
 
     Notes
     -----
-    Ends: the peak is at int(pct_start·transition_steps), the end at transition_steps, from which on the rate stays.
+    Ends: the peak is at int(pct_start·transition_steps), the end at transition_steps, where the rate stays.
 
     Elsewhere: as `S.OneCycle`; torch's OneCycleLR peaks and ends one update earlier.
     """
@@ -144,10 +152,15 @@ def warmup_constant_schedule(init_value: float, peak_value: float, warmup_steps:
 
     Parameters
     ----------
-    init_value, peak_value : float
-        First and last rate, >= 0.
-    warmup_steps : int
-        Updates from one to the other, >= 0.
+    init_value, peak_value : float >= 0
+        First and last rate.
+    warmup_steps : int >= 0
+        Updates from one to the other.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
 
     Examples
     --------
@@ -177,14 +190,19 @@ def warmup_cosine_decay_schedule(
 
     Parameters
     ----------
-    init_value, peak_value, end_value : float
-        First, highest and last rate, >= 0.
-    warmup_steps : int
-        Updates of the line, >= 0.
-    decay_steps : int
-        Updates of both, > warmup_steps.
-    exponent : float
-        > 0; what the cosine is raised to.
+    init_value, peak_value, end_value : float >= 0
+        First, highest and last rate; end_value is 0 by default.
+    warmup_steps : int >= 0
+        Updates of the line.
+    decay_steps : int > warmup_steps
+        Updates of both.
+    exponent : float > 0, default 1
+        The cosine is raised to this power.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
 
     Examples
     --------
@@ -218,16 +236,21 @@ def warmup_exponential_decay_schedule(
     staircase: bool = False,
     end_value: float | None = None,
 ) -> Schedule:
-    """A straight line up, then `exponential_decay` from peak_value on.
+    """A straight line up, then `exponential_decay` from peak_value.
 
     Parameters
     ----------
-    init_value, peak_value : float
-        First and highest rate, >= 0.
-    warmup_steps : int
-        Updates of the line, >= 0.
+    init_value, peak_value : float >= 0
+        First and highest rate.
+    warmup_steps : int >= 0
+        Updates of the line.
     transition_steps, decay_rate, transition_begin, staircase, end_value
-        As in `exponential_decay`, counted from the end of the line.
+        As for `exponential_decay`, counting from the end of the line.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
 
     Examples
     --------
@@ -237,14 +260,14 @@ def warmup_exponential_decay_schedule(
 
     Notes
     -----
-    Ends: init_value at n = 0, peak_value at n = warmup_steps, to no end, or end_value.
+    Ends: init_value at n = 0, peak_value at n = warmup_steps; then those of `exponential_decay`.
 
     Elsewhere: as `S.Exponential(...).warmup(warmup_steps, init_value)`; in torch it is a SequentialLR.
     """
     init_value, peak = nonnegative(init_value, "init_value"), nonnegative(peak_value, "peak_value")
     warmup = natural(warmup_steps, "warmup_steps")
     fall = exponential_decay(peak, transition_steps, decay_rate, transition_begin, staircase, end_value)
-    # An end_value beyond the peak is where the fall begins, not where the line leads to.
+    # With an end_value beyond the peak the fall begins there, but the line leads to the peak.
     return (
         fall.warmup(warmup, init_value)
         if fall(0) == peak
@@ -253,12 +276,17 @@ def warmup_exponential_decay_schedule(
 
 
 def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Any]]) -> Schedule:
-    """One `warmup_cosine_decay_schedule` after another, each with its own arguments, for its decay_steps.
+    """One `warmup_cosine_decay_schedule` after another, each for its decay_steps.
 
     Parameters
     ----------
     cosine_kwargs : iterable of dict
         The arguments of each; at least one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
 
     Examples
     --------
@@ -271,8 +299,8 @@ def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Any]]) -> Schedule:
     -----
     Ends: those of each; the last one stays at its end_value.
 
-    Elsewhere: torch's CosineAnnealingWarmRestarts, Keras' CosineDecayRestarts and `S.CosineRestarts` have cycles
-    without end and no warm-up in them.
+    Elsewhere: torch's CosineAnnealingWarmRestarts, Keras' CosineDecayRestarts and `S.CosineRestarts` repeat
+    their cycles without end and have no warm-up in them.
     """
     cycles = list(cosine_kwargs)
     parts = [warmup_cosine_decay_schedule(**cycle) for cycle in cycles]
@@ -286,8 +314,13 @@ def join_schedules(schedules: Sequence[RateLike], boundaries: Sequence[int]) -> 
     ----------
     schedules : sequence of Schedule or float
         At least one.
-    boundaries : sequence of int
-        Strictly increasing, >= 0, one fewer.
+    boundaries : sequence of int >= 0
+        One fewer, strictly increasing.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
 
     Examples
     --------

@@ -1,11 +1,12 @@
 """torch's schedulers under their names: `torch.optim.lr_scheduler`, and `SWALR` of `torch.optim.swa_utils`.
 
-The arguments are torch's, with two differences: in the place of `optimizer` stands its rate `lr` (not where torch sets
-the rate itself: CyclicLR, OneCycleLR, SequentialLR, ChainedScheduler), and there is no `last_epoch`, because a schedule
-has no state. ``s(n)`` is the rate at the optimizer's step n, counted from 0, if ``scheduler.step()`` follows each.
+The arguments are torch's, with two differences. The optimizer's rate `lr` stands in the place of `optimizer`, except
+where torch sets the rate itself: CyclicLR, OneCycleLR, SequentialLR, ChainedScheduler. And there is no `last_epoch`,
+because a schedule has no state. ``s(n)`` is the rate of the optimizer's step n, counting from 0, if
+``scheduler.step()`` follows each step.
 
 torch computes most rates from the last one, and its rounding grows with n; these are closed forms, within 1e-12 of
-the highest rate. Plateau is missing here: it is no function of n.
+the highest rate. ReduceLROnPlateau is missing: it is not a function of n.
 
 Examples
 --------
@@ -23,16 +24,39 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from functools import reduce
 from operator import mul
-from typing import Any, NoReturn
+from typing import Any
 
-from pyfastlr.schedules import _checks
-from pyfastlr.schedules._algebra import Constant, Product, as_schedule
-from pyfastlr.schedules._checks import function, nonnegative
-from pyfastlr.schedules._foreign import nondecreasing
-from pyfastlr.schedules._schedule import RateLike, Schedule
-from pyfastlr.schedules._torch_cosines import SWALR, CosineAnnealingLR, CosineAnnealingWarmRestarts
-from pyfastlr.schedules._torch_cycles import CyclicLR, OneCycleLR
-from pyfastlr.schedules._torch_decays import ConstantLR, ExponentialLR, LinearLR, MultiStepLR, PolynomialLR, StepLR
+from pyfastlr_kernels import compat_curves
+
+from .algebra import Constant, as_schedule
+from .base import RateLike, Schedule
+from .checks import (
+    choice,
+    each,
+    factor,
+    flag,
+    nondecreasing,
+    nonnegative,
+    optional,
+    positive,
+    positive_integer,
+    share,
+)
+from .compat import called
+from .cycles import ANNEALS, MODES, Cyclic
+from .torch_decays import (
+    SWALR,
+    ConstantLR,
+    CosineAnnealingLR,
+    CosineAnnealingWarmRestarts,
+    ExponentialLR,
+    LambdaLR,
+    LinearLR,
+    MultiplicativeLR,
+    MultiStepLR,
+    PolynomialLR,
+    StepLR,
+)
 
 __all__ = [
     "SWALR",
@@ -52,87 +76,264 @@ __all__ = [
     "StepLR",
 ]
 
-
-def LambdaLR(lr: float, lr_lambda: Callable[[int], float]) -> Schedule:
-    """A factor that is any function of the update: ``lr·lr_lambda(n)``.
-
-    Parameters
-    ----------
-    lr : float
-        Rate where the factor is 1, >= 0.
-    lr_lambda : callable
-        n to factor, called once per update; not a list of them.
-
-    Examples
-    --------
-    >>> LambdaLR(0.5, lambda n: 1 / (1 + n))(1)
-    0.25
-
-    Notes
-    -----
-    Ends: those of the function.
-
-    Elsewhere: none has it, for a function is a schedule in optax and Keras; here it is `lr * S.as_schedule(lr_lambda)`.
-    """
-    return Product(function(lr_lambda, "lr_lambda"), nonnegative(lr, "lr"))
+# --- Cycles of the rate and of the momentum --------------------------------------------------------------------------
 
 
-class MultiplicativeLR(Schedule):
-    """A product of what any function gives: ``lr·∏(lr_lambda(k) for 1 <= k <= n)``.
+class CyclicLR(
+    Schedule,
+    base_lr=nonnegative,
+    max_lr=nonnegative,
+    step_size_up=positive_integer,
+    step_size_down=positive_integer,
+    mode=choice(*MODES),
+    gamma=factor,
+    scale_fn=optional(called),
+    scale_mode=choice("cycle", "iterations"),
+    cycle_momentum=flag,
+    base_momentum=nonnegative,
+    max_momentum=nonnegative,
+):
+    """Triangles: ``base_lr + (max_lr - base_lr)·x·a``; x goes from 0 up to 1 and back down.
 
-    A product of arbitrary factors has no closed form: the last one is kept, so that a run calls the function once per
-    update, but n below the last begins again from 1. There is no `compiled`.
+    The height a is 1 ("triangular"), 2^-cycle ("triangular2"), gamma^n ("exp_range"), or what scale_fn returns.
 
     Parameters
     ----------
-    lr : float
-        Rate of the first update, >= 0.
-    lr_lambda : callable
-        n to factor; not a list of them.
+    base_lr, max_lr : float >= 0
+        Lowest and highest rate.
+    step_size_up, step_size_down : int >= 1, default 2000
+        Updates of the rise and of the fall; step_size_down is step_size_up by default.
+    mode : {"triangular", "triangular2", "exp_range"}
+        How the height falls; without effect if there is a scale_fn.
+    gamma : float > 0 and <= 1, default 1
+        Factor per update in "exp_range"; without effect in the other modes.
+    scale_fn : callable
+        The height, a function of the cycle, counting from 1, or of update n. If it is not a Schedule, there is no JSON
+        form and no `compiled`.
+    scale_mode : {"cycle", "iterations"}
+        Which of the two; without effect if there is no scale_fn.
+    cycle_momentum : bool, default True
+        Whether there is a `momentum`.
+    base_momentum, max_momentum : float >= 0, default 0.8 and 0.9
+        The momentum's bounds.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
 
     Examples
     --------
-    >>> s = MultiplicativeLR(1.0, lambda n: 1 / n)
-    >>> s(0), s(1), s(2), s(4) == 1 / 2 / 3 / 4
-    (1.0, 1.0, 0.5, True)
+    >>> s = CyclicLR(0.0, 1.0, step_size_up=2, step_size_down=4, mode="triangular2")
+    >>> [s(n) for n in range(9)]
+    [0.0, 0.5, 1.0, 0.75, 0.5, 0.25, 0.0, 0.25, 0.5]
+    >>> s.momentum()(0), s.momentum()(2)
+    (0.9, 0.8)
 
     Notes
     -----
-    Ends: s(0) = lr, and lr_lambda(0) is not asked for, but in a SequentialLR after its milestone it is.
+    Ends: base_lr at n = 0, up + down, ..., max_lr at n = step_size_up; never stops.
 
-    Elsewhere: none has it; where the factor is constant it is `S.Exponential`.
+    Elsewhere: optax and Keras lack it; `S.Cyclic` has no scale_fn and no momentum. torch finds its place in the cycle
+    as the fractional part of a float, and loses a digit for every ten times as many cycles.
     """
 
     __slots__ = ()
-    equation = "{lr}·∏(λ(k) for 1 <= k <= n); λ(n) = {lr_lambda}"
+    equation = (
+        "{base_lr} + ({max_lr} - {base_lr})·x·a, x up in {step_size_up} and down in {step_size_down}, "
+        "a = 1, 2^-cycle, {gamma}^n or a function ({mode}, {scale_fn})"
+    )
 
-    def __init__(self, lr: float, lr_lambda: Callable[[int], float]) -> None:
-        super().__init__(lr=nonnegative(lr, "lr"), lr_lambda=as_schedule(function(lr_lambda, "lr_lambda")))
+    def __init__(
+        self,
+        base_lr: float,
+        max_lr: float,
+        step_size_up: int = 2000,
+        step_size_down: int | None = None,
+        mode: str = "triangular",
+        gamma: float = 1.0,
+        scale_fn: Callable[[int], float] | None = None,
+        scale_mode: str = "cycle",
+        cycle_momentum: bool = True,
+        base_momentum: float = 0.8,
+        max_momentum: float = 0.9,
+    ) -> None:
+        super().__init__(
+            base_lr=base_lr,
+            max_lr=max_lr,
+            step_size_up=step_size_up,
+            step_size_down=step_size_up if step_size_down is None else step_size_down,
+            mode=mode,
+            gamma=gamma,
+            scale_fn=scale_fn,
+            scale_mode=scale_mode,
+            cycle_momentum=cycle_momentum,
+            base_momentum=base_momentum,
+            max_momentum=max_momentum,
+        )
 
     def _bound(self) -> tuple[Callable[..., float], tuple[Any, ...]]:
-        lr, factor = self.parameters.values()
-        last = 0, lr  # replaced as a whole: threads may repeat work, but cannot tear it
+        base, peak, up, down, mode, gamma, scale, scale_mode, *_ = self.parameters.values()
+        if scale is not None:
+            return compat_curves.cyclic_scaled, (scale, base, peak, up, down, scale_mode == "cycle")
+        return Cyclic(base, peak, up, down, mode, gamma if mode == "exp_range" else 1.0)._bound()
 
-        def product(n: int) -> float:
-            nonlocal last
-            k, value = last
-            if k > n:
-                k, value = 0, lr
-            while k < n:
-                k += 1
-                value *= factor(k)
-            last = k, value
-            return float(value)
-
-        return product, ()
-
-    @property
-    def compiled(self) -> NoReturn:
-        """Refused: it would multiply from the start at every update."""
-        raise TypeError("MultiplicativeLR cannot be compiled: write a Schedule class with the product in closed form")
+    def momentum(self) -> CyclicLR:
+        """Return the schedule of the momentum or of Adam's first beta: from max_momentum to base_momentum and back."""
+        low, high = _momentums(self)
+        return CyclicLR(**{**self.parameters, "base_lr": high, "max_lr": low, "cycle_momentum": False})
 
 
-# Of torch's, these multiply the optimizer's rate; the others overwrite it. The cosine does while it falls, to 0.
+class OneCycleLR(
+    Schedule,
+    max_lr=nonnegative,
+    total_steps=positive_integer,
+    pct_start=share,
+    anneal_strategy=choice(*ANNEALS),
+    cycle_momentum=flag,
+    base_momentum=nonnegative,
+    max_momentum=nonnegative,
+    div_factor=positive,
+    final_div_factor=positive,
+    three_phase=flag,
+):
+    """Up from max_lr/div_factor to max_lr, then down to max_lr/div_factor/final_div_factor, in cosines or lines.
+
+    With three phases the second goes down as far as the first came up, and the third goes on to the end.
+
+    Parameters
+    ----------
+    max_lr : float >= 0
+        Highest rate.
+    total_steps : int >= 1
+        Updates in all; or instead of it:
+    epochs, steps_per_epoch : int >= 1
+        Two factors of it.
+    pct_start : float >= 0 and <= 1, default 0.3
+        Fraction of the updates for the rise. It must not be 1/total_steps, where torch divides by zero.
+    anneal_strategy : {"cos", "linear"}
+        Shape of all phases.
+    cycle_momentum : bool, default True
+        Whether there is a `momentum`.
+    base_momentum, max_momentum : float >= 0, default 0.85 and 0.95
+        The momentum's bounds.
+    div_factor, final_div_factor : float > 0, default 25 and 1e4
+    three_phase : bool, default False
+        Whether the fall has two parts.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range, or if there is neither total_steps nor its factors.
+
+    Examples
+    --------
+    >>> s = OneCycleLR(max_lr=1.0, total_steps=100)
+    >>> s(0), s(29), s(99), s(100)
+    (0.04, 1.0, 4e-06, 4e-06)
+    >>> s.momentum()(0), s.momentum()(29), s.momentum()(99)
+    (0.95, 0.85, 0.95)
+
+    Notes
+    -----
+    Ends: the peak is at pct_start·total_steps - 1, which is not rounded, and the end at total_steps - 1. The rate stays
+    there, where torch goes one step further and then raises an error.
+
+    Elsewhere: optax's cosine_onecycle_schedule and `S.OneCycle` have the peak at int(pct_start·steps) and the end at
+    steps.
+    """
+
+    __slots__ = ()
+    equation = (
+        "{max_lr}/{div_factor} up to {max_lr} at {pct_start}·{total_steps} - 1, "
+        "down to {max_lr}/{div_factor}/{final_div_factor} at {total_steps} - 1, {anneal_strategy}"
+    )
+
+    def __init__(
+        self,
+        max_lr: float,
+        total_steps: int | None = None,
+        epochs: int | None = None,
+        steps_per_epoch: int | None = None,
+        pct_start: float = 0.3,
+        anneal_strategy: str = "cos",
+        cycle_momentum: bool = True,
+        base_momentum: float = 0.85,
+        max_momentum: float = 0.95,
+        div_factor: float = 25.0,
+        final_div_factor: float = 1e4,
+        three_phase: bool = False,
+    ) -> None:
+        if total_steps is None:
+            if epochs is None or steps_per_epoch is None:
+                raise TypeError("`total_steps`, or `epochs` and `steps_per_epoch`, must be given")
+            total_steps = positive_integer(epochs, "epochs") * positive_integer(steps_per_epoch, "steps_per_epoch")
+        super().__init__(
+            max_lr=max_lr,
+            total_steps=total_steps,
+            pct_start=pct_start,
+            anneal_strategy=anneal_strategy,
+            cycle_momentum=cycle_momentum,
+            base_momentum=base_momentum,
+            max_momentum=max_momentum,
+            div_factor=div_factor,
+            final_div_factor=final_div_factor,
+            three_phase=three_phase,
+        )
+
+    def _ends(self) -> tuple[float, float, float]:
+        """Return the first value, the one at the peak and the last."""
+        first = self.parameters["max_lr"] / self.parameters["div_factor"]
+        return first, self.parameters["max_lr"], first / self.parameters["final_div_factor"]
+
+    def _bound(self) -> tuple[Callable[..., float], tuple[Any, ...]]:
+        first, peak, end = self._ends()
+        pct_start, steps, three = (self.parameters[name] for name in ("pct_start", "total_steps", "three_phase"))
+        rise, last = pct_start * steps, steps - 1
+        if rise == 1.0:
+            raise ValueError(f"`pct_start` must not be 1/total_steps, where torch divides by zero, got {pct_start}")
+        middle, down = (first, 2.0 * rise - 2.0) if three else (end, float(last))
+        fall = ANNEALS[self.parameters["anneal_strategy"]]
+        return compat_curves.three_phases, (fall, first, peak, middle, end, rise - 1.0, down, last)
+
+    def momentum(self) -> OneCycleMomentum:
+        """Return the schedule of the momentum or of Adam's first beta: max_momentum, but base_momentum at the peak."""
+        _momentums(self)
+        return OneCycleMomentum(**self.parameters)
+
+
+class OneCycleMomentum(OneCycleLR):
+    """The momentum of a `OneCycleLR`: from max_momentum down to base_momentum, where the rate peaks, and back.
+
+    Examples
+    --------
+    >>> m = OneCycleLR(1.0, total_steps=100).momentum()
+    >>> m(0), m(29), m(99)
+    (0.95, 0.85, 0.95)
+    """
+
+    __slots__ = ()
+    equation = (
+        "{max_momentum} down to {base_momentum} at {pct_start}·{total_steps} - 1, "
+        "up to {max_momentum}, {anneal_strategy}"
+    )
+
+    def _ends(self) -> tuple[float, float, float]:
+        low, high = _momentums(self)
+        return high, low, high
+
+
+def _momentums(schedule: CyclicLR | OneCycleLR) -> tuple[float, float]:
+    """Return the bounds of the momentum."""
+    if not schedule.parameters["cycle_momentum"]:
+        raise ValueError("`cycle_momentum` must be True for a schedule of the momentum, got False")
+    return schedule.parameters["base_momentum"], schedule.parameters["max_momentum"]
+
+
+# --- Several schedulers ----------------------------------------------------------------------------------------------
+
+# Of torch's schedulers these multiply the optimizer's rate, and the others overwrite it. CosineAnnealingLR multiplies
+# while it falls to 0.
 _FACTORS = (
     MultiplicativeLR,
     StepLR,
@@ -152,14 +353,14 @@ def SequentialLR(schedulers: Sequence[RateLike], milestones: Sequence[int]) -> S
     ----------
     schedulers : sequence of Schedule
         At least one.
-    milestones : sequence of int
-        >= 0, one fewer, not decreasing: between equal ones, or before 0, a schedule is skipped.
+    milestones : sequence of int >= 0
+        One fewer, not decreasing. A schedule between equal milestones or before 0 is skipped.
 
     Raises
     ------
     TypeError, ValueError
-        Something else, naming it; a LinearLR or PolynomialLR with total_iters = 0 after a milestone, which torch
-        divides by.
+        If an argument has the wrong type or is out of range, or if a LinearLR or PolynomialLR after a milestone has
+        total_iters = 0, by which torch divides.
 
     Examples
     --------
@@ -174,9 +375,9 @@ def SequentialLR(schedulers: Sequence[RateLike], milestones: Sequence[int]) -> S
 
     Elsewhere: as optax's join_schedules and `S.join`, where nothing goes on from the last rate. torch's OneCycleLR
     overwrites the rate that the others start from with max_lr/div_factor: write that as their lr. torch cannot put a
-    SequentialLR or ChainedScheduler into another one; here they are schedules as all others.
+    SequentialLR or ChainedScheduler into another one; here they are schedules like all others.
     """
-    parts = _checks.each(as_schedule)(schedulers, "schedulers")
+    parts = each(as_schedule)(schedulers, "schedulers")
     at = nondecreasing(milestones, "milestones")
     if len(parts) != len(at) + 1:
         raise ValueError(f"`milestones` must be one fewer than the {len(parts)} schedulers, got {len(at)}")
@@ -189,7 +390,7 @@ def SequentialLR(schedulers: Sequence[RateLike], milestones: Sequence[int]) -> S
 
 
 def _entered(schedule: Schedule, i: int, last: float) -> Schedule:
-    """Give what torch's scheduler does from a milestone on, if `last` is the rate before it."""
+    """Return what torch's scheduler does from a milestone on, if `last` is the rate before it."""
     match schedule:
         case MultiplicativeLR():
             factor = schedule.parameters["lr_lambda"]
@@ -215,7 +416,7 @@ def ChainedScheduler(schedulers: Sequence[Schedule]) -> Schedule:
     Raises
     ------
     TypeError, ValueError
-        Something else, naming it.
+        If there is no schedule, or one of another kind or with another lr.
 
     Examples
     --------
@@ -225,13 +426,13 @@ def ChainedScheduler(schedulers: Sequence[Schedule]) -> Schedule:
 
     Notes
     -----
-    Ends: those of the schedules; n counts for all of them.
+    Ends: those of the schedules; n is the same for all of them.
 
-    Elsewhere: in optax and Keras by hand, here `s * t`. In torch a chained CosineAnnealingLR forgets the other factors
-    when it rises again after T_max: here they stay. The other schedulers overwrite the rate at every step, also in a
-    chain: here they are a TypeError.
+    Elsewhere: optax and Keras lack it; here it is `s * t`. In torch a chained CosineAnnealingLR forgets the other
+    factors when it rises again after T_max: here they stay. The other schedulers overwrite the rate at every step, also
+    in a chain: here they are a TypeError.
     """
-    parts = _checks.each(_factor)(schedulers, "schedulers")
+    parts = each(_multiplying)(schedulers, "schedulers")
     if not parts:
         raise ValueError(f"`schedulers` must be at least one, got {schedulers!r}")
     lr = parts[0].parameters["lr"]
@@ -243,7 +444,7 @@ def ChainedScheduler(schedulers: Sequence[Schedule]) -> Schedule:
     return product
 
 
-def _factor(value: Any, name: str) -> Schedule:
+def _multiplying(value: Any, name: str) -> Schedule:
     """Check for one of the schedules that multiply the rate."""
     if not isinstance(value, _FACTORS):
         kinds = ", ".join(kind.__name__ for kind in _FACTORS)

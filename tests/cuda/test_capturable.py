@@ -94,8 +94,3 @@ def test_callable_is_compiled_for_the_device(device):
     for _ in range(2):
         opt.step(Array(device, np.ones(1)))
     assert lent.host[0] == -0.75
-
-
-def test_capture_needs_a_device():
-    with pytest.raises(ValueError, match="`capturable` needs parameters on a CUDA device"):
-        flr.Adam(np.zeros(3), capturable=True)

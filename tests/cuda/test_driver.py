@@ -1,6 +1,10 @@
 """From the public API through device.py to a driver that answers as the real one: every call and every argument."""
 
 import gc
+import importlib.metadata
+import shutil
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,14 +17,17 @@ from emulated import Array  # noqa: E402
 from fakedriver import CONTEXT, installed  # noqa: E402
 from pyfastlr import schedules as S  # noqa: E402
 from pyfastlr.arrays import device as device_arrays  # noqa: E402
+from pyfastlr_kernels.compile import cache  # noqa: E402
 from pyfastlr_kernels.cuda import device as driver_api  # noqa: E402
 from pyfastlr_kernels.cuda.tables import THREADS  # noqa: E402
+from test_cache import sources_of  # noqa: E402
 
 
 @pytest.fixture
 def driver(monkeypatch):
     with installed(monkeypatch) as fake:
         yield fake
+        gc.collect()  # what first uses leave behind may hold an optimizer, whose memory is this driver's
         assert not fake.contexts  # each was given back
 
 
@@ -85,6 +92,28 @@ def test_memory_is_freed_with_the_optimizer(driver):
     assert not driver.allocated
 
 
+def test_copies_of_the_state_wait_for_what_is_under_way(driver):
+    """Those to the device as those from it: a step may still be reading what is overwritten."""
+    order = []
+
+    def logged(name, call, *arguments):
+        order.append(name)
+        return call(*arguments)
+
+    for name in ("cuCtxSynchronize", "cuMemcpyHtoD", "cuMemcpyDtoH"):
+        setattr(driver, name, partial(logged, name, getattr(driver, name)))
+    _, p = pair(driver, 30)
+    _, g = pair(driver, 30, 1)
+    opt = flr.Adam(p)
+    opt.step(g)
+    order.clear()
+    opt.reset()
+    assert order == ["cuCtxSynchronize", "cuMemcpyHtoD"] * 2  # each slot
+    order.clear()
+    opt.state["exp_avg"].copy()
+    assert order == ["cuCtxSynchronize", "cuMemcpyDtoH"]
+
+
 def test_a_host_that_is_far_ahead_waits_for_the_oldest_copy(driver):
     (_, p), (_, q) = pair(driver, 4), pair(driver, 4, 1)
     pools = [[pair(driver, 4, 2 + k)[1], pair(driver, 4, 9 + k)[1]] for k in range(2)]
@@ -117,3 +146,50 @@ def test_one_device_for_all_optimizers(driver):
     a, b = flr.Adam(p), flr.SGD(q, lr=0.1)
     assert a._parameters.device is b._parameters.device is device_arrays.device_of(p.address)
     assert repr(a._parameters.device) == "CUDA device 0"
+
+
+def test_versions_are_in_the_key(monkeypatch):
+    """Of what the compiler is made of, and of Python."""
+
+    def key():
+        driver_api.digest.cache_clear()
+        return driver_api.digest()
+
+    before, version = key(), importlib.metadata.version
+    assert key() == before
+    for package in ("numba", "numba-cuda", "llvmlite", "cuda-bindings"):
+        with monkeypatch.context() as other:
+            other.setattr(importlib.metadata, "version", lambda x, p=package: "0.0.0" if x == p else version(x))
+            assert key() != before, package
+    for package in ("nvidia-nvvm", "nvidia-cuda-nvcc", "nvidia-nvjitlink-cu99"):
+        parts = [SimpleNamespace(metadata={"Name": package}, version="0.0.0")]
+        with monkeypatch.context() as other:
+            other.setattr(importlib.metadata, "distributions", lambda parts=parts: parts)
+            found = key()
+            assert found != before
+            parts[0].version = "0.0.1"
+            assert key() != found, package
+    with monkeypatch.context() as other:
+        other.setattr(driver_api, "sys", SimpleNamespace(version_info=(3, 99, 0)))
+        assert key() != before
+    driver_api.digest.cache_clear()
+
+
+DEVICE_CODE = sources_of(
+    *("pyfastlr_kernels.cuda." + x for x in ("update", "graph", "graph_step", "reduce", "compiler", "memory", "step")),
+    "pyfastlr_kernels.curves",
+    "pyfastlr_kernels.compat_curves",
+)
+
+
+@pytest.mark.parametrize("source", DEVICE_CODE)
+def test_every_source_is_in_the_key(monkeypatch, tmp_path, source):
+    place = tmp_path / "pyfastlr_kernels"
+    shutil.copytree(cache.PACKAGE, place, ignore=shutil.ignore_patterns("__pycache__", "*.ll"))
+    monkeypatch.setattr(cache.hash_sources, "__defaults__", (place,))
+    driver_api.digest.cache_clear()
+    before = driver_api.digest()
+    (place / source).write_bytes((place / source).read_bytes() + b"\n")
+    driver_api.digest.cache_clear()
+    assert driver_api.digest() != before
+    driver_api.digest.cache_clear()

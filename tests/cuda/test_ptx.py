@@ -100,6 +100,32 @@ def test_arrays_that_are_misaligned_alike_are_moved_in_lines():
     assert lines(device) == 4 * 254  # three elements are before the first line, two behind the last
 
 
+@pytest.mark.parametrize("shift", [4, 8, 12])
+def test_arrays_that_end_before_their_first_line(shift):
+    """Misaligned alike, with fewer elements than there are before a line: the emulator sees what lies beyond."""
+    v = Vectors(CASE["adam"], "float32", sizes=(1, 2, 3))
+    device = Device(fused=False)
+    device.map = lambda array, misalign=0: device.memory.map(array, shift)
+    v.on(device)
+    v.run()
+    v.assert_same_bits()
+    assert lines(device) == 0
+
+
+@pytest.mark.parametrize("alone", ["p", "g", "exp_avg", "exp_avg_sq", "rates"])
+def test_one_array_alone_is_misaligned(alone):
+    """Then there are no lines in which all arrays lie alike; the emulator stops at a misaligned one."""
+    sizes = (37, 5)
+    rates = [np.linspace(0.5, 2.0, n, dtype=np.float32) for n in sizes]
+    v = Vectors(CASE["adam"], "float32", sizes=sizes, lr_scale=rates)
+    device, mapped = Device(fused=False), iter(name for name in (*v.copies, "rates") for _ in sizes)
+    device.map = lambda array, misalign=0: device.memory.map(array, 4 if next(mapped) == alone else 0)
+    v.on(device)
+    v.run()
+    v.assert_same_bits()
+    assert lines(device) == 0
+
+
 def test_nothing_is_copied_where_nothing_changed():
     v = Vectors(CASE["adam"], "float32").on(Device())
     for _ in range(3):

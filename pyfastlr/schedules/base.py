@@ -9,35 +9,41 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, overload
 
 import numpy as np
 
-# `_algebra` and this module need each other: pyfastlr.schedules imports `_algebra` first, and what this one takes from
-# it is only used when a method runs.
-from pyfastlr.schedules import _algebra, _checks
+from pyfastlr_kernels.compile.first_use import whole
+
+from . import checks
+from .checks import Check
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 RateLike = float | Callable[[int], float]  # a number, a Schedule or any other function of the index
 
-_types: dict[str, type[Schedule]] = {}  # by the name that to_dict writes
+_types: dict[str, Callable[..., Schedule]] = {}  # classes by the names that to_dict writes
 
 
 class Schedule:
-    """A rate for every update: a pure function of the 0-based index n of the update.
+    """A rate for every update: ``s(n)`` is the rate of update n, counting from 0.
 
-    A schedule is a class with a `curve`, a plain function ``curve(n, ...) -> float``, and a constructor that hands the
-    curve's parameters to this one, by name and in the curve's order, those that are schedules first. That is all it
-    takes to write one: arrays of n, the algebra, equality, hash, pickle, JSON and `compiled` come from here, and
-    `formula` from `equation`, which has the parameters in braces.
+    A schedule is immutable and has no state. Its class has a `curve`, a plain function ``curve(n, ...) -> float``, and
+    a constructor that passes the curve's parameters on to this one: by name, in the curve's order, schedules first.
+    Everything else comes from here: arrays of n, the algebra, equality, hash, pickle, JSON and `compiled`. `formula`
+    comes from `equation`, which has the parameters in braces.
 
     Parameters
     ----------
     **parameters : int, float, bool, str, tuple of int or float, or Schedule
-        What the schedule is equal by, and what its constructor takes.
+        The arguments of the class's constructor. Schedules of the same class are equal if these are.
 
     Attributes
     ----------
     parameters : Mapping
-        The same, read-only.
+        The parameters, read-only.
+
+    Raises
+    ------
+    TypeError
+        If `curve` is not a plain function of n and the parameters.
 
     Examples
     --------
@@ -61,26 +67,35 @@ class Schedule:
     """
 
     __slots__ = ("_at", "_compiled", "parameters")
-    __array_ufunc__ = None  # numpy's scalars leave `scalar * schedule` to us
+    __array_ufunc__ = None  # so that numpy's scalars leave `scalar * schedule` to __rmul__
 
     curve: ClassVar[Callable[..., float]]
     equation: ClassVar[str] = ""
+    _checks: ClassVar[Mapping[str, Check]] = MappingProxyType({})
     parameters: Mapping[str, Any]
-    _at: Callable[[int], float]
+    _at: Callable[[int], float]  # the curve as a function of a plain int n >= 0
     _compiled: Callable[[int], float] | None
 
+    def __init_subclass__(cls, **by_name: Check) -> None:
+        """Register the class for `from_dict`. A keyword is the check of the parameter with that name."""
+        if by_name:
+            cls._checks = by_name
+        _types[_type_name(cls)] = cls
+
     def __init__(self, **parameters: Any) -> None:
-        write = object.__setattr__  # ours refuses
-        write(self, "parameters", MappingProxyType(parameters))
+        checked = {name: self._checks.get(name, _unchecked)(value, name) for name, value in parameters.items()}
+        write = object.__setattr__  # this class refuses
+        write(self, "parameters", MappingProxyType(checked))
         write(self, "_at", _bind(*self._bound()))
         write(self, "_compiled", None)
 
-    def __init_subclass__(cls) -> None:
-        _types[_type_name(cls)] = cls
-
     def _bound(self) -> tuple[Callable[..., float], tuple[Any, ...]]:
-        """Give the curve and its parameters, for the classes where they are not `parameters` as they are."""
+        """Return the curve and its parameters, for classes where they are not `parameters` as they are."""
         return type(self).curve, tuple(self.parameters.values())
+
+    def _equation(self) -> str:
+        """Return the equation of this object, for classes with more than one."""
+        return self.equation
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
         raise AttributeError(f"a schedule cannot be changed: `{name}` is read-only")
@@ -105,20 +120,21 @@ class Schedule:
     @overload
     def __call__(self, n: np.ndarray[Any, Any], /) -> np.ndarray[Any, np.dtype[np.float64]]: ...
     def __call__(self, n: Any, /) -> Any:
-        """Rate of update n (0-based): a float, or for an array of integers a float64 array of its shape."""
+        """Rate of update n, counting from 0: a float, or for an array of integers a float64 array of the same shape."""
         if type(n) is int and n >= 0:  # first, for the optimizers: 0.2 us in all
             return self._at(n)
         if isinstance(n, np.ndarray):
-            flat = _checks.indices(n)
+            flat = checks.indices(n)
             return np.fromiter(map(self._at, flat), np.float64, len(flat)).reshape(n.shape)
-        return self._at(_checks.index(n))
+        return self._at(checks.index(n))
 
     @property
     def compiled(self) -> Callable[[int], float]:
         """The schedule as a function for `@njit` code, with the same bits on the CPU.
 
-        It takes any integer and does not check that n >= 0. Made at the first use (numba compiles some 0.1 s). A curve
-        of your own keeps its bits if no base or exponent in it is a literal: LLVM makes an exp2 of ``2.0**x``.
+        It takes any integer and does not check that n >= 0. It is compiled at its first use, which takes some tenths of
+        a second. The curve of a user's class keeps its bits if no base or exponent in it is a literal: LLVM makes an
+        exp2 of ``2.0**x``.
 
         Examples
         --------
@@ -135,16 +151,21 @@ class Schedule:
         5.5
         """
         if self._compiled is None:
-            from pyfastlr.schedules._compiled import compile_curve
+            whole(self._compile)
+        return self._compiled  # type: ignore[return-value]
+
+    def _compile(self) -> None:
+        """Import numba and compile; an interrupt may come at no line of it."""
+        if self._compiled is None:
+            from .compiled import compile_curve
 
             curve, parameters = self._bound()
             parameters = tuple(p.compiled if isinstance(p, Schedule) else p for p in parameters)
             object.__setattr__(self, "_compiled", compile_curve(curve, parameters))
-        return self._compiled  # type: ignore[return-value]
 
     @property
     def formula(self) -> str:
-        """The schedule with its numbers, in one line.
+        """The equation with this schedule's numbers, in one line.
 
         Examples
         --------
@@ -152,10 +173,13 @@ class Schedule:
         >>> S.InverseTime(0.1, decay=1e-3).warmup(5).formula
         '0 + (s(0) - 0)·n/5 for n < 5, then s(n - 5); s(n) = [0.1/(1 + 0.001·n)]'
         """
-        return fill(self.equation, self.parameters) if self.equation else repr(self)
+        equation = self._equation()
+        if not equation:
+            return repr(self)
+        return equation.format_map({name: _text(value) for name, value in self.parameters.items()})
 
     def to_dict(self) -> dict[str, Any]:
-        """Type and arguments as JSON takes them; `from_dict` is the way back.
+        """Type and arguments, ready for JSON; `from_dict` makes the schedule again.
 
         Examples
         --------
@@ -166,8 +190,16 @@ class Schedule:
         return {"type": _type_name(type(self))} | {name: _plain(value) for name, value in self.parameters.items()}
 
     def plot(self, steps: int, ax: Axes | None = None) -> Axes:
-        """Draw the rates of the first `steps` updates, on `ax` or new axes (needs matplotlib); returns the axes."""
-        steps = _checks.positive_integer(steps, "steps")
+        """Draw the rates of the first `steps` updates on `ax` or on new axes, and return the axes.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `steps` is not an integer >= 1.
+        ModuleNotFoundError
+            If matplotlib is not installed.
+        """
+        steps = checks.positive_integer(steps, "steps")
         if ax is None:
             try:
                 from matplotlib import pyplot
@@ -179,10 +211,15 @@ class Schedule:
         ax.plot(n, self(n), label=self.formula)
         return ax
 
-    # --- Algebra -----------------------------------------------------------------------------------------------------
+    # --- Algebra: the classes are in algebra.py ----------------------------------------------------------------------
 
     def warmup(self, steps: int, start: float = 0.0) -> Schedule:
-        """Put a straight line from `start` to s(0) in front, `steps` updates long; 0 of them leave the schedule.
+        """Put `steps` updates in front, on a straight line from `start` to s(0); with steps = 0 this is the schedule.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or is out of range.
 
         Examples
         --------
@@ -191,43 +228,99 @@ class Schedule:
         >>> [s(n) for n in (0, 1, 4, 104)]
         [0.0, 0.025, 0.1, 0.0]
         """
-        result = _algebra.Warmup(self, steps, start)
+        result = _combine("Warmup", self, steps, start)
         return result if result.parameters["steps"] else self
 
-    def then(self, schedule: RateLike, at: int) -> _algebra.Then:
-        """Go on with another schedule, from its own beginning, as of update `at`."""
-        return _algebra.Then(self, schedule, at)
+    def then(self, schedule: RateLike, at: int) -> Schedule:
+        """Go on with another schedule at update `at`, where that one begins with its first rate.
 
-    def delay(self, steps: int) -> _algebra.Delay:
-        """Hold s(0) for `steps` updates more."""
-        return _algebra.Delay(self, steps)
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or is out of range.
 
-    def every(self, steps: int) -> _algebra.Every:
-        """Change once in so many updates only: s(n // steps), for a schedule in epochs."""
-        return _algebra.Every(self, steps)
+        Examples
+        --------
+        >>> from pyfastlr import schedules as S
+        >>> s = S.Constant(0.5).then(S.Linear(0.5, 0.0, steps=4), at=30)
+        >>> s(30), s(31)
+        (0.5, 0.375)
+        """
+        return _combine("Then", self, schedule, at)
 
-    def clip(self, low: float, high: float) -> _algebra.Clip:
-        """Keep the rate within [low, high]."""
-        return _algebra.Clip(self, low, high)
+    def delay(self, steps: int) -> Schedule:
+        """Hold s(0) for `steps` more updates.
 
-    def __mul__(self, other: RateLike) -> _algebra.Product:
-        return _algebra.Product(self, other)
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or is out of range.
 
-    def __add__(self, other: RateLike) -> _algebra.Sum:
-        return _algebra.Sum(self, other)
+        Examples
+        --------
+        >>> from pyfastlr import schedules as S
+        >>> s = S.Linear(0.5, 0.0, steps=4).delay(10)
+        >>> s(10), s(11)
+        (0.5, 0.375)
+        """
+        return _combine("Delay", self, steps)
+
+    def every(self, steps: int) -> Schedule:
+        """Change only at every `steps`-th update: s(n // steps), for a schedule that counts epochs.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or is out of range.
+
+        Examples
+        --------
+        >>> from pyfastlr import schedules as S
+        >>> s = S.Linear(0.5, 0.0, steps=4).every(10)
+        >>> s(9), s(10)
+        (0.5, 0.375)
+        """
+        return _combine("Every", self, steps)
+
+    def clip(self, low: float, high: float) -> Schedule:
+        """Keep the rate within [low, high].
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or is out of range.
+
+        Examples
+        --------
+        >>> from pyfastlr import schedules as S
+        >>> s = S.Linear(0.5, 0.0, steps=4).clip(0.2, 0.4)
+        >>> s(0), s(1), s(4)
+        (0.4, 0.375, 0.2)
+        """
+        return _combine("Clip", self, low, high)
+
+    def __mul__(self, other: RateLike) -> Schedule:
+        return _combine("Product", self, other)
+
+    def __add__(self, other: RateLike) -> Schedule:
+        return _combine("Sum", self, other)
 
     __rmul__ = __mul__
     __radd__ = __add__
 
 
-def _type_name(cls: type[Schedule]) -> str:
-    """Name in JSON: with its module where the class is not ours, so that it cannot stand for another."""
-    ours = cls.__module__.startswith("pyfastlr.schedules.")
-    return cls.__name__ if ours else f"{cls.__module__}.{cls.__qualname__}"
+def _combine(kind: str, *arguments: Any) -> Schedule:
+    """Make a schedule of the algebra, whose module is above this one: it registers its classes here."""
+    return _types[kind](*arguments)
+
+
+def _unchecked(value: Any, name: str) -> Any:
+    """Let any value through: users' classes check their arguments themselves."""
+    return value
 
 
 def _bind(curve: Callable[..., float], parameters: tuple[Any, ...]) -> Callable[[int], float]:
-    """Give ``curve(n, *parameters)`` as a function of n.
+    """Return ``curve(n, *parameters)`` as a function of n.
 
     It is the curve's code with the parameters as defaults: one Python call, where a closure or a partial takes two or
     packs arguments again (0.06 us of 0.26).
@@ -241,7 +334,7 @@ def _bind(curve: Callable[..., float], parameters: tuple[Any, ...]) -> Callable[
 
 
 def _text(value: Any) -> str:
-    """Parameter in a formula."""
+    """Return a parameter as it stands in a formula."""
     if isinstance(value, Schedule):
         return f"[{value.formula}]"
     if isinstance(value, tuple):
@@ -249,27 +342,31 @@ def _text(value: Any) -> str:
     return f"{value:.12g}" if isinstance(value, float) else getattr(value, "__name__", str(value))
 
 
-def fill(equation: str, parameters: Mapping[str, Any]) -> str:
-    """Put the parameters into an equation's braces."""
-    return equation.format_map({name: _text(value) for name, value in parameters.items()})
+# --- JSON ------------------------------------------------------------------------------------------------------------
+
+
+def _type_name(cls: type[Schedule]) -> str:
+    """Return the class's name in JSON: with its module if it is a user's, so that it cannot stand for one of ours."""
+    ours = cls.__module__.startswith("pyfastlr.schedules.")
+    return cls.__name__ if ours else f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _plain(value: Any) -> Any:
-    """Parameter in JSON."""
+    """Return a parameter as it stands in JSON."""
     if isinstance(value, Schedule):
         return value.to_dict()
     return list(value) if isinstance(value, tuple) else value
 
 
 def from_dict(d: dict[str, Any]) -> Schedule:
-    """Schedule that `Schedule.to_dict` wrote; a class of your own must have been imported.
+    """Schedule from what `Schedule.to_dict` wrote. A user's class must have been imported before.
 
     Raises
     ------
     TypeError
-        `d` is not a dict, or has not the arguments of its type.
+        If `d` is not a dict or does not have the arguments of its type.
     ValueError
-        The type is unknown, or an argument is out of range.
+        If the type is unknown or an argument is out of range.
 
     Examples
     --------

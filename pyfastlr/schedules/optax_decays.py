@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pyfastlr.schedules._algebra import Constant
-from pyfastlr.schedules._checks import choice, flag, natural, nonnegative, positive, positive_integer
-from pyfastlr.schedules._decays import Cosine, Exponential, Linear, Polynomial
-from pyfastlr.schedules._foreign import FALLS, CosinePower, Interpolated, staircase_of
-from pyfastlr.schedules._schedule import Schedule
-from pyfastlr.schedules._stairs import Piecewise
+from .algebra import Constant
+from .base import Schedule
+from .checks import choice, flag, natural, nonnegative, positive, positive_integer
+from .compat import FALLS, CosinePower, Interpolated, staircase_of
+from .decays import Cosine, Exponential, Linear, Piecewise, Polynomial
 
 
 def constant_schedule(value: float) -> Schedule:
@@ -17,8 +16,12 @@ def constant_schedule(value: float) -> Schedule:
 
     Parameters
     ----------
-    value : float
-        Rate, >= 0.
+    value : float >= 0
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
 
     Examples
     --------
@@ -41,14 +44,19 @@ def polynomial_schedule(
 
     Parameters
     ----------
-    init_value, end_value : float
-        First and last rate, >= 0.
-    power : float
-        Exponent, > 0.
-    transition_steps : int
-        Updates from one to the other, >= 0.
-    transition_begin : int
-        Updates with init_value before, >= 0: n is counted from there.
+    init_value, end_value : float >= 0
+        First and last rate.
+    power : float > 0
+        Exponent.
+    transition_steps : int >= 0
+        Updates from one to the other.
+    transition_begin : int >= 0, default 0
+        Updates with init_value in front, which n does not count.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
 
     Examples
     --------
@@ -57,11 +65,11 @@ def polynomial_schedule(
 
     Notes
     -----
-    Ends: init_value to n = transition_begin, end_value from n = transition_begin + transition_steps on; with
+    Ends: init_value up to n = transition_begin, end_value from n = transition_begin + transition_steps on; with
     transition_steps = 0 init_value for ever.
 
     Elsewhere: as `S.Polynomial` with `.delay`; Keras' PolynomialDecay has the steps before the end, torch's
-    PolynomialLR no end.
+    PolynomialLR ends at 0.
     """
     init_value, end_value = nonnegative(init_value, "init_value"), nonnegative(end_value, "end_value")
     power, steps = positive(power, "power"), natural(transition_steps, "transition_steps")
@@ -74,12 +82,17 @@ def linear_schedule(init_value: float, end_value: float, transition_steps: int, 
 
     Parameters
     ----------
-    init_value, end_value : float
-        First and last rate, >= 0.
-    transition_steps : int
-        Updates from one to the other, >= 0.
-    transition_begin : int
-        Updates with init_value before, >= 0: n is counted from there.
+    init_value, end_value : float >= 0
+        First and last rate.
+    transition_steps : int >= 0
+        Updates from one to the other.
+    transition_begin : int >= 0, default 0
+        Updates with init_value in front, which n does not count.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
 
     Examples
     --------
@@ -88,7 +101,7 @@ def linear_schedule(init_value: float, end_value: float, transition_steps: int, 
 
     Notes
     -----
-    Ends: init_value to n = transition_begin, end_value from n = transition_begin + transition_steps on; with
+    Ends: init_value up to n = transition_begin, end_value from n = transition_begin + transition_steps on; with
     transition_steps = 0 init_value for ever.
 
     Elsewhere: as `S.Linear` with `.delay`; torch's LinearLR takes factors.
@@ -99,7 +112,7 @@ def linear_schedule(init_value: float, end_value: float, transition_steps: int, 
 
 
 def _begun(schedule: Schedule, transition_begin: int) -> Schedule:
-    """Hold the first value for some updates."""
+    """Return the schedule with its first rate held for some updates."""
     begin = natural(transition_begin, "transition_begin")
     return schedule.delay(begin) if begin and not isinstance(schedule, Constant) else schedule
 
@@ -112,22 +125,27 @@ def exponential_decay(
     staircase: bool = False,
     end_value: float | None = None,
 ) -> Schedule:
-    """A factor every so many updates: ``init_value·decay_rate^(n/transition_steps)``, no further than end_value.
+    """A factor every `transition_steps` updates: ``init_value·decay_rate^(n/transition_steps)``, until end_value.
 
     Parameters
     ----------
-    init_value : float
-        First rate, >= 0.
-    transition_steps : int
-        Updates that decay_rate is spread over, >= 0.
-    decay_rate : float
-        Factor per `transition_steps` updates, >= 0.
-    transition_begin : int
-        Updates with init_value before, >= 0: n is counted from there.
-    staircase : bool
-        The exponent is rounded down.
-    end_value : float
-        Lower bound if decay_rate < 1, else upper, >= 0; there is none if not given.
+    init_value : float >= 0
+        First rate.
+    transition_steps : int >= 0
+        Updates that decay_rate is spread over.
+    decay_rate : float >= 0
+        Factor per `transition_steps` updates.
+    transition_begin : int >= 0, default 0
+        Updates with init_value in front, which n does not count.
+    staircase : bool, default False
+        Round the exponent down.
+    end_value : float >= 0
+        Lower bound if decay_rate < 1, else upper; by default there is none.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
 
     Examples
     --------
@@ -137,10 +155,10 @@ def exponential_decay(
 
     Notes
     -----
-    Ends: init_value to n = transition_begin; with transition_steps = 0 or decay_rate = 0 init_value for ever.
+    Ends: init_value up to n = transition_begin; with transition_steps = 0 or decay_rate = 0 init_value for ever.
 
-    Elsewhere: as `S.Exponential` with `.delay` and `.clip`; Keras' ExponentialDecay has neither begin nor end, torch's
-    ExponentialLR transition_steps = 1.
+    Elsewhere: as `S.Exponential` with `.delay` and `.clip`; Keras' ExponentialDecay has neither begin nor end, and
+    torch's ExponentialLR has transition_steps = 1.
     """
     init_value, steps = nonnegative(init_value, "init_value"), natural(transition_steps, "transition_steps")
     decay_rate, staircase = nonnegative(decay_rate, "decay_rate"), flag(staircase, "staircase")
@@ -156,14 +174,19 @@ def exponential_decay(
 def piecewise_constant_schedule(
     init_value: float, boundaries_and_scales: Mapping[int, float] | None = None
 ) -> Schedule:
-    """A factor of its own at each boundary: ``init_value·∏(scale for boundary, scale if boundary <= n)``.
+    """A factor for each boundary: ``init_value·∏(scale for boundary, scale if boundary <= n)``.
 
     Parameters
     ----------
-    init_value : float
-        First rate, >= 0.
-    boundaries_and_scales : dict of int to float
-        Factor, >= 0, at each boundary, >= 0, in any order.
+    init_value : float >= 0
+        First rate.
+    boundaries_and_scales : dict of int >= 0 to float >= 0, default {}
+        Factor at each boundary, in any order.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
 
     Examples
     --------
@@ -184,16 +207,21 @@ def piecewise_constant_schedule(
 def piecewise_interpolate_schedule(
     interpolate_type: str, init_value: float, boundaries_and_scales: Mapping[int, float] | None = None
 ) -> Schedule:
-    """From rate to rate of the piecewise constant schedule, each reached at its boundary.
+    """From rate to rate of `piecewise_constant_schedule`, each reached at its boundary.
 
     Parameters
     ----------
     interpolate_type : {"linear", "cosine"}
-        Straight lines, or halves of a cosine's period.
-    init_value : float
-        First rate, >= 0.
-    boundaries_and_scales : dict of int to float
-        Factor, >= 0, of the rate at each boundary, >= 0, over that at the last, in any order.
+        Straight lines, or halves of a cosine.
+    init_value : float >= 0
+        First rate.
+    boundaries_and_scales : dict of int >= 0 to float >= 0, default {}
+        The rate at each boundary over that at the last one, in any order.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
 
     Examples
     --------
@@ -216,14 +244,18 @@ def cosine_decay_schedule(init_value: float, decay_steps: int, alpha: float = 0.
 
     Parameters
     ----------
-    init_value : float
-        First rate, >= 0.
-    decay_steps : int
-        Updates to the last, >= 1.
-    alpha : float
-        The last rate over the first, >= 0.
-    exponent : float
-        > 0.
+    init_value : float >= 0
+        First rate.
+    decay_steps : int >= 1
+        Updates to the last rate.
+    alpha : float >= 0, default 0
+        The last rate over the first.
+    exponent : float > 0, default 1
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
 
     Examples
     --------

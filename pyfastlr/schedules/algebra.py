@@ -1,6 +1,6 @@
 """Schedules made of schedules, and what they start from: a constant, a callable.
 
-Their examples are in the methods of `Schedule` that make them.
+Each has a method or an operator of `Schedule` that makes it, except `Constant`, `Custom` and `join`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,19 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from pyfastlr.schedules import _checks
-from pyfastlr.schedules._schedule import RateLike, Schedule
 from pyfastlr_kernels import curves
+
+from .base import RateLike, Schedule
+from .checks import each, function, increasing, natural, nonnegative, ordered, positive_integer
 
 
 def as_schedule(value: Any, name: str = "lr") -> Schedule:
-    """Schedule from a number, a schedule or any other callable ``n -> float``; `name` is for the error.
+    """Schedule from a number >= 0, a schedule or any other callable ``n -> float``; errors call it `name`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the value is nothing of that.
 
     Examples
     --------
@@ -31,23 +37,24 @@ def as_schedule(value: Any, name: str = "lr") -> Schedule:
         return Custom(value)
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError(f"`{name}` must be a number, a schedule or a callable n -> float, got {value!r}")
-    return Constant(_checks.nonnegative(value, name))
+    return Constant(nonnegative(value, name))
 
 
 def join(schedules: Sequence[RateLike], boundaries: Sequence[int]) -> Schedule:
-    """One schedule after another: each from its own beginning as of its boundary, an index of the whole.
+    """One schedule after another: ``s(n - boundary)`` of the next schedule s from each boundary on.
 
     Parameters
     ----------
     schedules : sequence of Schedule or float
         At least one.
-    boundaries : sequence of int
-        Strictly increasing, >= 0, one fewer; update n belongs to the schedule after a boundary if n >= boundary.
+    boundaries : sequence of int >= 0
+        One fewer, strictly increasing. They are indices of the whole: update n = boundary is the first of the next
+        schedule.
 
     Raises
     ------
     TypeError, ValueError
-        Something else, naming it.
+        If an argument has the wrong type or is out of range, or if the numbers of schedules and boundaries do not fit.
 
     Examples
     --------
@@ -59,10 +66,10 @@ def join(schedules: Sequence[RateLike], boundaries: Sequence[int]) -> Schedule:
 
     Notes
     -----
-    optax.join_schedules is the same. torch's SequentialLR counts alike.
+    As optax.join_schedules. torch's SequentialLR counts in the same way.
     """
-    parts = _checks.each(as_schedule)(schedules, "schedules")
-    at = _checks.increasing(boundaries, "boundaries")
+    parts = each(as_schedule)(schedules, "schedules")
+    at = increasing(boundaries, "boundaries")
     if len(parts) != len(at) + 1:
         raise ValueError(f"`boundaries` must be one fewer than the {len(parts)} schedules, got {len(at)}")
     result: Schedule = parts[0]
@@ -71,13 +78,17 @@ def join(schedules: Sequence[RateLike], boundaries: Sequence[int]) -> Schedule:
     return result
 
 
-class Constant(Schedule):
+class Constant(Schedule, lr=nonnegative):
     """The same rate at every update: ``lr``.
 
     Parameters
     ----------
-    lr : float
-        Rate, >= 0.
+    lr : float >= 0
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the argument has the wrong type or is out of range.
 
     Examples
     --------
@@ -88,7 +99,7 @@ class Constant(Schedule):
     -----
     Ends: none.
 
-    Elsewhere: torch's ConstantLR is a warm-up (a third of the rate for 5 updates); optax.constant_schedule is this.
+    Elsewhere: optax.constant_schedule is this; torch's ConstantLR is a warm-up (a third of the rate for 5 updates).
     """
 
     __slots__ = ()
@@ -96,13 +107,18 @@ class Constant(Schedule):
     equation = "{lr}"
 
     def __init__(self, lr: float) -> None:
-        super().__init__(lr=_checks.nonnegative(lr, "lr"))
+        super().__init__(lr=lr)
 
 
-class Custom(Schedule):
-    """A callable ``n -> float`` of your own, as `as_schedule` takes it: ``function(n)``.
+class Custom(Schedule, function=function):
+    """Any callable ``n -> float``: ``function(n)``. `as_schedule` makes it.
 
-    It has the algebra, but no JSON form and no `compiled`. What it returns is not checked here.
+    It has the algebra, but no JSON form and no `compiled`. What the callable returns is not checked here.
+
+    Raises
+    ------
+    TypeError
+        If `function` is not callable.
 
     Examples
     --------
@@ -114,27 +130,27 @@ class Custom(Schedule):
     equation = "{function}(n)"
 
     def __init__(self, function: Callable[[int], float]) -> None:
-        super().__init__(function=_checks.function(function, "function"))
+        super().__init__(function=function)
 
     def _bound(self) -> tuple[Callable[..., float], tuple[Any, ...]]:
         return self.parameters["function"], ()
 
     @property
     def compiled(self) -> NoReturn:
-        """Refused: the callable is any Python."""
+        """Refused, because the callable may be any Python code."""
         raise TypeError(
             f"a schedule around {self.parameters['function']!r} cannot be compiled: write a Schedule class with a curve"
         )
 
     def to_dict(self) -> NoReturn:
-        """Refused: the callable is any Python."""
+        """Refused, because the callable may be any Python code."""
         raise TypeError(
             f"a schedule around {self.parameters['function']!r} has no JSON form: write a Schedule class with a curve"
         )
 
 
-class Warmup(Schedule):
-    """A straight line from `start` to s(0) put in front of a schedule s: see `Schedule.warmup`.
+class Warmup(Schedule, schedule=as_schedule, steps=natural, start=nonnegative):
+    """A straight line from `start` to s(0), put in front of a schedule s: see `Schedule.warmup`.
 
     Examples
     --------
@@ -147,15 +163,11 @@ class Warmup(Schedule):
     equation = "{start} + (s(0) - {start})·n/{steps} for n < {steps}, then s(n - {steps}); s(n) = {schedule}"
 
     def __init__(self, schedule: RateLike, steps: int, start: float = 0.0) -> None:
-        super().__init__(
-            schedule=as_schedule(schedule, "schedule"),
-            steps=_checks.natural(steps, "steps"),
-            start=_checks.nonnegative(start, "start"),
-        )
+        super().__init__(schedule=schedule, steps=steps, start=start)
 
 
-class Then(Schedule):
-    """One schedule, and as of update `at` another from its own beginning: see `Schedule.then` and `join`.
+class Then(Schedule, first=as_schedule, second=as_schedule, at=natural):
+    """One schedule up to update `at`, and then another from its first rate on: see `Schedule.then` and `join`.
 
     Examples
     --------
@@ -168,13 +180,11 @@ class Then(Schedule):
     equation = "s(n) for n < {at}, then t(n - {at}); s(n) = {first}, t(n) = {second}"
 
     def __init__(self, first: RateLike, second: RateLike, at: int) -> None:
-        super().__init__(
-            first=as_schedule(first, "first"), second=as_schedule(second, "second"), at=_checks.natural(at, "at")
-        )
+        super().__init__(first=first, second=second, at=at)
 
 
-class Delay(Schedule):
-    """A schedule whose first value is held longer: see `Schedule.delay`.
+class Delay(Schedule, schedule=as_schedule, steps=natural):
+    """A schedule whose first rate is held for longer: see `Schedule.delay`.
 
     Examples
     --------
@@ -187,10 +197,10 @@ class Delay(Schedule):
     equation = "s(max(n - {steps}, 0)); s(n) = {schedule}"
 
     def __init__(self, schedule: RateLike, steps: int) -> None:
-        super().__init__(schedule=as_schedule(schedule, "schedule"), steps=_checks.natural(steps, "steps"))
+        super().__init__(schedule=schedule, steps=steps)
 
 
-class Every(Schedule):
+class Every(Schedule, schedule=as_schedule, steps=positive_integer):
     """A schedule that counts epochs instead of updates: see `Schedule.every`.
 
     Examples
@@ -204,10 +214,10 @@ class Every(Schedule):
     equation = "s(⌊n/{steps}⌋); s(n) = {schedule}"
 
     def __init__(self, schedule: RateLike, steps: int) -> None:
-        super().__init__(schedule=as_schedule(schedule, "schedule"), steps=_checks.positive_integer(steps, "steps"))
+        super().__init__(schedule=schedule, steps=steps)
 
 
-class Clip(Schedule):
+class Clip(Schedule, schedule=as_schedule, low=nonnegative, high=nonnegative):
     """A schedule kept within bounds: see `Schedule.clip`.
 
     Examples
@@ -221,14 +231,12 @@ class Clip(Schedule):
     equation = "min(max(s(n), {low}), {high}); s(n) = {schedule}"
 
     def __init__(self, schedule: RateLike, low: float, high: float) -> None:
-        low, high = _checks.nonnegative(low, "low"), _checks.nonnegative(high, "high")
-        if low > high:
-            raise ValueError(f"`high` must be >= `low` ({low}), got {high}")
-        super().__init__(schedule=as_schedule(schedule, "schedule"), low=low, high=high)
+        super().__init__(schedule=schedule, low=low, high=high)
+        ordered(self.parameters["low"], self.parameters["high"])
 
 
-class Product(Schedule):
-    """The product of two schedules, made by ``s * t`` and ``0.5 * s``.
+class Product(Schedule, left=as_schedule, right=as_schedule):
+    """The product of two schedules: ``s * t``, or ``0.5 * s``.
 
     Examples
     --------
@@ -241,11 +249,11 @@ class Product(Schedule):
     equation = "{left}·{right}"
 
     def __init__(self, left: RateLike, right: RateLike) -> None:
-        super().__init__(left=as_schedule(left, "left"), right=as_schedule(right, "right"))
+        super().__init__(left=left, right=right)
 
 
-class Sum(Schedule):
-    """The sum of two schedules, made by ``s + t`` and ``0.5 + s``.
+class Sum(Schedule, left=as_schedule, right=as_schedule):
+    """The sum of two schedules: ``s + t``, or ``0.5 + s``.
 
     Examples
     --------
@@ -258,4 +266,4 @@ class Sum(Schedule):
     equation = "{left} + {right}"
 
     def __init__(self, left: RateLike, right: RateLike) -> None:
-        super().__init__(left=as_schedule(left, "left"), right=as_schedule(right, "right"))
+        super().__init__(left=left, right=right)

@@ -1,6 +1,7 @@
-"""Checks of a schedule's arguments: ``check(value, name)`` gives it back as a plain int, float, bool, str, tuple.
+"""Checks of arguments: ``check(value, name)`` returns the value as a plain int, float, bool, str or tuple.
 
-Each raises TypeError for a wrong kind and ValueError for a value out of range, naming the argument.
+A value of the wrong type is a TypeError, one out of range a ValueError. The message names the argument and says what it
+must be.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ Check = Callable[[Any, str], Any]
 
 
 def number(need: str, low: float = -inf, high: float = inf) -> Check:
-    """Check for a finite number in [low, high]; `need` says so in words."""
+    """Check for a finite number in [low, high], which `need` describes."""
 
     def check(value: Any, name: str) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
@@ -34,7 +35,7 @@ def number(need: str, low: float = -inf, high: float = inf) -> Check:
 
 
 def integer(low: int) -> Check:
-    """Check for an integer of at least `low`, not a float with an integer's value."""
+    """Check for an integer of at least `low`; a float is none, even if its value is integral."""
     need = f"an integer >= {low} and <= 2**53"
 
     def check(value: Any, name: str) -> int:
@@ -75,8 +76,16 @@ def function(value: Any, name: str) -> Callable[..., Any]:
     return value  # type: ignore[no-any-return]
 
 
+def optional(check: Check) -> Check:
+    """Check that lets None through."""
+    return lambda value, name: None if value is None else check(value, name)
+
+
+# --- Sequences -------------------------------------------------------------------------------------------------------
+
+
 def each(check: Check) -> Check:
-    """Check every item of a sequence or 1-D array; gives a tuple."""
+    """Check every item of a sequence or 1-D array; returns a tuple."""
 
     def check_all(value: Any, name: str) -> tuple[Any, ...]:
         if isinstance(value, np.ndarray) and value.ndim == 1:
@@ -90,24 +99,50 @@ def each(check: Check) -> Check:
 
 def increasing(value: Any, name: str) -> tuple[int, ...]:
     """Check for strictly increasing indices."""
-    indices: tuple[int, ...] = each(integer(0))(value, name)
+    indices: tuple[int, ...] = each(natural)(value, name)
     if not all(a < b for a, b in pairwise(indices)):
         raise ValueError(f"`{name}` must be strictly increasing, got {value!r}")
     return indices
 
 
+def nondecreasing(value: Any, name: str) -> tuple[int, ...]:
+    """Check for indices in order, some of which may be equal."""
+    indices: tuple[int, ...] = each(natural)(value, name)
+    if not all(a <= b for a, b in pairwise(indices)):
+        raise ValueError(f"`{name}` must not decrease, got {value!r}")
+    return indices
+
+
+def one_more(values: tuple[Any, ...], boundaries: tuple[int, ...]) -> None:
+    """Check that there is a value for each interval between the boundaries."""
+    if len(values) != len(boundaries) + 1:
+        raise ValueError(f"`values` must be one more than the {len(boundaries)} boundaries, got {len(values)}")
+
+
+def ordered(low: float, high: float) -> None:
+    """Check that an interval's ends are not exchanged."""
+    if low > high:
+        raise ValueError(f"`high` must be >= `low` ({low}), got {high}")
+
+
+# --- Ranges ----------------------------------------------------------------------------------------------------------
+
 nonnegative = number("a finite number >= 0", 0.0)
 positive = number("a finite number > 0", nextafter(0.0, 1.0))
 factor = number("a number > 0 and <= 1", nextafter(0.0, 1.0), 1.0)
 fraction = number("a number > 0 and < 1", nextafter(0.0, 1.0), nextafter(1.0, 0.0))
+share = number("a number >= 0 and <= 1", 0.0, 1.0)
 
 positive_integer = integer(1)
 natural = integer(0)
 rates = each(nonnegative)
 
 
+# --- The index of an update ------------------------------------------------------------------------------------------
+
+
 def index(value: Any) -> int:
-    """Check the index of an update that is not a plain int: any integer but bool, from 0."""
+    """Check the index of an update that is not a plain int: any integer >= 0 but bool."""
     try:
         n = operator.index(value)
     except TypeError:
@@ -120,7 +155,7 @@ def index(value: Any) -> int:
 
 
 def indices(value: np.ndarray[Any, Any]) -> list[int]:
-    """Check an array of indices of updates; gives them flat, in C order. No floats, integral or not."""
+    """Check an array of indices of updates; returns them flat, in C order. Floats are refused, even integral ones."""
     if value.dtype.kind not in "iu":
         raise TypeError(f"`n` must be an integer >= 0 or an array of them, got an array of {value.dtype}")
     flat: list[int] = value.ravel().tolist()

@@ -1,4 +1,4 @@
-"""A schedule's curve as compiled code: loaded by `Schedule.compiled`, the one place here that imports numba."""
+"""A schedule's curve as compiled code. `Schedule.compiled` imports this module, and with it numba, at its first use."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ from typing import Any
 
 import numpy as np
 from numba import njit, types
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, register_jitable
 
 from pyfastlr_kernels import curves
 from pyfastlr_kernels.compile.intrinsics import hide
+from pyfastlr_kernels.compile.options import USER_OPTIONS
 from pyfastlr_kernels.stamps import Stamp
 
-# A division by zero is never met, and its check costs; fastmath would be inherited from the first caller that has it.
-_jit = njit(error_model="numpy", fastmath=False)
+_jit = njit(**USER_OPTIONS)
 _jit_once = cache(_jit)  # for curves, which are few
 
 for _part in (curves.lerp, curves.grown, curves.passed, curves.cosine_fall, curves.atanh_rest, curves.stirling):
-    register_jitable(error_model="numpy")(_part)  # what curves call by name
+    register_jitable(**USER_OPTIONS)(_part)  # what curves call by name
 
 
 def _unknown() -> float:
-    """Nothing tells whether the schedule that a cached function was compiled with is still meant: equal to nothing."""
+    """Not equal to itself: nothing tells whether a cached function was compiled with the schedule that is meant now."""
     return math.nan
 
 
 def _opaque(typingctx: Any, numbers: Any) -> Any:
-    """Give the tuple back, its numbers unknown to the optimizer: numba freezes what a closure holds."""
+    """Return the tuple, its numbers unknown to the optimizer: numba freezes what a closure holds."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         Stamp(_unknown).leave(context)
@@ -45,7 +46,7 @@ def _opaque(typingctx: Any, numbers: Any) -> Any:
 
 
 def _index(typingctx: Any, n: Any) -> Any:
-    """Give an integer of any width as int64: an unsigned one less a signed one would be a float in numba."""
+    """Return an integer of any width as int64: numba makes a float of an unsigned integer minus a signed one."""
     if not isinstance(n, types.Integer):
         raise TypingError(f"the index of an update must be an integer, got {n}")
     return types.int64(n), lambda context, builder, _, args: context.cast(builder, args[0], n, types.int64)
@@ -56,18 +57,33 @@ index: Any = intrinsic(_index)
 
 
 def _constant(parameter: Any) -> Any:
-    """Parameter as numba takes it: a tuple as an array, since the code for a tuple grows with its length."""
+    """Return a parameter as numba takes it: a tuple as an array, since the code for a tuple grows with its length."""
     if isinstance(parameter, tuple):
         return np.array(parameter, np.int64 if all(type(x) is int for x in parameter) else np.float64)
     return float(parameter) if isinstance(parameter, float) else int(parameter)
 
 
 def compile_curve(curve: Callable[..., float], parameters: tuple[Any, ...]) -> Callable[[int], float]:
-    """Compile ``curve(n, *parameters)`` as a function of n for `@njit` code; the functions come first."""
+    """Compile ``curve(n, *parameters)`` as a function of n for `@njit` code; parameters that are functions come first.
+
+    Only for `pyfastlr_kernels.compile.first_use.whole`: an interrupt would leave numba half-way.
+    """
     calls = [p if hasattr(p, "py_func") else _jit_once(p) for p in parameters if callable(p)]
     numbers = tuple(_constant(p) for p in parameters if not callable(p))
-    f = _jit_once(curve)
-    # A tuple of functions would be typed as numba's experimental first-class functions, so each is named.
+    compiled = _of_index(_jit_once(curve), calls, numbers)
+    if global_compiler_lock._lock.acquire(blocking=False):  # else numba compiles, maybe a caller that waits for this
+        try:
+            compiled.compile((types.int64,))
+        finally:
+            global_compiler_lock._lock.release()
+    return compiled  # type: ignore[no-any-return]
+
+
+def _of_index(f: Any, calls: list[Any], numbers: tuple[Any, ...]) -> Any:
+    """Return ``f(n, *calls, *numbers)`` as a function of n, not compiled yet.
+
+    numba would type a tuple of functions as experimental first-class functions, so each has a name.
+    """
     match calls:
         case []:
             return _jit(lambda n: f(index(n), *opaque(numbers)))

@@ -1,0 +1,426 @@
+"""Schedules that go one way: down, or up if their ends are exchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pyfastlr_kernels import curves
+
+from .base import Schedule
+from .checks import factor, flag, increasing, nonnegative, one_more, positive, positive_integer, rates
+
+
+class TimeDecay(Schedule, lr=nonnegative, decay=nonnegative):
+    """Rate divided by a larger number at every update: ``lr/∏(1 + decay·k for k < n)``.
+
+    This is the recurrence ``s(n+1) = s(n)/(1 + decay·n)``, evaluated without a loop and within 1e-12 of it.
+
+    Parameters
+    ----------
+    lr : float >= 0
+        Rate of the first two updates.
+    decay : float >= 0
+        Growth of the divisor per update.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
+
+    Examples
+    --------
+    >>> s = TimeDecay(0.1, decay=0.5)
+    >>> s(0), s(1), s(2) == 0.1 / 1.5, s(3) == 0.1 / 1.5 / 2
+    (0.1, 0.1, True, True)
+
+    Notes
+    -----
+    Ends: s(0) = s(1) = lr; falls faster than any exponential, to 0 by underflow.
+
+    Elsewhere: none of the three has it; Keras' old `decay` argument was lr/(1 + decay·n), here `InverseTime`.
+
+    References
+    ----------
+    Common as "time-based decay" in course notes and blog posts; no first source is known.
+    """
+
+    __slots__ = ()
+    curve = staticmethod(curves.time_decay)
+    equation = "{lr}/∏(1 + {decay}·k for k < n)"
+
+    def __init__(self, lr: float, decay: float) -> None:
+        super().__init__(lr=lr, decay=decay)
+
+
+class InverseTime(Schedule, lr=nonnegative, decay=nonnegative):
+    """Rate divided by a number that grows linearly: ``lr/(1 + decay·n)``.
+
+    Parameters
+    ----------
+    lr : float >= 0
+        Rate of the first update.
+    decay : float >= 0
+        Growth of the divisor per update.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
+
+    Examples
+    --------
+    >>> InverseTime(0.1, decay=0.25)(4)
+    0.05
+
+    Notes
+    -----
+    Ends: s(0) = lr; falls like 1/n without end.
+
+    Elsewhere: Keras' InverseTimeDecay(lr, k, r) has decay = r/k (and a staircase); optax and torch lack it.
+
+    References
+    ----------
+    Robbins and Monro, A stochastic approximation method, 1951.
+    """
+
+    __slots__ = ()
+    curve = staticmethod(curves.inverse_time)
+    equation = "{lr}/(1 + {decay}·n)"
+
+    def __init__(self, lr: float, decay: float) -> None:
+        super().__init__(lr=lr, decay=decay)
+
+
+class Exponential(Schedule, lr=nonnegative, rate=positive, steps=positive_integer, staircase=flag, decay=nonnegative):
+    """A factor every `steps` updates: ``lr·rate^(n/steps)``, or with `decay` instead of `rate` ``lr·e^(-decay·n)``.
+
+    Parameters
+    ----------
+    lr : float >= 0
+        Rate of the first update.
+    rate : float > 0
+        Factor per `steps` updates. Above 1 the rate grows, as for a range test.
+    steps : int >= 1, default 1
+        Updates that `rate` is spread over.
+    staircase : bool, default False
+        Round the exponent down.
+    decay : float >= 0
+        The other form, without `rate`, `steps` and `staircase`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range, or if not exactly one of `rate` and `decay` is given.
+
+    Examples
+    --------
+    >>> Exponential(0.1, 0.5, steps=10)(20)
+    0.025
+    >>> Exponential(0.1, 0.5, steps=10, staircase=True)(19)
+    0.05
+    >>> round(Exponential(1.0, decay=0.01)(100), 6)
+    0.367879
+
+    Notes
+    -----
+    Ends: s(0) = lr, without end; with staircase it changes at n = steps, 2·steps, ...; with decay it is
+    lr·e^(-decay·n).
+
+    Elsewhere: torch's ExponentialLR has steps = 1; with staircase it is StepLR; Keras' ExponentialDecay and optax's
+    exponential_decay are this (optax also clamps at an end value: `.clip`).
+
+    References
+    ----------
+    Senior et al., An empirical study of learning rates in deep neural networks for speech recognition, 2013.
+    """
+
+    __slots__ = ()
+    equation = "{lr}·{rate}^(n/{steps})"
+
+    def __init__(
+        self,
+        lr: float,
+        rate: float | None = None,
+        steps: int = 1,
+        staircase: bool = False,
+        decay: float | None = None,
+    ) -> None:
+        if (rate is None) == (decay is None):
+            raise TypeError(f"`rate` or `decay` must be given, and not both, got {rate!r} and {decay!r}")
+        steps, staircase = positive_integer(steps, "steps"), flag(staircase, "staircase")
+        if decay is None:
+            super().__init__(lr=lr, rate=rate, steps=steps, staircase=staircase)
+        elif steps != 1 or staircase:
+            raise TypeError(f"`steps` and `staircase` go with `rate`, not with `decay`, got {steps} and {staircase}")
+        else:
+            super().__init__(lr=lr, decay=decay)
+
+    def _bound(self) -> tuple[Callable[..., float], tuple[Any, ...]]:
+        lr, *form = self.parameters.values()
+        if len(form) == 1:
+            return curves.exponential_decay, (lr, *form)
+        rate, steps, staircase = form
+        return curves.staircase if staircase else curves.exponential, (lr, rate, steps)
+
+    def _equation(self) -> str:
+        if "decay" in self.parameters:
+            return "{lr}·e^(-{decay}·n)"
+        return "{lr}·{rate}^⌊n/{steps}⌋" if self.parameters["staircase"] else self.equation
+
+
+class Linear(Schedule, start=nonnegative, end=nonnegative, steps=positive_integer):
+    """A straight line: ``start + (end - start)·min(n/steps, 1)``.
+
+    Parameters
+    ----------
+    start, end : float >= 0
+        First and last rate.
+    steps : int >= 1
+        Updates from one to the other.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
+
+    Examples
+    --------
+    >>> s = Linear(0.5, 0.25, steps=2)
+    >>> s(0), s(1), s(2), s(3)
+    (0.5, 0.375, 0.25, 0.25)
+
+    Notes
+    -----
+    Ends: s(0) = start; end from n = steps on.
+
+    Elsewhere: torch's LinearLR takes factors of the rate, by default 1/3 to 1 in 5 updates; optax's linear_schedule is
+    this.
+
+    References
+    ----------
+    Goyal et al., Accurate, large minibatch SGD: training ImageNet in 1 hour, 2017 (rising, as a warm-up).
+    """
+
+    __slots__ = ()
+    curve = staticmethod(curves.linear)
+    equation = "{start} + ({end} - {start})·min(n/{steps}, 1)"
+
+    def __init__(self, start: float, end: float, steps: int) -> None:
+        super().__init__(start=start, end=end, steps=steps)
+
+
+class Polynomial(Schedule, lr=nonnegative, steps=positive_integer, end=nonnegative, power=positive):
+    """A power of the fraction that is left: ``end + (lr - end)·(1 - min(n/steps, 1))^power``.
+
+    Parameters
+    ----------
+    lr : float >= 0
+        First rate.
+    steps : int >= 1
+        Updates from the first rate to the last.
+    end : float >= 0, default 0
+        Last rate.
+    power : float > 0, default 1
+        Exponent; 1 gives a straight line.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
+
+    Examples
+    --------
+    >>> Polynomial(0.1, steps=10, power=2.0)(5)
+    0.025
+
+    Notes
+    -----
+    Ends: s(0) = lr; end from n = steps on.
+
+    Elsewhere: torch's PolynomialLR ends at 0, optax's polynomial_schedule is this, Keras' PolynomialDecay ends at 1e-4
+    by default and can cycle.
+
+    References
+    ----------
+    Liu, Rabinovich and Berg, ParseNet: looking wider to see better, 2015.
+    """
+
+    __slots__ = ()
+    curve = staticmethod(curves.polynomial)
+    equation = "{end} + ({lr} - {end})·(1 - min(n/{steps}, 1))^{power}"
+
+    def __init__(self, lr: float, steps: int, end: float = 0.0, power: float = 1.0) -> None:
+        super().__init__(lr=lr, steps=steps, end=end, power=power)
+
+
+class Cosine(Schedule, lr=nonnegative, steps=positive_integer, end=nonnegative):
+    """Half a period of the cosine: ``end + (lr - end)·(1 + cos(π·min(n/steps, 1)))/2``.
+
+    Parameters
+    ----------
+    lr : float >= 0
+        First rate.
+    steps : int >= 1
+        Updates from the first rate to the last.
+    end : float >= 0, default 0
+        Last rate.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
+
+    Examples
+    --------
+    >>> s = Cosine(0.1, steps=100)
+    >>> s(0), s(50), s(100), s(101)
+    (0.1, 0.05, 0.0, 0.0)
+
+    Notes
+    -----
+    Ends: s(0) = lr; end from n = steps on.
+
+    Elsewhere: torch's CosineAnnealingLR rises again after T_max; optax and Keras give the end as a fraction alpha of
+    lr. With warm-up, optax counts it in decay_steps, Keras and `.warmup` do not.
+
+    References
+    ----------
+    Loshchilov and Hutter, SGDR: stochastic gradient descent with warm restarts, 2016, equation 5.
+    """
+
+    __slots__ = ()
+    curve = staticmethod(curves.cosine)
+    equation = "{end} + ({lr} - {end})·(1 + cos(π·min(n/{steps}, 1)))/2"
+
+    def __init__(self, lr: float, steps: int, end: float = 0.0) -> None:
+        super().__init__(lr=lr, steps=steps, end=end)
+
+
+# --- Stairs ----------------------------------------------------------------------------------------------------------
+
+
+class StepDecay(Schedule, lr=nonnegative, drop=factor, every=positive_integer):
+    """A factor once in `every` updates, the first one update early: ``lr·drop^⌊(1 + n)/every⌋``.
+
+    Parameters
+    ----------
+    lr : float >= 0
+        Rate before the first drop.
+    drop : float > 0 and <= 1
+        Factor of each drop.
+    every : int >= 1
+        Updates from drop to drop.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
+
+    Examples
+    --------
+    >>> s = StepDecay(0.1, drop=0.5, every=10)
+    >>> s(8), s(9), s(18), s(19)
+    (0.1, 0.05, 0.05, 0.025)
+
+    Notes
+    -----
+    Ends: drops at n = every - 1, 2·every - 1, ...; with every = 1 the first update has lr·drop.
+
+    Elsewhere: torch's StepLR and the staircases of Keras and optax drop at n = every, 2·every, ...: here
+    `Exponential(lr, drop, every, staircase=True)`.
+
+    References
+    ----------
+    The formula of "step-based decay" in course notes and blog posts; no first source is known.
+    """
+
+    __slots__ = ()
+    curve = staticmethod(curves.step_decay)
+    equation = "{lr}·{drop}^⌊(1 + n)/{every}⌋"
+
+    def __init__(self, lr: float, drop: float, every: int) -> None:
+        super().__init__(lr=lr, drop=drop, every=every)
+
+
+class MultiStep(Schedule, lr=nonnegative, milestones=increasing, gamma=factor):
+    """A factor at each milestone: ``lr·gamma^(number of milestones <= n)``.
+
+    Parameters
+    ----------
+    lr : float >= 0
+        Rate before the first milestone.
+    milestones : sequence of int >= 0
+        Strictly increasing; may be empty.
+    gamma : float > 0 and <= 1, default 0.1
+        Factor at each milestone.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
+
+    Examples
+    --------
+    >>> s = MultiStep(0.5, milestones=[30, 60], gamma=0.5)
+    >>> s(29), s(30), s(60)
+    (0.5, 0.25, 0.125)
+
+    Notes
+    -----
+    Ends: update n = milestone is the first with the new rate.
+
+    Elsewhere: as torch's MultiStepLR and optax's piecewise_constant_schedule; timm drops one epoch early.
+
+    References
+    ----------
+    He et al., Deep residual learning for image recognition, 2015, section 3.4.
+    """
+
+    __slots__ = ()
+    curve = staticmethod(curves.multi_step)
+    equation = "{lr}·{gamma}^(number of {milestones} <= n)"
+
+    def __init__(self, lr: float, milestones: Sequence[int], gamma: float = 0.1) -> None:
+        super().__init__(lr=lr, milestones=milestones, gamma=gamma)
+
+
+class Piecewise(Schedule, boundaries=increasing, values=rates):
+    """A rate for each interval: ``values[number of boundaries <= n]``.
+
+    Parameters
+    ----------
+    boundaries : sequence of int >= 0
+        Strictly increasing; may be empty.
+    values : sequence of float >= 0
+        Rates, one more than boundaries.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range, or if `values` are not one more than `boundaries`.
+
+    Examples
+    --------
+    >>> s = Piecewise([10], [0.1, 0.02])
+    >>> s(9), s(10)
+    (0.1, 0.02)
+
+    Notes
+    -----
+    Ends: update n = boundary is the first with the new rate.
+
+    Elsewhere: Keras' PiecewiseConstantDecay changes one update later, at n = boundary + 1.
+
+    References
+    ----------
+    Krizhevsky, Sutskever and Hinton, ImageNet classification with deep convolutional neural networks, 2012, section 5.
+    """
+
+    __slots__ = ()
+    curve = staticmethod(curves.piecewise)
+    equation = "{values}[number of {boundaries} <= n]"
+
+    def __init__(self, boundaries: Sequence[int], values: Sequence[float]) -> None:
+        super().__init__(boundaries=boundaries, values=values)
+        one_more(self.parameters["values"], self.parameters["boundaries"])

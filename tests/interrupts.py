@@ -1,0 +1,92 @@
+"""An interrupt at one place after the other of a call: wherever CPython might deliver Ctrl-C while Python runs."""
+
+import dis
+import linecache
+import sys
+from functools import cache
+from itertools import count, pairwise
+from pathlib import Path
+
+import pyfastlr
+import pyfastlr_kernels
+
+LIBRARY = tuple(str(Path(module.__file__).parent) for module in (pyfastlr, pyfastlr_kernels))
+
+# CPython looks for signals behind calls, at the start of functions and where loops go round. A call of C that waits,
+# for a lock or asleep, gives up for one: that is an interrupt before its line.
+_CALLS, _LOOPS = ("CALL", "RESUME"), ("JUMP_BACKWARD", "POP_JUMP_BACKWARD")
+
+
+@cache
+def _places(code):
+    """Offsets of the instructions before which a signal is handled."""
+    steps = dis.Bytecode(code)
+
+    def handler(offset):
+        return next((x.target for x in steps.exception_entries if x.start <= offset < x.end), None)
+
+    # The exception is the call's: where the next instruction is behind the end of a block, it cannot stand for that.
+    pairs = list(pairwise(steps))
+    before = {b.offset: a.offset for a, b in pairs}
+    places = {b.offset for a, b in pairs if a.opname.startswith(_CALLS)}
+    places |= {a.argval for a in steps if a.opname.startswith(_LOOPS)}
+    return {x for x in places if handler(x) == handler(before[x])}
+
+
+def _is_with(frame):
+    return linecache.getline(frame.f_code.co_filename, frame.f_lineno).lstrip().startswith("with ")
+
+
+def interrupted(work, k, inside=LIBRARY, visits=1):
+    """Call `work` with a KeyboardInterrupt at place k of this thread, from 0; that place, None if there are fewer.
+
+    Places are those in files below `inside`, and of each, which may be in a loop, the first `visits`.
+    """
+    left, found, seen = k, None, {}
+
+    def counts(frame, event):
+        """Whether this is a place that counts."""
+        if event == "opcode":
+            if frame.f_lasti not in _places(frame.f_code):
+                return False
+        elif event != "line":
+            return False
+        elif _is_with(frame):  # its line comes again when the block is done, and no signal is handled there
+            if (frame, frame.f_lineno) in seen:
+                return False
+            seen[frame, frame.f_lineno] = 1
+        here = frame.f_code, frame.f_lasti, event
+        seen[here] = seen.get(here, 0) + 1
+        return seen[here] <= visits
+
+    def local(frame, event, argument):
+        nonlocal left, found
+        if counts(frame, event):
+            if not left:
+                sys.settrace(None)
+                found = f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_qualname}, {event}"
+                raise KeyboardInterrupt
+            left -= 1
+        return local
+
+    def start(frame, event, argument):
+        if not frame.f_code.co_filename.startswith(inside):
+            return None
+        frame.f_trace_opcodes = True
+        return local
+
+    before = sys.gettrace()
+    try:
+        sys.settrace(start)
+        work()
+    except KeyboardInterrupt:
+        if found is None:
+            raise
+    finally:
+        sys.settrace(before)
+    return found
+
+
+def everywhere(attempt):
+    """Call `attempt(k)` for k = 0, 1 and so on until it returns None: there is no place k. How many there were."""
+    return next(k for k in count() if attempt(k) is None)
