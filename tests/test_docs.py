@@ -52,7 +52,9 @@ def test_public_name_has_a_docstring_with_an_example(name):
     assert ">>> " in (PUBLIC[name].__doc__ or "")
 
 
-@pytest.mark.parametrize(("name", "last"), [("demo", "pyfastlr demo --plot demo.png"), ("test", "python -m pytest")])
+@pytest.mark.parametrize(
+    ("name", "last"), [("demo", "pyfastlr demo --plot demo.png"), ("test", "python -m pytest -n auto")]
+)
 def test_readme_command_is_what_ci_runs(name, last):
     printed = subprocess.run(
         [sys.executable, ROOT / "scripts" / "readme_commands.py", name], capture_output=True, text=True, check=True

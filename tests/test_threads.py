@@ -428,7 +428,7 @@ def test_interrupts_leave_no_torn_step():
                 os.kill(os.getpid(), signal.SIGINT)
                 time.sleep(0.0003)
         interrupts = torn = 0
-        worker = threading.Thread(target=storm)
+        worker = threading.Thread(target=storm, daemon=True)  # any other exception ends the process, and fails
         started = False
         while interrupts < 1000:
             try:
