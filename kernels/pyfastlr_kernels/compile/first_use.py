@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 _lock = threading.RLock()
 _STACK = 16 << 20  # bytes: numba and LLVM recurse deeply, whatever the user has set for threads
+# Seconds. A signal that comes when CPython has just looked for one, and is about to wait, does not end the wait.
+_LISTEN = 0.05
 
 
 def whole(work: Callable[[], T]) -> T:
@@ -52,7 +54,7 @@ def whole(work: Callable[[], T]) -> T:
     interrupt: BaseException | None = None
     while not outcome:
         try:
-            done.acquire()
+            done.acquire(timeout=_LISTEN)
         except BaseException as caught:
             if interrupt is not None:
                 raise
