@@ -57,12 +57,16 @@ def test_the_types_are_those_of_the_functions():
 
 
 @pytest.mark.parametrize("name", kernels.__all__)
-def test_help_has_an_example_that_runs(name):
+def test_help_has_an_example(name):
+    """It runs with the doctests of `pyfastlr.kernels`."""
     doc = getattr(kernels, name).__doc__
     assert doc == FUNCTIONS[name].doc()
-    runner = doctest.DocTestRunner()
-    runner.run(doctest.DocTestParser().get_doctest(doc, {}, name, None, None))
-    assert (runner.failures, runner.tries) == (0, 7)
+    assert len(doctest.DocTestParser().get_examples(doc)) == 7
+
+
+def test_the_doctests_of_the_module_are_the_functions():
+    found = {x.name.rpartition(".")[2] for x in doctest.DocTestFinder(exclude_empty=True).find(kernels) if x.examples}
+    assert found == set(kernels.__all__)
 
 
 @pytest.mark.parametrize("name", kernels.__all__)
@@ -92,12 +96,34 @@ DEFAULTS = [case for case in CASES if case.convention == ("optax" if case.cls ==
 OTHERS = [case for case in CASES if case not in DEFAULTS]  # differ by their folds, which are in float64 always
 
 
-@pytest.mark.parametrize(
-    ("case", "dtype"),
-    [*((case, dtype) for case in DEFAULTS for dtype in DTYPES), *((case, "float64") for case in OTHERS)],
-    ids=lambda x: getattr(x, "name", x),
-)
+def from_python(name, given):
+    """The same loop in Python."""
+
+    def loop(p, grads, state):
+        for n, g in enumerate(grads):
+            getattr(kernels, name)(p, g, state, n, rate(n), **given)
+
+    return loop
+
+
+@pytest.mark.parametrize("case", OTHERS, ids=lambda case: case.name)
+def test_steps_from_python_have_the_bits_of_the_class(case):
+    run_beside_the_class(case, "float64", from_python)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", DEFAULTS, ids=lambda case: case.name)
 def test_loop_has_the_bits_of_the_class_and_is_vectorised(case, dtype):
+    rule, loop = run_beside_the_class(case, dtype, training_loop)
+    (text,) = loop.inspect_asm().values()
+    assert packed(text, "mul", dtype) >= 2
+    assert not (rule in ROOTS and packed(text, "sqrt", dtype) == 0)
+    assert not (rule in DIVISIONS and packed(text, "div", dtype) == 0)
+    assert dtype == "float64" or not re.search(r"\bv?cvtps2pd\b", text), "the inner loop computes in float64"
+
+
+def run_beside_the_class(case, dtype, make):
+    """Nine steps by the function and by the class, equal to the bit; the rule and the loop that `make` made."""
     rng = np.random.default_rng(len(case.name))
     p = rng.standard_normal((5, 21)).astype(dtype)
     q = p.copy()
@@ -106,7 +132,7 @@ def test_loop_has_the_bits_of_the_class_and_is_vectorised(case, dtype):
     grads[8, 0, :4] = [np.nan, np.inf, -np.inf, np.finfo(dtype).smallest_subnormal]
     state = state_of(opt)
     name, given = kernel_of(case, opt)
-    loop = training_loop(name, given)
+    loop = make(name, given)
     loop(p, grads, state)
     for g in grads:
         opt.step(g)
@@ -115,12 +141,7 @@ def test_loop_has_the_bits_of_the_class_and_is_vectorised(case, dtype):
         assert same_bits(x, y)
     if RULES[opt.rule].carry:
         assert state[-1].tolist() == opt.state_dict()["carry"][0].tolist()
-
-    (text,) = loop.inspect_asm().values()
-    assert packed(text, "mul", dtype) >= 2
-    assert not (opt.rule in ROOTS and packed(text, "sqrt", dtype) == 0)
-    assert not (opt.rule in DIVISIONS and packed(text, "div", dtype) == 0)
-    assert dtype == "float64" or not re.search(r"\bv?cvtps2pd\b", text), "the inner loop computes in float64"
+    return opt.rule, loop
 
 
 @pytest.mark.parametrize("decay", ["coupled", "decoupled", "independent"])

@@ -6,8 +6,7 @@ import subprocess
 
 import pytest
 
-from pyfastlr_kernels.compile import codegen
-from pyfastlr_kernels.cpu import drive, load
+from pyfastlr_kernels.cpu import load
 
 
 @pytest.mark.skipif(shutil.which("readelf") is None, reason="readelf (binutils) is not installed")
@@ -17,7 +16,7 @@ def test_every_relocation_has_64_bits(tmp_path, name):
         image = load._emit_launch()
     else:
         rule, dtype = name.split("-")
-        image = codegen.emit({load.DRIVE: (drive.make_drive(rule, "torch", dtype, True), drive.DRIVE)})
+        image = load.drive_object(rule, "torch", dtype, True)
     path = tmp_path / "object.o"
     path.write_bytes(image)
     text = subprocess.run(["readelf", "-rW", path], capture_output=True, text=True, check=True).stdout

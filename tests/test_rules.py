@@ -96,10 +96,23 @@ def plain_step(case, opt, p, g, states, count, carry, scale):
     return new_p, new_s, carry
 
 
+def has_loops_of_its_own(case, dtype, by_element):
+    """Not in float32 by element under a second convention: its fold is float64's, its loops are the first one's."""
+    rule = RULES[case.make(np.zeros(1)).rule]
+    return case.convention == next(iter(rule.folds)) or (dtype, by_element) != ("float32", True)
+
+
+STEPS = [
+    pytest.param(case, dtype, by_element, id=f"{case.name}-{dtype}-{'rate-by-element' if by_element else 'rate'}")
+    for case in CASES
+    for dtype in DTYPES
+    for by_element in (False, True)
+    if has_loops_of_its_own(case, dtype, by_element)
+]
+
+
 @pytest.mark.parametrize("weight_decay", [0.01, 0.0])
-@pytest.mark.parametrize("by_element", [False, True], ids=["rate", "rate-by-element"])
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize(("case", "dtype", "by_element"), STEPS)
 def test_compiled_step_is_the_rule_in_plain_python_bit_for_bit(case, dtype, by_element, weight_decay):
     rng = np.random.default_rng(len(case.name))
     n = 67  # vectors of 16, and a remainder

@@ -83,13 +83,6 @@ def emit(entries: Entries) -> bytes:
     return image
 
 
-def assembly(entries: Entries) -> str:
-    """Assembly of the functions, to see what was vectorised."""
-    here = machine()
-    text: str = here.emit_assembly(module(entries, here))
-    return text
-
-
 @cache
 def _linker() -> Any:
     return llvm.create_lljit_compiler(machine())

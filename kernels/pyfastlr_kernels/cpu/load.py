@@ -10,7 +10,7 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from pyfastlr_kernels import rules
-from pyfastlr_kernels.compile.cache import PACKAGE, digest, hash_sources
+from pyfastlr_kernels.compile.cache import PACKAGE, digest, hash_sources, kept
 from pyfastlr_kernels.compile.codegen import emit, load, machine
 from pyfastlr_kernels.compile.first_use import once
 from pyfastlr_kernels.compile.options import PARTS
@@ -30,8 +30,8 @@ def versions() -> tuple[str, str]:
     return digest(DRIVE_SOURCES), digest((*LAUNCH_SOURCES, "compile/codegen.py"))
 
 
-def drive_address(rule: str, convention: str, dtype: str, by_element: bool) -> int:
-    """Address of the drive of a rule (drive.py); conventions with the same fold share it."""
+def _drive(rule: str, convention: str, dtype: str, by_element: bool) -> tuple[str, Callable[[], bytes]]:
+    """Name of the object of a drive (drive.py), and what makes it; conventions with the same fold share it."""
     fold = rules.RULES[rule].folds[convention].__name__
 
     def make() -> bytes:
@@ -39,8 +39,19 @@ def drive_address(rule: str, convention: str, dtype: str, by_element: bool) -> i
 
         return emit({DRIVE: (drive.make_drive(rule, convention, dtype, by_element), drive.DRIVE)})
 
-    name = f"{rule}-{fold}-{dtype}{'-by-element' if by_element else ''}"
+    return f"{rule}-{fold}-{dtype}{'-by-element' if by_element else ''}", make
+
+
+def drive_address(rule: str, convention: str, dtype: str, by_element: bool) -> int:
+    """Address of the drive of a rule."""
+    name, make = _drive(rule, convention, dtype, by_element)
     return load(name, versions()[0], make, (DRIVE,))[DRIVE]
+
+
+def drive_object(rule: str, convention: str, dtype: str, by_element: bool) -> bytes:
+    """Object code of the drive of a rule, the very bytes that `drive_address` links."""
+    name, make = _drive(rule, convention, dtype, by_element)
+    return kept(name, f"{versions()[0]}.o", make)
 
 
 def step_addresses() -> dict[str, int]:

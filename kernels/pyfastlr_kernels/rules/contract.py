@@ -102,11 +102,10 @@ def common_numbers(c):
 def make_element(update, scaled, by_element, compiled):
     """Update of one element, around a rule: the same text for the CPU's loop and for the device.
 
-    ``compiled`` makes a plain function callable in the target's code, ``scaled`` multiplies a tuple of numbers. The
-    element itself is a plain function. Where the rate is by element, k is its factor; where k is zero the parameter
-    keeps its bits, whatever the gradient is.
+    ``update`` is the rule as the target's code calls it, ``compiled`` makes that of another plain function, ``scaled``
+    multiplies a tuple of numbers. The element itself is a plain function. Where the rate is by element, k is its
+    factor; where k is zero the parameter keeps its bits, whatever the gradient is.
     """
-    update = compiled(update)
     before, before_undecayed = compiled(prologue), compiled(prologue_undecayed)
     after, after_undecayed = compiled(epilogue), compiled(epilogue_undecayed)
 
