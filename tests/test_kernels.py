@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numba import njit, prange
+from numba.core.runtime import _nrt_python, rtsys
 
 import pyfastlr as flr
 from cases import CASES
@@ -154,6 +155,25 @@ def test_kinds_of_decay_and_the_scale_of_the_rate_from_python(decay):
         kernels.adam(p, np.cos(p), state, n, 0.1, weight_decay=0.05, decay=decay, lr_scale=0.3)
         opt.step(np.cos(q))
     assert p.tobytes() == q.tobytes()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_rate_scaled_by_zero_freezes_and_the_state_goes_on(dtype):
+    p = np.linspace(-1, 1, 37).astype(dtype)
+    g = np.cos(p)
+    g[:3] = [np.nan, np.inf, 1e-30]
+    before, q = p.copy(), p.copy()
+    opt = flr.Adam(q, 0.1, weight_decay=0.5, decay="independent", lr_scale=0)
+    state = state_of(opt)
+    _nrt_python.memsys_enable_stats()
+    alive = rtsys.get_allocation_stats()
+    for n in range(3):
+        kernels.adam(p, g, state, n, 0.1, weight_decay=0.5, decay="independent", lr_scale=0)
+        opt.step(g)
+    after = rtsys.get_allocation_stats()
+    assert after.alloc - alive.alloc == after.free - alive.free >= 3, "what is set aside is freed"
+    assert same_bits(p, before)
+    assert all(same_bits(x, y) for x, y in zip(state, opt.state.values(), strict=True))
 
 
 def test_unset_arguments_are_the_conventions():
