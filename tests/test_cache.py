@@ -38,7 +38,7 @@ STEP = """
 def run(script=STEP, **environment):
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)],
-        env={**os.environ, **environment}, capture_output=True, text=True, timeout=120,
+        env={**os.environ, **environment}, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -336,7 +336,7 @@ def test_processes_that_fill_one_cache_at_once(tmp_path):
     environment = {**os.environ, "PYFASTLR_CACHE_DIR": str(tmp_path / "cache")}
     command = [sys.executable, "-c", textwrap.dedent(STEP)]
     started = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(4)]
-    assert [process.communicate(timeout=120)[0].strip()[-2:] for process in started] == ["[]"] * 4
+    assert [process.communicate(timeout=300)[0].strip()[-2:] for process in started] == ["[]"] * 4
     assert all(process.returncode == 0 for process in started)
     assert not list((tmp_path / "cache").glob("*.tmp"))
     assert run(PYFASTLR_CACHE_DIR=str(tmp_path / "cache")) == "0 False []"

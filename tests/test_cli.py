@@ -38,7 +38,7 @@ from pyfastlr.cli import main
 main()
 """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=300)
 
 
 def test_version_in_a_process_of_its_own():
@@ -121,11 +121,11 @@ def test_info_as_json(tmp_path, monkeypatch):
 def test_info_counts_the_kernels(tmp_path):
     program = "import numpy, pyfastlr; pyfastlr.SGD(numpy.zeros(3), lr=0.1).step(numpy.ones(3))"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYFASTLR_CACHE_DIR": str(tmp_path)}
-    subprocess.run([sys.executable, "-c", program], check=True, env=environment, timeout=120)
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment, timeout=300)
     (tmp_path / "sgd-of-another-version.o").write_bytes(b"")
     result = subprocess.run(
         [sys.executable, "-c", "from pyfastlr.cli import main; main()", "info", "--json"],
-        check=True, capture_output=True, env=environment, timeout=120,
+        check=True, capture_output=True, env=environment, timeout=300,
     )  # fmt: skip
     facts = json.loads(result.stdout)
     assert facts["cached_kernels"] == len(list(tmp_path.glob("*.o"))) - 1 >= 1

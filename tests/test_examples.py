@@ -16,7 +16,7 @@ def python(*arguments):
     # On busy cores BLAS's threads wait for each other: 19 s instead of 2.
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-W", "error", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
 
 
 @pytest.fixture(params=EXAMPLES, ids=lambda path: path.stem)

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import textwrap
 import threading
 import time
@@ -12,20 +10,11 @@ import numpy as np
 import pytest
 
 import pyfastlr as flr
+from processes import run
 from pyfastlr.engines import host
 from pyfastlr_kernels.cpu import pool
 
 N = 200_003
-
-
-def run(script, timeout=60, **environment):
-    """Run a script in a new process; its output."""
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        env={**os.environ, **environment}, capture_output=True, text=True, timeout=timeout,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 @pytest.fixture(autouse=True)
@@ -167,7 +156,7 @@ def test_other_threads_run_beside_a_large_step():
 
 # Children print what they have found, and end without the parent's handlers.
 FORK = """
-    import os, sys, threading, numpy as np, pyfastlr as flr
+    import os, sys, threading, time, numpy as np, pyfastlr as flr
     from pyfastlr.engines import host
     from pyfastlr_kernels.compile import first_use
     host.PARALLEL_ABOVE = 0
@@ -353,6 +342,53 @@ def test_fork_waits_for_what_happens_once():
         print(*log, first_use._lock._is_owned())
     """
     assert run_forking(script) == ["whole True -1.0 -1.0 -1.0", "whole False"]
+
+
+@needs_fork
+def test_fork_does_not_hold_what_the_work_waits_for():
+    """`logging` locks itself around a fork, and numba asks it for loggers while it is imported."""
+    script = """
+        import logging
+        begun, forking = threading.Event(), threading.Event()
+
+        def once():
+            begun.set()
+            forking.wait()
+            time.sleep(0.1)  # by now the fork is in its hooks
+            logging.getLogger("pyfastlr test")
+
+        os.register_at_fork(before=forking.set)
+        thread = threading.Thread(target=first_use.whole, args=(once,))
+        thread.start()
+        begun.wait()
+        forked(lambda: ["child"])
+        thread.join()
+        print("parent")
+    """
+    assert run_forking(script) == ["child", "parent"]
+
+
+@needs_fork
+def test_no_hook_of_what_we_import_waits_before_ours(tmp_path):
+    """Those registered later are called earlier: they would hold their locks while ours waits for the work."""
+    script = """
+        import os, sys
+        hooks, register = [], os.register_at_fork
+
+        def seen(**calls):
+            module = sys._getframe(1).f_globals["__name__"]
+            hooks.extend((module, name) for name in calls)
+            register(**calls)
+
+        os.register_at_fork = seen
+        import numpy as np, pyfastlr as flr
+        flr.Adam(np.ones(3), lr=flr.schedules.Cosine(0.1, 10), threads=2).step(np.ones(3))
+        flr.schedules.Cosine(0.1, 10).compiled
+        flr.kernels.adam(np.ones(3), np.ones(3), (np.zeros(3), np.zeros(3)), 0, 0.1)
+        before = [module for module, name in hooks if name == "before"]
+        print("numba" in sys.modules, before[before.index("pyfastlr_kernels.compile.first_use") + 1 :])
+    """
+    assert run(script, PYFASTLR_CACHE_DIR=str(tmp_path)) == "True []"
 
 
 def test_processes_that_end_while_helpers_run():

@@ -53,7 +53,7 @@ def test_command_compiles_ahead(tmp_path):
     def run(*arguments):
         environment = {**os.environ, "PYFASTLR_CACHE_DIR": str(tmp_path / "cache")}
         command = [sys.executable, "-c", *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120).stdout
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=300).stdout
 
     options = (WARMUP, "warmup", "--optimizer", "SGD", "--dtype", "float32")
     assert run(*options) == f"4 compiled, 0 were there: {tmp_path / 'cache'}\n"

@@ -13,6 +13,7 @@ import numpy as np
 from pyfastlr.arrays.host import Array, address, address_range, aligned, is_native
 from pyfastlr.arrays.parameters import Parameters
 from pyfastlr_kernels import python_side, tables
+from pyfastlr_kernels.compile.first_use import once
 from pyfastlr_kernels.cpu import pool
 from pyfastlr_kernels.python_side import BAD_SCALE, BUSY, MOVED, NO_WORKERS
 from pyfastlr_kernels.tables import OK
@@ -25,6 +26,14 @@ from .state import State
 PARALLEL_ABOVE = 1 << 20  # bytes that a step moves; below, waking a helper costs more than it brings
 _READ = python_side.C_CONTIGUOUS | python_side.ALIGNED
 _WRITTEN = _READ | python_side.WRITEABLE
+
+
+@once
+def _load() -> Any:
+    """Module of the compiled code. Its import takes a tenth of a second, and is whole for forks and interrupts."""
+    from pyfastlr_kernels.cpu import load
+
+    return load
 
 
 class HostEngine:
@@ -131,8 +140,7 @@ class HostEngine:
 
     def _bind_and_launch(self, *arguments: Any) -> int:
         """Compile or load the code, make the launch for the settings as they are, and call it."""
-        from pyfastlr_kernels.cpu import load
-
+        load = _load()
         while True:
             by_element = _by_element(self._hyper.current)
             drive = load.drive_address(self._rule, self._convention, self._parameters.dtype.name, by_element)
@@ -145,8 +153,6 @@ class HostEngine:
 
     def _bind(self, drive: int, settings: Settings) -> Callable[..., int]:
         """Launch for these settings."""
-        from pyfastlr_kernels.cpu import load
-
         fixed, parameters = self._fixed, self._parameters
         tensors = fixed.tensors.copy()
         tensors["scale"] = [0 if rates is None else address(rates.array) for rates in settings.rates]
@@ -186,7 +192,8 @@ class HostEngine:
         dtypes = [rates.watched.dtype for rates in fixed.watched(settings)]
         keep = (fixed, settings, self._state, tensors, arrays, rows, calls, scheduled, cells, gather, zeros, job,
                 binding, parameters, dtypes)  # fmt: skip
-        return load.bound_launch(tables.address(binding), keep)
+        launch: Callable[..., int] = _load().bound_launch(tables.address(binding), keep)
+        return launch
 
 
 def _gathered(parameters: Parameters, grads: Any) -> tuple[Any, Any]:

@@ -1,7 +1,9 @@
-"""What an optimizer asks of an engine."""
+"""What an optimizer asks of an engine, and which engine it gets."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
+
+from pyfastlr_kernels.compile.first_use import once
 
 
 class Call(Protocol):
@@ -39,3 +41,15 @@ class Engine(Protocol):
 
     def write(self, pairs: Any) -> None:
         """Copy arrays over state, counts and progress: all of them, or none."""
+
+
+@once
+def engine_class(on_device: bool) -> Any:
+    """Engine for where the arrays are; only a program that has arrays on a device imports that one."""
+    if on_device:
+        from .device import DeviceEngine
+
+        return DeviceEngine
+    from .host import HostEngine
+
+    return HostEngine

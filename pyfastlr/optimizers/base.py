@@ -10,6 +10,7 @@ from pyfastlr.arrays.flat import Flat
 from pyfastlr.arrays.host import shaped
 from pyfastlr.arrays.parameters import Parameters
 from pyfastlr.engines.hyper import Range, boolean, number, thread_count
+from pyfastlr.engines.interface import engine_class
 from pyfastlr.engines.lock import StepLock
 from pyfastlr.engines.settings import Hyperparameters
 from pyfastlr.engines.state import State
@@ -187,14 +188,9 @@ class Optimizer(Options):
         """Make the engine."""
         common = (self._parameters, self._state, self._hyper, self._lock, self._rule, self._convention,
                   -1.0 if self._given["maximize"] else 1.0)  # fmt: skip
-        if self._parameters.device is None:
-            from pyfastlr.engines.host import HostEngine
-
-            self._engine: Any = HostEngine(*common, self._given["threads"])
-        else:
-            from pyfastlr.engines.device import DeviceEngine
-
-            self._engine = DeviceEngine(*common, self._given["capturable"])
+        on_device = self._parameters.device is not None
+        own = self._given["capturable" if on_device else "threads"]
+        self._engine: Any = engine_class(on_device)(*common, own)
         self._hyper.watch(self._engine)
 
     @classmethod

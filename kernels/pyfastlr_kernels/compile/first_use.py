@@ -10,6 +10,7 @@ All of it is done under one lock. A fork waits for that lock, so that no child f
 import _thread
 import atexit
 import contextvars
+import logging  # noqa: F401  # before our fork hooks, see the end of this file
 import operator
 import os
 import threading
@@ -124,16 +125,21 @@ def at_fork(hooks: ForkHooks) -> None:
 
 
 def _before_fork() -> None:
-    interrupted = False
-    waits: list[Callable[[], Any]] = [_lock.acquire, *(hooks.before for hooks in _hooks)]
-    for wait in waits:
-        while True:
-            try:
-                wait()
-                break
-            except KeyboardInterrupt:  # nothing raised here would stop the fork: delivered behind it
-                interrupted = True
+    interrupted = _waited(_lock.acquire)
+    for hooks in _hooks:  # under the lock: none is added from here to the end of the fork
+        interrupted |= _waited(hooks.before)
     _forking.append(interrupted)
+
+
+def _waited(wait: Callable[[], Any]) -> bool:
+    """Wait to the end; whether an interrupt came. Raised here it would not stop the fork: it is delivered behind it."""
+    interrupted = False
+    while True:
+        try:
+            wait()
+            return interrupted
+        except KeyboardInterrupt:
+            interrupted = True
 
 
 def _after_fork_in_parent() -> None:
@@ -153,6 +159,9 @@ def _after_fork_in_child() -> None:
         hooks.in_child()
 
 
+# CPython calls the hooks before a fork in the reverse order of their registration. Those of `logging` take its lock,
+# which the imports of numba take as well: a fork that held that one while it waited for ours would wait for ever. So
+# logging is imported above, and ours come first. Nothing else that we import waits in a hook (a test asks).
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
