@@ -7,7 +7,6 @@ once for all rules (launch.py).
 
 import numpy as np
 from numba import njit, types
-from numba.extending import register_jitable
 
 from pyfastlr_kernels import rules
 from pyfastlr_kernels.compile.intrinsics import (
@@ -38,23 +37,17 @@ from pyfastlr_kernels.tables import (
     row_dtype,
 )
 
-from .loop import make_update
+from .loop import inlined, make_update
 
 DRIVE = types.void(types.int64, types.int64, types.int64)
 _F64 = 8  # bytes
 
-for _helper in contract.RULE_HELPERS:
-    register_jitable(_helper)
-for _helper in {*contract.FOLD_HELPERS, *(x for rule in rules.RULES.values() for x in rule.helpers)}:
-    register_jitable(_helper)
-
 
 def make_fold(fold, options=PARTS):
     """All numbers of one update, as float64: the driver's, h, r with the group's factor of the rate, the carry."""
-    fold = njit(**options)(fold)
-    common_numbers = contract.common_numbers
+    fold, common_numbers = inlined(fold), inlined(contract.common_numbers)
 
-    @njit(**{**options, "inline": "always"})
+    @njit(**options)
     def numbers(c, t, carry):
         h, r, carry = fold(c, t, carry)
         return common_numbers(c), h, scaled(r, c.lr_scale), carry
