@@ -1,12 +1,16 @@
 """Compiled objects: when one is compiled, when it is found, and what happens when it cannot be."""
 
+import compileall
 import importlib.metadata
 import os
+import platform
 import shutil
 import stat
 import subprocess
 import sys
+import sysconfig
 import textwrap
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +21,7 @@ from numba.core.event import install_recorder
 import pyfastlr as flr
 from pyfastlr import schedules as S
 from pyfastlr.kernels import entry
-from pyfastlr_kernels.compile import cache, codegen
+from pyfastlr_kernels.compile import cache, codegen, sources
 from pyfastlr_kernels.cpu import load
 from test_layers import MODULES, imported
 
@@ -63,8 +67,17 @@ def test_second_process_compiles_nothing_and_imports_no_numba(filled_cache):
     assert run(PYFASTLR_CACHE_DIR=str(filled_cache)) == "0 False []"
 
 
-def test_directory_belongs_to_the_user_alone(filled):
-    assert stat.S_IMODE(filled.stat().st_mode) == 0o700
+@pytest.mark.parametrize(("umask", "folder", "file"), [(0o022, 0o755, 0o644), (0o077, 0o700, 0o600), (0, 0o755, 0o644)])
+def test_others_may_read_as_the_umask_says_but_never_write(monkeypatch, tmp_path, umask, folder, file):
+    """What root compiles while an image is built serves its users."""
+    place = tmp_path / "cache"
+    monkeypatch.setenv("PYFASTLR_CACHE_DIR", str(place))
+    before = os.umask(umask)
+    try:
+        cache.kept("name", "1.o", lambda: b"code")
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE(x.stat().st_mode) for x in (place, place / "name-1.o")] == [folder, file]
 
 
 def test_nothing_compiles_again_when_a_hyperparameter_changes(monkeypatch):
@@ -114,7 +127,7 @@ def test_every_flipped_bit_is_seen(filled_cache):
             damaged = bytearray(content)
             damaged[at] ^= 1 << bit
             file.write_bytes(damaged)
-            cache._warn.cache_clear()
+            cache._warned.clear()
             with pytest.warns(RuntimeWarning, match="damaged"):
                 image = cache._read(file)
             assert image is None
@@ -147,9 +160,9 @@ def place(monkeypatch, tmp_path):
     place = tmp_path / "cache"
     place.mkdir(mode=0o700)
     monkeypatch.setenv("PYFASTLR_CACHE_DIR", str(place))
-    cache._warn.cache_clear()
+    cache._warned.clear()
     yield place
-    cache._warn.cache_clear()
+    cache._warned.clear()
 
 
 def test_what_was_kept_is_read_again(place):
@@ -201,7 +214,7 @@ KEYS = {
     "users' functions": entry.digest,
 }
 # Where and when code is kept, not what it is.
-NO_CODE = {"compile/cache.py", "compile/first_use.py", "cpu/load.py", "stamps.py"}
+NO_CODE = {"compile/cache.py", "compile/sources.py", "compile/first_use.py", "cpu/load.py", "stamps.py"}
 
 
 def key(name):
@@ -224,7 +237,7 @@ def sources_of(*modules):
         found |= new
         new = {x for m in new for x, is_top in imported(m, MODULES[m]) if is_top and x in MODULES} - found
     kernels = {MODULES[x] for x in found if x.startswith("pyfastlr_kernels")}
-    names = {str(x.relative_to(cache.PACKAGE)) for x in kernels if x.name != "__init__.py"}
+    names = {str(x.relative_to(sources.PACKAGE)) for x in kernels if x.name != "__init__.py"}
     return sorted(names - NO_CODE)
 
 
@@ -253,14 +266,14 @@ def test_sources_are_found_by_their_imports():
 def packages(tmp_path_factory):
     """Copies of the two packages."""
     place = tmp_path_factory.mktemp("packages")
-    for folder in (cache.PACKAGE, ROOT / "pyfastlr"):
+    for folder in (sources.PACKAGE, ROOT / "pyfastlr"):
         shutil.copytree(folder, place / folder.name, ignore=shutil.ignore_patterns("__pycache__"))
     return place
 
 
 @pytest.mark.parametrize(("name", "source"), NEEDED, ids=lambda x: x)
 def test_every_source_is_in_the_key(packages, monkeypatch, name, source):
-    monkeypatch.setattr(cache.hash_sources, "__defaults__", (packages / "pyfastlr_kernels",))
+    monkeypatch.setattr(sources.hash_sources, "__defaults__", (packages / "pyfastlr_kernels",))
     monkeypatch.setattr(entry, "__file__", str(packages / "pyfastlr" / "kernels" / "entry.py"))
     before = key(name)
     assert key(name) == before
@@ -282,8 +295,11 @@ def test_versions_are_in_the_key(monkeypatch, package, name):
 
 
 @pytest.mark.parametrize("name", ["drive", "launch"])
-@pytest.mark.parametrize("other", ["CPU", "features", "Python", "system"])
+@pytest.mark.parametrize("other", ["CPU", "features", "Python", "ABI", "head of objects", "system", "machine"])
 def test_machine_is_in_the_key(monkeypatch, other, name):
+    def replace(module, **names):
+        monkeypatch.setattr(cache, module.__name__, SimpleNamespace(**{**vars(module), **names}))
+
     before, (cpu, features) = key(name), cache.target()
     match other:
         case "CPU":
@@ -291,9 +307,15 @@ def test_machine_is_in_the_key(monkeypatch, other, name):
         case "features":
             monkeypatch.setattr(cache, "target", lambda: (cpu, "+another"))
         case "Python":
-            monkeypatch.setattr(cache, "sys", SimpleNamespace(version_info=(3, 99, 0), platform=sys.platform))
+            replace(sys, version_info=(3, 99, 0))
+        case "ABI":
+            replace(sysconfig, get_config_var=lambda name: "cpython-311t")
+        case "head of objects":
+            monkeypatch.setattr(cache, "object", SimpleNamespace(__basicsize__=32), raising=False)
         case "system":
-            monkeypatch.setattr(cache, "sys", SimpleNamespace(version_info=sys.version_info, platform="another"))
+            replace(sys, platform="another")
+        case "machine":
+            replace(platform, machine=lambda: "another")
     assert key(name) != before
 
 
@@ -311,7 +333,7 @@ def test_variables_of_numba_are_in_the_key(monkeypatch, variable):
 
 def test_edited_rule_gets_its_own_code(filled_cache, tmp_path):
     """A copy of the package with another SGD, over the same cache."""
-    shutil.copytree(cache.PACKAGE, tmp_path / "pyfastlr_kernels", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(sources.PACKAGE, tmp_path / "pyfastlr_kernels", ignore=shutil.ignore_patterns("__pycache__"))
     rules = tmp_path / "pyfastlr_kernels" / "rules" / "sgd.py"
     text = rules.read_text()
     assert "return r.lr * g, s" in text
@@ -344,7 +366,162 @@ def test_processes_that_fill_one_cache_at_once(tmp_path):
 
 def test_where_the_cache_is(monkeypatch, tmp_path):
     monkeypatch.delenv("PYFASTLR_CACHE_DIR", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache.directory() == tmp_path / "pyfastlr"
-    monkeypatch.setenv("PYFASTLR_CACHE_DIR", str(tmp_path / "x"))
-    assert cache.directory() == tmp_path / "x"
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for given, place in [(str(tmp_path), tmp_path), ("", "home"), ("relative", "home"), ("~/x", "home")]:
+        monkeypatch.setenv("XDG_CACHE_HOME", given)
+        assert cache.directory() == (tmp_path / "home/.cache" if place == "home" else place) / "pyfastlr"
+    for given, place in [(str(tmp_path / "x"), tmp_path / "x"), ("~/x", tmp_path / "home/x"), ("x", Path.cwd() / "x")]:
+        monkeypatch.setenv("PYFASTLR_CACHE_DIR", given)
+        assert cache.directory() == place
+
+
+def homeless(command, **options):
+    """Run a script as a user that has neither HOME nor an entry in the table of users."""
+    script = "import pwd\npwd.getpwuid = lambda uid: {}[uid]\n" + textwrap.dedent(command)
+    environment = {k: v for k, v in os.environ.items() if k not in ("HOME", "XDG_CACHE_HOME", "PYFASTLR_CACHE_DIR")}
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "kernels")])
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the home of Linux")
+def test_without_a_home_nothing_is_written_and_it_is_said_once(tmp_path):
+    output = homeless(STEP, cwd=tmp_path)
+    assert output.startswith("3 True ['pyfastlr compiles without its cache: this user has no home directory")
+    assert output.count("without its cache") == 1
+    assert list(tmp_path.rglob("*")) == []
+    assert (
+        homeless("from pyfastlr.cli.info import collect\nprint(collect()['cache_directory'])", cwd=tmp_path) == "None"
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "setuid") or os.geteuid() != 0, reason="only root can become another user")
+def test_what_root_has_compiled_serves_others(filled, tmp_path):
+    """As in an image: `RUN pyfastlr warmup` as root, then `USER app`."""
+    become = """
+        import os, sys
+        import pyfastlr as flr, numpy as np
+        from pyfastlr_kernels.cpu import load, pool  # the checkout may be closed to that user
+        load.versions()
+        os.setgid(54321)
+        os.setuid(54321)
+    """
+    for folder in (tmp_path, *tmp_path.parents[:3]):
+        folder.chmod(folder.stat().st_mode | 0o055)
+    place = tmp_path / "cache"
+    shutil.copytree(filled, place)
+    script = textwrap.dedent(become) + textwrap.dedent(STEP)
+    assert run(script, PYFASTLR_CACHE_DIR=str(place)) == "0 False []"
+
+
+# --- However the packages are installed -------------------------------------------------------------------------------
+
+
+def copied(place):
+    """The two packages, in a folder."""
+    for folder in (sources.PACKAGE, ROOT / "pyfastlr"):
+        shutil.copytree(folder, place / folder.name, ignore=shutil.ignore_patterns("__pycache__"))
+    return place
+
+
+def as_files(place):
+    return copied(place)
+
+
+def as_byte_code(place):
+    """PyInstaller, `compileall -b`, images without sources."""
+    compileall.compile_dir(copied(place), quiet=2, legacy=True)
+    for file in place.rglob("*.py"):
+        file.unlink()
+    return place
+
+
+def as_zip(place):
+    """Lambda layers, zipapp, PEX."""
+    return Path(shutil.make_archive(str(place) + "-zipped", "zip", copied(place)))
+
+
+@pytest.mark.parametrize("install", [as_files, as_byte_code, as_zip])
+def test_every_kind_of_install_steps_from_its_cache(tmp_path, install):
+    place = install(tmp_path / "packages")
+    here = f"import pyfastlr, pyfastlr_kernels\nassert all(m.__file__.startswith({str(place)!r}) " + (
+        "for m in (pyfastlr, pyfastlr_kernels))\n"
+    )
+    script = here + textwrap.dedent(STEP)
+    environment = {"PYTHONPATH": str(place), "PYTHONSAFEPATH": "1", "PYFASTLR_CACHE_DIR": str(tmp_path / "cache")}
+    assert run(script, **environment) == "3 True []"
+    assert run(script, **environment) == "0 False []"
+    load_ir = "from pyfastlr_kernels.cpu import load\nload._emit_launch()\nimport sys\nprint('numba' in sys.modules)"
+    assert run(here + load_ir, **environment) == "False", "the launch's IR was not used"
+    kernels = "import numpy as np, pyfastlr as flr\nflr.kernels.sgd(np.ones(3), np.ones(3), (), 0, 0.5)"
+    run(here + kernels, **environment)
+
+
+def test_the_digest_is_of_the_text_in_files_and_in_a_zip(tmp_path):
+    script = "from pyfastlr_kernels.cpu import load\nprint(*load.versions(), load.launch_stamp())"
+    in_files, zipped = as_files(tmp_path / "a"), as_zip(tmp_path / "b")
+    assert run(script, PYTHONPATH=str(in_files)) == run(script, PYTHONPATH=str(zipped))
+
+
+def test_the_digest_of_byte_code_is_stable_and_sees_edits(tmp_path):
+    """The order of a set in byte code depends on the seed of hashes, which each process draws."""
+    script = "from pyfastlr_kernels.cpu import load\nprint(*load.versions())"
+    place = as_byte_code(tmp_path / "a")
+    seeds = [run(script, PYTHONPATH=str(place), PYTHONHASHSEED=str(seed)) for seed in (1, 2)]
+    assert seeds[0] == seeds[1]
+    edited = copied(tmp_path / "b")
+    rule = edited / "pyfastlr_kernels" / "rules" / "sgd.py"
+    rule.write_text(rule.read_text().replace("return r.lr * g, s", "return r.lr * (g + g), s"))
+    compileall.compile_dir(edited, quiet=2, legacy=True)
+    for file in edited.rglob("*.py"):
+        file.unlink()
+    drive, launch = run(script, PYTHONPATH=str(edited)).split()
+    assert drive != seeds[0].split()[0]
+    assert launch == seeds[0].split()[1]
+
+
+def test_without_metadata_the_modules_tell_their_versions(monkeypatch):
+    def missing(package):
+        raise importlib.metadata.PackageNotFoundError(package)
+
+    before = key("drive")
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    assert key("drive") == before
+
+
+def test_numba_that_may_not_compile_is_named(tmp_path):
+    script = (
+        "import numpy as np, pyfastlr as flr\np = np.ones(3)\n"
+        + """
+try:
+    flr.SGD(p, lr=0.5).step(np.ones(3))
+except RuntimeError as problem:
+    print(problem)
+print(p.tolist())
+"""
+    )
+    environment = {"PYFASTLR_CACHE_DIR": str(tmp_path), "NUMBA_DISABLE_JIT": "1"}
+    said, p = run(script, **environment).splitlines()
+    assert "unset NUMBA_DISABLE_JIT" in said
+    assert p == "[1.0, 1.0, 1.0]"
+    run(script, PYFASTLR_CACHE_DIR=str(tmp_path))
+    assert run(script, **environment) == "[0.5, 0.5, 0.5]", "what is in the cache needs no numba"
+
+
+# --- Pruning ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_nobody_has_read_for_long_is_deleted(place):
+    day = 24 * 3600
+    for name, age in [("old", 40), ("used", 40), ("new", 1)]:
+        cache.kept(name, "1.o", lambda: b"code")
+        then = time.time() - age * day
+        os.utime(place / f"{name}-1.o", (then, then))
+    (place / "note.txt").write_text("somebody's own")
+    assert cache.kept("used", "1.o", lambda: b"other") == b"code"  # reading renews the time
+    size = (place / "old-1.o").stat().st_size
+    assert cache.prune(30) == (1, size)
+    assert {file.name for file in place.iterdir()} == {"used-1.o", "new-1.o", "note.txt"}
+    assert cache.kept("old", "1.o", lambda: b"again") == b"again"
+    assert cache.prune(30) == (0, 0)

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -103,7 +104,7 @@ def test_info_says_what_the_cuda_target_would_need(monkeypatch):
 def test_info_says_which_cuda_compiler_there_is(monkeypatch):
     versions = {"numba-cuda": "1.2.3"}
     monkeypatch.setattr(info, "missing", lambda: None)
-    monkeypatch.setattr(info, "version", lambda name: versions.get(name, "other"))
+    monkeypatch.setattr(info, "version_of", lambda name: versions.get(name, "other"))
     assert info.collect()["cuda"] == "numba-cuda 1.2.3; never run on a device: docs/cuda.md"
 
 
@@ -114,7 +115,7 @@ def test_info_as_json(tmp_path, monkeypatch):
     assert facts == info.collect()
     assert facts["threads"] == 3
     assert facts["cache_directory"] == str(tmp_path / "none" / "yet")
-    assert (facts["cache_writable"], facts["cached_kernels"]) == (True, 0)
+    assert (facts["cache_writable"], facts["cache_size"], facts["cached_kernels"]) == (True, 0, 0)
     assert not (tmp_path / "none").exists()  # it was looked at, not made
 
 
@@ -129,6 +130,17 @@ def test_info_counts_the_kernels(tmp_path):
     )  # fmt: skip
     facts = json.loads(result.stdout)
     assert facts["cached_kernels"] == len(list(tmp_path.glob("*.o"))) - 1 >= 1
+    assert facts["cache_size"] == sum(file.stat().st_size for file in tmp_path.iterdir()) > 1000
+
+
+def test_prune_deletes_what_is_no_longer_used(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYFASTLR_CACHE_DIR", str(tmp_path))
+    for name, age in [("old", 31), ("new", 29)]:
+        (tmp_path / f"{name}.o").write_bytes(bytes(1_500_000))
+        then = time.time() - age * 24 * 3600
+        os.utime(tmp_path / f"{name}.o", (then, then))
+    assert invoke("warmup", "--prune").output == f"1 files of 1.5 MB deleted: {tmp_path}\n"
+    assert [file.name for file in tmp_path.iterdir()] == ["new.o"]
 
 
 def test_cache_that_is_a_file_is_not_writable(tmp_path, monkeypatch):

@@ -488,17 +488,45 @@ def test_interrupts_leave_no_torn_step():
 
 
 def test_default_number_of_threads(monkeypatch):
-    monkeypatch.delenv("PYFASTLR_NUM_THREADS", raising=False)
+    for variable in ("PYFASTLR_NUM_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(variable, raising=False)
     assert pool.default_threads() == len(os.sched_getaffinity(0))
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 3, 5, 6, 11}, raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     assert pool.default_threads() == 5  # those that the process may use, not all that there are
     monkeypatch.setenv("PYFASTLR_NUM_THREADS", "3")
     assert pool.default_threads() == 3
-    for bad in ("0", "-1", "two", "1.5"):
+    for bad in ("0", "-1", "two", "1.5", "1025", "99999999999999999999"):
         monkeypatch.setenv("PYFASTLR_NUM_THREADS", bad)
         with pytest.raises(ValueError, match="PYFASTLR_NUM_THREADS"):
             flr.Adam(np.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("numba", "openmp", "threads"),
+    [("2", None, 2), (None, "3", 3), ("4", "3", 3), ("3,2", "4,1", 3), ("64", "", 5), ("0", "many", 5), ("1", "8", 1)],
+)
+def test_limits_of_others_are_kept(monkeypatch, numba, openmp, threads):
+    """By these joblib gives each of its workers a share of the cores. Our own variable goes before them."""
+    monkeypatch.delenv("PYFASTLR_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 3, 5, 6, 11}, raising=False)
+    for variable, value in (("NUMBA_NUM_THREADS", numba), ("OMP_NUM_THREADS", openmp)):
+        if value is None:
+            monkeypatch.delenv(variable, raising=False)
+        else:
+            monkeypatch.setenv(variable, value)
+    assert pool.default_threads() == threads
+    monkeypatch.setenv("PYFASTLR_NUM_THREADS", "6")
+    assert pool.default_threads() == 6
+
+
+def test_a_free_threaded_build_is_refused(monkeypatch):
+    monkeypatch.setattr(host.sysconfig, "get_config_var", lambda name: 1 if name == "Py_GIL_DISABLED" else None)
+    host._load.forget()
+    p = np.zeros(3)
+    with pytest.raises(RuntimeError, match="free-threaded"):
+        flr.SGD(p, lr=1.0).step(np.ones(3))
+    assert p.tolist() == [0, 0, 0]
 
 
 def test_signal_handlers_may_step():

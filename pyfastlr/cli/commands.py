@@ -18,6 +18,8 @@ from .console import check_picture, usage_errors
 if TYPE_CHECKING:
     from pyfastlr.demo import Point, Training
 
+UNUSED = 30  # days
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -172,12 +174,19 @@ def warmup(
         list[str] | None, typer.Option(help="torch, keras or optax; may be repeated. Without it, each class's own.")
     ] = None,
     by_element: Annotated[bool, typer.Option(help="With an array as lr_scale.")] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help=f"Instead, delete compiled code that nothing has used for {UNUSED} days.")
+    ] = False,
 ) -> None:
     """Compile ahead of time, so that no first step has to."""
     from pyfastlr_kernels.compile import cache
 
     from .warmup import compile_all, targets
 
+    if prune:
+        count, size = cache.prune(UNUSED)
+        typer.echo(f"{count} files of {size / 1e6:.1f} MB deleted: {cache.directory()}")
+        return
     with usage_errors():
         wanted = targets(optimizer, dtype, convention, by_element)
     console = Console()

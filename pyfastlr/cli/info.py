@@ -2,11 +2,11 @@
 
 import os
 import platform
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pyfastlr
+from pyfastlr_kernels.compile.sources import version_of
 from pyfastlr_kernels.cuda import missing
 
 #: LLVM's name of a feature that the kernels gain from -> its usual name.
@@ -44,19 +44,21 @@ def collect() -> dict[str, Any]:
 
     llvm_name, features = cache.target()
     directory = cache.directory()
+    files, current = list(cache.files()), tuple(f"-{x}.o" for x in load.versions())
     return {
         "pyfastlr": pyfastlr.__version__,
         "python": platform.python_version(),
-        **{name: version(name) for name in ("numba", "llvmlite", "numpy", "cffi")},
+        **{name: version_of(name) for name in ("numba", "llvmlite", "numpy", "cffi")},
         "platform": platform.platform(),
         "cpu": f"{_cpu_name()} (LLVM: {llvm_name})",
         "instruction_set": [name for feature, name in INSTRUCTIONS.items() if f"+{feature}" in features.split(",")],
         "threads": pool.default_threads(),
         "threading_layer": pool.describe(),
-        "cache_directory": str(directory),
-        "cache_writable": _writable(directory),
-        "cached_kernels": sum(len(list(directory.glob(f"*-{x}.o"))) for x in load.versions()),
-        "cuda": missing() or f"numba-cuda {version('numba-cuda')}; never run on a device: docs/cuda.md",
+        "cache_directory": None if directory is None else str(directory),
+        "cache_writable": directory is not None and _writable(directory),
+        "cache_size": sum(path.stat().st_size for path in files),  # bytes
+        "cached_kernels": sum(path.name.endswith(current) for path in files),
+        "cuda": missing() or f"numba-cuda {version_of('numba-cuda')}; never run on a device: docs/cuda.md",
     }
 
 

@@ -1,6 +1,7 @@
 """Steps on the host: the tables of one optimizer, kept alive with every array whose address they hold."""
 
 import operator
+import sysconfig
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -31,6 +32,11 @@ _WRITTEN = _READ | python_side.WRITEABLE
 @once
 def _load() -> Any:
     """Module of the compiled code. Its import takes a tenth of a second, and is whole for forks and interrupts."""
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        raise RuntimeError(
+            "pyfastlr needs a Python with the interpreter lock, got a free-threaded build: its steps read arrays' own "
+            "records, which that lock keeps still; use the ordinary build of the same version"
+        )
     from pyfastlr_kernels.cpu import load
 
     return load

@@ -15,8 +15,8 @@ from numba.misc.special import literally
 from pyfastlr.engines.hyper import CALLED, DECAYS, spread
 from pyfastlr.optimizers.functions import FUNCTIONS, Function
 from pyfastlr_kernels import njit as steps
-from pyfastlr_kernels.compile.cache import hash_sources
 from pyfastlr_kernels.compile.options import USER_OPTIONS
+from pyfastlr_kernels.compile.sources import hash_sources
 from pyfastlr_kernels.cpu.load import versions
 from pyfastlr_kernels.rules import RULES, Rule
 

@@ -59,7 +59,7 @@ class Options(Declared):
         default=None,
         kind="int from 1 to 1024",
         text="Most threads that a step may use. By default PYFASTLR_NUM_THREADS, or the cores that the process may "
-        "use. The results have the same bits for any number.",
+        "use, at most NUMBA_NUM_THREADS and OMP_NUM_THREADS. The results have the same bits for any number.",
     )
     capturable: bool = argument(
         default=False,

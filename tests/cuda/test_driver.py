@@ -17,7 +17,7 @@ from emulated import Array  # noqa: E402
 from fakedriver import CONTEXT, installed  # noqa: E402
 from pyfastlr import schedules as S  # noqa: E402
 from pyfastlr.arrays import device as device_arrays  # noqa: E402
-from pyfastlr_kernels.compile import cache  # noqa: E402
+from pyfastlr_kernels.compile import sources  # noqa: E402
 from pyfastlr_kernels.cuda import device as driver_api  # noqa: E402
 from pyfastlr_kernels.cuda.tables import THREADS  # noqa: E402
 from test_cache import sources_of  # noqa: E402
@@ -185,8 +185,8 @@ DEVICE_CODE = sources_of(
 @pytest.mark.parametrize("source", DEVICE_CODE)
 def test_every_source_is_in_the_key(monkeypatch, tmp_path, source):
     place = tmp_path / "pyfastlr_kernels"
-    shutil.copytree(cache.PACKAGE, place, ignore=shutil.ignore_patterns("__pycache__", "*.ll"))
-    monkeypatch.setattr(cache.hash_sources, "__defaults__", (place,))
+    shutil.copytree(sources.PACKAGE, place, ignore=shutil.ignore_patterns("__pycache__", "*.ll"))
+    monkeypatch.setattr(sources.hash_sources, "__defaults__", (place,))
     driver_api.digest.cache_clear()
     before = driver_api.digest()
     (place / source).write_bytes((place / source).read_bytes() + b"\n")

@@ -48,9 +48,22 @@ def machine() -> Any:
     )
 
 
+def need_numba() -> None:
+    """Refuse to go on where numba was told to compile nothing."""
+    from numba import config
+
+    if config.DISABLE_JIT:  # type: ignore[attr-defined]
+        raise RuntimeError(
+            "pyfastlr's code must be compiled, and NUMBA_DISABLE_JIT=1 forbids it: unset NUMBA_DISABLE_JIT, or run the "
+            "same program once without it (classes then find their code in the cache; `pyfastlr warmup` fills it)"
+        )
+
+
 def module(entries: Entries, machine: Any) -> Any:
     """Optimized LLVM module with these functions, and nothing else visible."""
     from numba import cfunc
+
+    need_numba()
 
     whole_code = None
     for symbol, (function, signature) in entries.items():

@@ -31,15 +31,24 @@ AWAKE, ASLEEP = 0, 1
 
 
 def default_threads() -> int:
-    """Threads of a step where the user names none: PYFASTLR_NUM_THREADS, else the cores that this process may use."""
+    """Threads of a step where the user names none.
+
+    PYFASTLR_NUM_THREADS, else the cores that this process may use, and not more than NUMBA_NUM_THREADS or
+    OMP_NUM_THREADS: by those joblib, dask and job schedulers give each process its share.
+    """
     asked = os.environ.get("PYFASTLR_NUM_THREADS", "")
     if asked:
-        if not asked.isdecimal() or int(asked) < 1:
-            raise ValueError(f"PYFASTLR_NUM_THREADS must be a positive integer, got {asked!r}")
+        if not asked.isdecimal() or not 1 <= int(asked) <= MAX_THREADS:
+            raise ValueError(f"PYFASTLR_NUM_THREADS must be an integer from 1 to {MAX_THREADS}, got {asked!r}")
         return int(asked)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, MAX_THREADS, *map(_limit, ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"))))
+
+
+def _limit(variable: str) -> int:
+    """Threads that another library's variable allows; OpenMP's may be a list, of which the first is ours."""
+    first = os.environ.get(variable, "").partition(",")[0].strip()
+    return int(first) if first.isdecimal() and int(first) >= 1 else MAX_THREADS
 
 
 def describe() -> str:

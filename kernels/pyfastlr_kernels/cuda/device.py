@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from cuda.bindings import driver
 
-from pyfastlr_kernels.compile.cache import hash_sources
 from pyfastlr_kernels.compile.first_use import whole
+from pyfastlr_kernels.compile.sources import hash_sources
 
 from .step import Launch
 
