@@ -38,7 +38,10 @@ def test_it_is_of_these_sources():
     assert head.split()[-1] == load.launch_stamp().split()[-1]
 
 
-@pytest.mark.skipif(importlib.metadata.version("numba") != "0.68.1", reason="another numba makes another text")
+@pytest.mark.skipif(
+    (importlib.metadata.version("numba"), sys.version_info[:2]) != ("0.68.1", (3, 11)),
+    reason="another numba makes another text, and labels are offsets in the byte code",
+)
 def test_making_it_again_gives_the_same(tmp_path):
     script = f"import runpy; print(runpy.run_path({str(SCRIPT)!r})['made'](), end='')"
     generic = runpy.run_path(str(SCRIPT))["GENERIC"]

@@ -8,6 +8,7 @@ import zipfile
 from email.parser import HeaderParser
 from pathlib import Path
 
+import editables
 import pytest
 
 import pyfastlr
@@ -110,11 +111,19 @@ def test_installed_wheel_steps(wheel, tmp_path):
     assert printed == [str(target / package / "__init__.py") for package in SOURCES] + ["[0.5, 0.5, 0.5]"]
 
 
-def test_editable_install_is_a_plain_path_file(tmp_path):
-    """Of what editable installs can be, this is the one that type checkers and coverage follow as well."""
+def test_editable_install_offers_the_two_packages(tmp_path):
+    """And not what lies beside them: `import bench` or `import scripts` would find ours."""
     run("-c", f"from hatchling.build import build_editable; build_editable({str(tmp_path)!r})", cwd=ROOT)
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as archive:
-        names = [name for name in archive.namelist() if ".dist-info/" not in name]
-        assert [Path(name).suffix for name in names] == [".pth"]
-        paths = archive.read(names[0]).decode().split("\n")
-    assert [path for path in paths if path] == [str(ROOT), str(ROOT / "kernels")]
+        archive.extractall(tmp_path)
+    here = [str(tmp_path), str(Path(editables.__file__).parents[1])]
+    program = f"""
+import sys
+sys.path += {here}
+import _editable_impl_pyfastlr
+from importlib.util import find_spec
+for name in ("pyfastlr", "pyfastlr_kernels", "bench", "scripts", "tests", "examples", "docs"):
+    print(getattr(find_spec(name), "origin", None))
+"""
+    printed = run("-S", "-c", program, cwd=tmp_path, PYTHONPATH="").splitlines()
+    assert printed == [str(folder / "__init__.py") for folder in SOURCES.values()] + ["None"] * 5

@@ -5,6 +5,7 @@ A process that finds its objects in the cache never imports numba (0.3 to 0.6 s)
 
 import gc
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -35,6 +36,11 @@ def load(name: str, version: str, make: Callable[[], bytes], symbols: tuple[str,
     return {symbol: _loaded[name][symbol] for symbol in symbols}
 
 
+def triple(system: str = sys.platform) -> str:
+    """LLVM's name of this system. ELF objects on Windows too, as numba makes them: COFF ones ask for `_fltused`."""
+    return str(llvm.get_process_triple()) + ("-elf" if system == "win32" else "")
+
+
 def machine() -> Any:
     """LLVM's description of this machine.
 
@@ -43,7 +49,7 @@ def machine() -> Any:
     """
     cpu, features = target()
     features = os.environ.get("NUMBA_CPU_FEATURES", features)  # as numba takes it
-    return llvm.Target.from_default_triple().create_target_machine(
+    return llvm.Target.from_triple(triple()).create_target_machine(
         cpu=os.environ.get("NUMBA_CPU_NAME") or cpu, features=features, opt=3, reloc="pic", codemodel="large"
     )
 
@@ -75,6 +81,7 @@ def module(entries: Entries, machine: Any) -> Any:
         else:
             whole_code.link_in(code)
     assert whole_code is not None
+    whole_code.triple = machine.triple
     for item in (*whole_code.functions, *whole_code.global_variables):
         if item.name in entries:
             item.linkage = "external"

@@ -29,6 +29,8 @@ cannot miss it. A helper that falls asleep says so first and then looks at GENER
 word back before releasing its lock, so that no call is lost and none is made twice.
 """
 
+import sys
+
 import numpy as np
 from numba import njit, types
 
@@ -107,7 +109,8 @@ RUN = _I64(_I64)  # status(job)
 
 PyObject_CallOneArg = types.ExternalFunction("PyObject_CallOneArg", _I64(_I64, _I64))
 Py_DecRef = types.ExternalFunction("Py_DecRef", types.void(_I64))
-PyThread_get_thread_ident = types.ExternalFunction("PyThread_get_thread_ident", _I64())
+_UNSIGNED_LONG = types.uint32 if sys.platform == "win32" else types.int64
+PyThread_get_thread_ident = types.ExternalFunction("PyThread_get_thread_ident", _UNSIGNED_LONG())
 PyThread_acquire_lock = types.ExternalFunction("PyThread_acquire_lock", _I32(_I64, _I32))
 PyThread_release_lock = types.ExternalFunction("PyThread_release_lock", types.void(_I64))
 PyLong_AsLongLong = types.ExternalFunction("PyLong_AsLongLong", _I64(_I64))
@@ -490,7 +493,7 @@ def make_launch(phases=PHASES):
         progress = job.progress
         if count < 5 and atomic_read(progress + _PAUSED_AT) != 0:
             return PyLong_FromLongLong(BUSY)
-        if not atomic_take(progress + _OWNER_AT, PyThread_get_thread_ident()):
+        if not atomic_take(progress + _OWNER_AT, np.int64(PyThread_get_thread_ident())):
             return PyLong_FromLongLong(BUSY)
         mode = float_mode()
         if not is_default_mode(mode):
