@@ -67,4 +67,12 @@ def test_without_it_numba_compiles_the_text(tmp_path, damage):
     else:
         text.write_text(text.read_text().partition("\n")[0] + "\ndefine void @f() { nonsense }\n")
     environment = {"PYTHONPATH": str(tmp_path), "PYFASTLR_CACHE_DIR": str(tmp_path / "cache")}
-    assert run(sys.executable, "-c", STEP, **environment) == "True"
+    said = """
+import warnings
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    exec({step!r})
+print([w.category.__name__ for w in caught if "does not read code that came with pyfastlr" in str(w.message)])
+"""
+    printed = run(sys.executable, "-c", said.format(step=STEP), **environment)
+    assert printed == ("True\n['RuntimeWarning']" if damage == "no IR" else "True\n[]")

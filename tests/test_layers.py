@@ -43,6 +43,7 @@ LAYERS = {
         "compile",
         "cpu",
         "cuda",
+        "python_side",
     },
     "pyfastlr.benchmark": {
         "pyfastlr",

@@ -4,6 +4,7 @@ The launch (cpu/launch.py) reads each array's own record (data, shape, dtype, fl
 tables were built for, so an array that was replaced, resized, reinterpreted or made read-only since is refused.
 """
 
+import ctypes
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +13,12 @@ _I, _F = np.int64, np.float64
 
 # Flags of an ndarray (numpy/ndarraytypes.h).
 C_CONTIGUOUS, ALIGNED, WRITEABLE = 0x1, 0x100, 0x400
+READABLE = C_CONTIGUOUS | ALIGNED
+
+# Where the fields of PyArrayObject_fields are, numpy's public struct (numpy/ndarraytypes.h), behind the object's head.
+HEAD = object.__basicsize__
+TYPE_AT, DATA_AT, NDIM_AT, SHAPE_AT, STRIDES_AT = HEAD - 8, HEAD, HEAD + 8, HEAD + 16, HEAD + 24
+DESCR_AT, FLAGS_AT = HEAD + 40, HEAD + 48
 
 ARRAY = np.dtype(  # an array that must still be what it was: a parameter, or a rate per element
     [
@@ -72,6 +79,30 @@ BINDING = np.dtype(
 BUSY, NO_WORKERS, BAD_SCALE, MOVED = -1, -2, -3, -4
 NOTHING = 1 << 61  # no tensor has a gradient
 FAILED = 1 << 62  # a callable raised: Python has the exception
+
+
+def ndarray_record_fits() -> bool:
+    """Whether an array's record, and a float's, are where the launch reads them; asked of objects of our own."""
+
+    def word(at: int) -> int:
+        return ctypes.c_int64.from_address(at).value
+
+    x, number = np.zeros((2, 3), np.int16), 0.3
+    at = id(x)
+    ndim, flags = (ctypes.c_int32.from_address(at + field).value for field in (NDIM_AT, FLAGS_AT))
+    if not (
+        word(at + TYPE_AT) == id(np.ndarray)
+        and word(at + DATA_AT) == x.__array_interface__["data"][0]
+        and ndim == 2
+        and word(at + DESCR_AT) == id(x.dtype)
+        and flags & (READABLE | WRITEABLE) == READABLE | WRITEABLE
+        and ctypes.c_double.from_address(id(number) + HEAD).value == number
+    ):
+        return False
+    shape, strides = word(at + SHAPE_AT), word(at + STRIDES_AT)
+    if strides != shape + 16:  # both are in one piece of memory: only then are they followed
+        return False
+    return [word(shape + 8 * j) for j in range(4)] == [2, 3, 6, 2]
 
 
 def written_ranges(ranges: Sequence[tuple[int, int]]) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any
 import pyfastlr
 from pyfastlr_kernels.compile.sources import version_of
 from pyfastlr_kernels.cuda import missing
+from pyfastlr_kernels.python_side import ndarray_record_fits
 
 #: LLVM's name of a feature that the kernels gain from -> its usual name.
 INSTRUCTIONS = {
@@ -54,12 +55,18 @@ def collect() -> dict[str, Any]:
         "instruction_set": [name for feature, name in INSTRUCTIONS.items() if f"+{feature}" in features.split(",")],
         "threads": pool.default_threads(),
         "threading_layer": pool.describe(),
+        "launch": _launch(),
         "cache_directory": None if directory is None else str(directory),
         "cache_writable": directory is not None and _writable(directory),
         "cache_size": sum(path.stat().st_size for path in files),  # bytes
         "cached_kernels": sum(path.name.endswith(current) for path in files),
         "cuda": missing() or f"numba-cuda {version_of('numba-cuda')}; never run on a device: docs/cuda.md",
     }
+
+
+def _launch() -> str:
+    """How a step of this process starts."""
+    return "compiled" if ndarray_record_fits() else "plain Python: 10 µs a step more"
 
 
 def _cpu_name() -> str:

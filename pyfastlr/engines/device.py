@@ -31,7 +31,7 @@ class DeviceEngine:
     `launch` is a call of `_step`, which raises every error itself and always answers 0.
     """
 
-    __slots__ = ("__weakref__", "_capturable", "_convention", "_device", "_gradients", "_hyper", "_inside", "_lock",
+    __slots__ = ("__weakref__", "_capturable", "_convention", "_device", "_gradients", "_hyper", "_lock",
                  "_parameters", "_places", "_rule", "_sign", "_state", "_step_on_device", "launch",
                  "notify")  # fmt: skip
 
@@ -49,7 +49,6 @@ class DeviceEngine:
         self._parameters, self._state, self._hyper, self._lock = parameters, state, hyper, lock
         self._rule, self._convention, self._sign, self._capturable = rule, convention, sign, capturable
         self._device = parameters.device
-        self._inside = False
         self._step_on_device: Any = None  # made by the first step, and again when more than a number has changed
         self._places = [place(x) for x in parameters.given]
         self._gradients: list[tuple[Any, Any, int]] = [(None, None, 0)] * len(parameters.arrays)
@@ -72,7 +71,7 @@ class DeviceEngine:
             self._step_on_device.refresh()
 
     def is_inside(self) -> bool:
-        return self._inside and self._lock.held._is_owned()  # type: ignore[attr-defined]
+        return self._lock.is_mine()
 
     def check_replacement(self, old: Settings, new: Settings) -> None:
         """Refuse to replace, or to be replaced by, what is part of a captured graph."""
@@ -106,11 +105,11 @@ class DeviceEngine:
         if self.is_inside():
             raise RuntimeError("step() must not be called from inside it: from a schedule or callable that it calls")
         with self._lock.held:
-            self._inside = True
             try:
+                self._lock.own()
                 self._bind_and_step(gradients, inv_scale, held, grads, stream)
             finally:
-                self._inside = False
+                self._lock.disown()
         return 0
 
     def _bind_and_step(self, gradients: Any, inv_scale: Any, held: Any, grads: Any, stream: Any) -> None:

@@ -19,13 +19,14 @@ from pyfastlr_kernels.cpu import pool
 from pyfastlr_kernels.python_side import BAD_SCALE, BUSY, MOVED, NO_WORKERS
 from pyfastlr_kernels.tables import OK
 
+from . import plain_launch
 from .hyper import inverse_scale, is_library_schedule, number
 from .lock import StepLock
 from .settings import Hyperparameters, Settings
 from .state import State
 
 PARALLEL_ABOVE = 1 << 20  # bytes that a step moves; below, waking a helper costs more than it brings
-_READ = python_side.C_CONTIGUOUS | python_side.ALIGNED
+_READ = python_side.READABLE
 _WRITTEN = _READ | python_side.WRITEABLE
 
 
@@ -198,6 +199,15 @@ class HostEngine:
         dtypes = [rates.watched.dtype for rates in fixed.watched(settings)]
         keep = (fixed, settings, self._state, tensors, arrays, rows, calls, scheduled, cells, gather, zeros, job,
                 binding, parameters, dtypes)  # fmt: skip
+        if plain_launch.is_needed():
+            known = {
+                "tensors": tensors, "arrays": arrays, "gradients": fixed.gradients, "whole": fixed.whole,
+                "written": fixed.written, "scheduled": scheduled, "rows": rows, "given_rows": settings.rows,
+            }  # fmt: skip
+            objects = [*parameters.given, *(rates.watched for rates in fixed.watched(settings))]
+            return plain_launch.PlainLaunch(
+                _load().step_addresses()[_load().RUN], self._lock, binding, job, known, objects, calls, gather, keep
+            )
         launch: Callable[..., int] = _load().bound_launch(tables.address(binding), keep)
         return launch
 

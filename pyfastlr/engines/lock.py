@@ -29,7 +29,7 @@ class StepLock:
     `held` is entered and left by C code, so that an interrupt cannot come between acquiring it and the block.
     """
 
-    __slots__ = ("__weakref__", "_paused", "address", "held", "owner", "progress", "steps", "used_lr")
+    __slots__ = ("__weakref__", "_inside", "_paused", "address", "held", "owner", "progress", "steps", "used_lr")
 
     def __init__(self) -> None:
         raw = np.zeros(2 * tables.LINE, np.uint8)  # a cache line of its own, so that no neighbour slows a step
@@ -40,6 +40,7 @@ class StepLock:
         self.steps, self.used_lr = self._cell("steps"), self._cell("used_lr")
         self.used_lr[0] = np.nan
         self.held = threading.RLock()
+        self._inside = False
         _live.add(self)
 
     def _cell(self, field: str) -> Any:
@@ -62,15 +63,16 @@ class StepLock:
 
     def is_mine(self) -> bool:
         """Whether this thread is inside a step: in a schedule or callable that the step calls."""
-        return bool(self.owner[0] == threading.get_ident())
+        owned: bool = self.held._is_owned()  # type: ignore[attr-defined]
+        return (self._inside and owned) or bool(self.owner[0] == threading.get_ident())
 
     def own(self) -> None:
-        """Be inside a step, for an engine without a compiled one; `held` must be held and steps paused."""
-        self.owner[0] = threading.get_ident()
+        """Be inside a step that is not compiled; `held` must be held, and only while it is does this count."""
+        self._inside = True
 
     def disown(self) -> None:
         """Be outside again."""
-        self.owner[0] = 0
+        self._inside = False
 
     def _be_new(self) -> None:
         """Be free in a forked child: only the thread that forked is there, and only its own step goes on."""

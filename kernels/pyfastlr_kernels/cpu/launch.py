@@ -53,18 +53,24 @@ from pyfastlr_kernels.compile.intrinsics import (
 )
 from pyfastlr_kernels.compile.options import PARTS
 from pyfastlr_kernels.python_side import (
-    ALIGNED,
     ARRAY,
     BAD_SCALE,
     BINDING,
     BUSY,
-    C_CONTIGUOUS,
+    DATA_AT,
+    DESCR_AT,
     FAILED,
+    FLAGS_AT,
     GRADIENT,
+    HEAD,
     MOVED,
+    NDIM_AT,
     NO_WORKERS,
     NOTHING,
+    READABLE,
     SCHEDULED,
+    SHAPE_AT,
+    TYPE_AT,
 )
 from pyfastlr_kernels.tables import (
     CARRY_AT,
@@ -121,11 +127,6 @@ PyList_GetItem = types.ExternalFunction("PyList_GetItem", _I64(_I64, _I64))  # a
 PyEval_SaveThread = types.ExternalFunction("PyEval_SaveThread", _I64())
 PyEval_RestoreThread = types.ExternalFunction("PyEval_RestoreThread", types.void(_I64))
 
-# PyArrayObject_fields, numpy's public struct (numpy/ndarraytypes.h), behind the object's head.
-_HEAD = object.__basicsize__
-_TYPE, _DATA, _NDIM, _SHAPE, _DESCR, _FLAGS = _HEAD - 8, _HEAD, _HEAD + 8, _HEAD + 16, _HEAD + 40, _HEAD + 48
-_READABLE = C_CONTIGUOUS | ALIGNED
-
 # Elements, some 15 us of work: giving the interpreter lock away and back costs 0.3 us of the 5 of a step of 10,000.
 HOLD_BELOW = 1 << 15
 SPINS = 2000  # of a pause each (20 to 100 us) before a helper sleeps: less than waking it costs
@@ -157,9 +158,9 @@ def number(address):
 @njit(**PARTS)
 def same_shape(array, ndim, shape):
     """Whether the ndarray has that shape."""
-    if half_word(array + _NDIM) != ndim:
+    if half_word(array + NDIM_AT) != ndim:
         return False
-    lengths = word(array + _SHAPE)
+    lengths = word(array + SHAPE_AT)
     for j in range(ndim):
         if word(lengths + 8 * j) != word(shape + 8 * j):
             return False
@@ -179,12 +180,12 @@ def bind_arrays(b, held):
             x = PyList_GetItem(held, k)
             if a.object != 0 and x != a.object:
                 return MOVED - k
-        if x == 0 or (a.object == 0 and word(x + _TYPE) != b.ndarray):
+        if x == 0 or (a.object == 0 and word(x + TYPE_AT) != b.ndarray):
             return MOVED - k
         if (
-            word(x + _DATA) != a.data
-            or word(x + _DESCR) != a.dtype
-            or (half_word(x + _FLAGS) & a.flags) != a.flags
+            word(x + DATA_AT) != a.data
+            or word(x + DESCR_AT) != a.dtype
+            or (half_word(x + FLAGS_AT) & a.flags) != a.flags
             or not same_shape(x, a.ndim, a.shape)
         ):
             return MOVED - k
@@ -209,15 +210,15 @@ def gradient_address(b, x, like):
     """Address of a gradient's elements, or 0 if it is not what the GRADIENT record at `like` says."""
     need = record(like, 0, GRADIENT)
     if (
-        word(x + _TYPE) != b.ndarray
-        or word(x + _DESCR) != b.dtype
-        or (half_word(x + _FLAGS) & _READABLE) != _READABLE
+        word(x + TYPE_AT) != b.ndarray
+        or word(x + DESCR_AT) != b.dtype
+        or (half_word(x + FLAGS_AT) & READABLE) != READABLE
         or not same_shape(x, need.ndim, need.shape)
     ):
         return 0
     if need.size == 0:
         return b.job  # anything but 0: no element is read
-    address = word(x + _DATA)
+    address = word(x + DATA_AT)
     return 0 if overlaps(b, address, address + need.size * b.itemsize) else address
 
 
@@ -225,7 +226,7 @@ def gradient_address(b, x, like):
 def bind_gradients(b, job, gradients):
     """Note the gradients' addresses: of one array for all tensors, or of a list with an array or None for each."""
     n = job.n_tensors
-    if word(gradients + _TYPE) != b.list:
+    if word(gradients + TYPE_AT) != b.list:
         address = gradient_address(b, gradients, b.whole) if b.whole != 0 else 0
         if address == 0:
             return 1
@@ -267,14 +268,14 @@ def call_schedules(b, steps):
     for k in range(b.n_scheduled):
         s = record(b.scheduled, k, SCHEDULED)
         value = PyObject_CallOneArg(s.call, n)
-        if value != 0 and not (word(value + _TYPE) == b.float and s.low <= number(value + _HEAD) <= s.high):
+        if value != 0 and not (word(value + TYPE_AT) == b.float and s.low <= number(value + HEAD) <= s.high):
             given = value
             value = PyObject_CallOneArg(s.convert, given)
             Py_DecRef(given)
         if value == 0:
             Py_DecRef(n)
             return FAILED
-        s.value = number(value + _HEAD)
+        s.value = number(value + HEAD)
         Py_DecRef(value)
     Py_DecRef(n)
     return OK
@@ -467,7 +468,7 @@ def make_launch(phases=PHASES):
 
     @njit(**PARTS)
     def step(b, job, gradients, inv_scale, held, grads):
-        if word(inv_scale + _TYPE) != b.float or not 0.0 < number(inv_scale + _HEAD) <= _LARGEST:
+        if word(inv_scale + TYPE_AT) != b.float or not 0.0 < number(inv_scale + HEAD) <= _LARGEST:
             return BAD_SCALE
         if job.threads > 1 and atomic_read(job.pool + ALIVE) < job.threads - 1:
             return NO_WORKERS
@@ -481,7 +482,7 @@ def make_launch(phases=PHASES):
                 status = bind(b, job, gradients, held)
         if status == OK:
             take_hyperparameters(b, job)
-            job.grad_scale = job.sign * number(inv_scale + _HEAD)
+            job.grad_scale = job.sign * number(inv_scale + HEAD)
             status = run_released(b.job, job)
         if renewed != 0:
             Py_DecRef(renewed)

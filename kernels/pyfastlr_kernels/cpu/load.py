@@ -5,6 +5,7 @@ import hashlib
 import pkgutil
 import platform
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -84,8 +85,13 @@ def _emit_launch() -> bytes:
         try:
             image: bytes = machine().emit_object(llvm.parse_assembly(text))  # it was optimized when it was made
             return image
-        except RuntimeError:
-            pass  # an LLVM that does not read what another wrote: the Python text is always there
+        except RuntimeError as problem:  # an LLVM that does not read what another wrote
+            warnings.warn(
+                f"this LLVM, {'.'.join(map(str, llvm.llvm_version_info))}, does not read code that came with pyfastlr: "
+                f"numba compiles it anew, which takes some seconds once ({str(problem).splitlines()[0]})",
+                RuntimeWarning,
+                stacklevel=2,
+            )
     return emit(launch_entries())
 
 
