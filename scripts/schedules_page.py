@@ -9,18 +9,21 @@ import re
 from functools import partial
 from pathlib import Path
 from string import Formatter
-
-import numpy as np
+from typing import Any
 
 from pyfastlr import schedules as S
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "schedules.md"
 DRAWN = [
-    S.TimeDecay(1.0, 1e-3), S.InverseTime(1.0, 0.05), S.StepDecay(1.0, 0.5, 25), S.MultiStep(1.0, [30, 60, 80], 0.4),
-    S.Piecewise([20, 60], [0.4, 1.0, 0.2]), S.Exponential(1.0, 0.1, 50), S.Linear(1.0, 0.0, 80),
-    S.Polynomial(1.0, 80, power=2.0), S.Cosine(1.0, 80), S.CosineRestarts(1.0, 14, mult=2, decay=0.8),
-    S.Cyclic(0.1, 1.0, 10, 15, "triangular2"), S.OneCycle(1.0, 80), S.InverseSqrt(1.0, 20), S.WSD(1.0, 10, 60, 25),
+    S.Constant(1.0), S.TimeDecay(1.0, 1e-3), S.InverseTime(1.0, 0.05), S.StepDecay(1.0, 0.5, 25),
+    S.MultiStep(1.0, [30, 60, 80], 0.4), S.Piecewise([20, 60], [0.4, 1.0, 0.2]),
+    S.Exponential(1.0, 0.1, 50), S.Exponential(1.0, 0.5, 20, staircase=True),
+    S.Linear(1.0, 0.0, 80), S.Polynomial(1.0, 80, power=2.0), S.Cosine(1.0, 80),
+    S.CosineRestarts(1.0, 14, mult=2, decay=0.8), S.Cyclic(0.1, 1.0, 10, 15), S.Cyclic(0.1, 1.0, 10, 15, "triangular2"),
+    S.OneCycle(1.0, 80), S.InverseSqrt(1.0, 20), S.WSD(1.0, 10, 60, 25),
     S.Cosine(1.0, 80).warmup(15), S.Constant(1.0).then(S.Exponential(1.0, 0.95), at=40),
+    S.Linear(1.0, 0.0, 60).delay(30), S.Linear(1.0, 0.0, 10).every(10), S.Cosine(1.0, 80).clip(0.2, 0.8),
+    S.Cyclic(0.1, 1.0, 10) * S.Linear(1.0, 0.2, 100), 0.7 * S.Exponential(1.0, 0.1, 50) + 0.3,
 ]  # fmt: skip
 METHODS = {
     "warmup": S.Warmup, "then": S.Then, "delay": S.Delay, "every": S.Every, "clip": S.Clip,
@@ -30,7 +33,7 @@ METHODS = {
 
 def classes() -> list[type[S.Schedule]]:
     """Return the schedules that are not made of others, in the order of the picture."""
-    return [S.Constant, *dict.fromkeys(type(s) for s in DRAWN if type(s) not in METHODS.values())]
+    return [*dict.fromkeys(type(s) for s in DRAWN if type(s) not in METHODS.values())]
 
 
 def symbols(schedule: type[S.Schedule]) -> str:
@@ -106,20 +109,24 @@ def render(text: str) -> str:
     return text
 
 
-def draw(path: Path) -> None:
-    """Write the picture: the first 100 updates of one schedule of each kind."""
+def draw(path: Path) -> Any:
+    """Write the picture: the first 100 updates of schedules of each kind, with the code that makes them."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 7), dpi=80, layout="constrained")
-    n = np.arange(101)
-    for axes, s in zip(figure.subplots(4, 4, sharex=True, sharey=True).flat, DRAWN, strict=True):
-        axes.plot(n, s(n), drawstyle="steps-post" if type(s) in (S.StepDecay, S.MultiStep, S.Piecewise) else "default")
-        axes.set_title(type(s).__name__, fontsize=10)
+    from pyfastlr.schedules.drawing import wrapped
+    from pyfastlr.schedules.names import written
+
+    figure = Figure(figsize=(9.6, 10.8), dpi=100, layout="constrained")
+    for axes, s in zip(figure.subplots(6, 4, sharex=True, sharey=True).flat, DRAWN, strict=True):
+        s.plot(101, ax=axes)
+        axes.set(xlabel="", ylabel="", xticks=range(0, 101, 25), yticks=(0, 0.5, 1), ylim=(-0.05, 1.08))
+        axes.set_title(wrapped(written(s), points=148, size=8.5, lines=3), fontsize=8.5, loc="left")
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.supxlabel("update n")
-    figure.supylabel("rate over its highest")
+    figure.supxlabel("update n (from 0)", fontsize=10)
+    figure.supylabel("rate", fontsize=10)
     figure.savefig(path, metadata={"Software": None})
+    return figure
 
 
 if __name__ == "__main__":

@@ -161,6 +161,7 @@ class Warmup(Schedule, schedule=as_schedule, steps=natural, start=nonnegative):
     __slots__ = ()
     curve = staticmethod(curves.warmup)
     equation = "{start} + (s(0) - {start})·n/{steps} for n < {steps}, then s(n - {steps}); s(n) = {schedule}"
+    _method = "warmup"
 
     def __init__(self, schedule: RateLike, steps: int, start: float = 0.0) -> None:
         super().__init__(schedule=schedule, steps=steps, start=start)
@@ -178,6 +179,7 @@ class Then(Schedule, first=as_schedule, second=as_schedule, at=natural):
     __slots__ = ()
     curve = staticmethod(curves.then)
     equation = "s(n) for n < {at}, then t(n - {at}); s(n) = {first}, t(n) = {second}"
+    _method = "then"
 
     def __init__(self, first: RateLike, second: RateLike, at: int) -> None:
         super().__init__(first=first, second=second, at=at)
@@ -195,6 +197,7 @@ class Delay(Schedule, schedule=as_schedule, steps=natural):
     __slots__ = ()
     curve = staticmethod(curves.delay)
     equation = "s(max(n - {steps}, 0)); s(n) = {schedule}"
+    _method = "delay"
 
     def __init__(self, schedule: RateLike, steps: int) -> None:
         super().__init__(schedule=schedule, steps=steps)
@@ -212,6 +215,7 @@ class Every(Schedule, schedule=as_schedule, steps=positive_integer):
     __slots__ = ()
     curve = staticmethod(curves.every)
     equation = "s(⌊n/{steps}⌋); s(n) = {schedule}"
+    _method = "every"
 
     def __init__(self, schedule: RateLike, steps: int) -> None:
         super().__init__(schedule=schedule, steps=steps)
@@ -229,6 +233,7 @@ class Clip(Schedule, schedule=as_schedule, low=nonnegative, high=nonnegative):
     __slots__ = ()
     curve = staticmethod(curves.clip)
     equation = "min(max(s(n), {low}), {high}); s(n) = {schedule}"
+    _method = "clip"
 
     def __init__(self, schedule: RateLike, low: float, high: float) -> None:
         super().__init__(schedule=schedule, low=low, high=high)
@@ -247,6 +252,7 @@ class Product(Schedule, left=as_schedule, right=as_schedule):
     __slots__ = ()
     curve = staticmethod(curves.product)
     equation = "{left}·{right}"
+    _method = "*"
 
     def __init__(self, left: RateLike, right: RateLike) -> None:
         super().__init__(left=left, right=right)
@@ -264,6 +270,7 @@ class Sum(Schedule, left=as_schedule, right=as_schedule):
     __slots__ = ()
     curve = staticmethod(curves.total)
     equation = "{left} + {right}"
+    _method = "+"
 
     def __init__(self, left: RateLike, right: RateLike) -> None:
         super().__init__(left=left, right=right)

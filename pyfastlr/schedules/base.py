@@ -71,6 +71,7 @@ class Schedule:
 
     curve: ClassVar[Callable[..., float]]
     equation: ClassVar[str] = ""
+    _method: ClassVar[str] = ""  # of this class, or its operator, for a schedule that one makes by it
     _checks: ClassVar[Mapping[str, Check]] = MappingProxyType({})
     parameters: Mapping[str, Any]
     _at: Callable[[int], float]  # the curve as a function of a plain int n >= 0
@@ -189,27 +190,53 @@ class Schedule:
         """
         return {"type": _type_name(type(self))} | {name: _plain(value) for name, value in self.parameters.items()}
 
-    def plot(self, steps: int, ax: Axes | None = None) -> Axes:
-        """Draw the rates of the first `steps` updates on `ax` or on new axes, and return the axes.
+    def plot(self, steps: int, ax: Axes | None = None, **kwargs: Any) -> Axes:
+        """Draw the rates of the first `steps` updates; levels with jumps between them are drawn as steps.
+
+        Parameters
+        ----------
+        steps : int >= 1
+            Updates 0 to steps - 1. Of more than 20,000 only so many are drawn, evenly spaced.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw. It gets a line, and labels where its axes have none. The line's label is a short name of the
+            schedule, for `ax.legend()`. Without `ax` this is a new pyplot figure, with the name and `formula` above it.
+        **kwargs
+            Keywords of `matplotlib.lines.Line2D`, as for `Axes.plot`: color, linestyle, linewidth, label, drawstyle ...
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            `ax` or the new axes.
 
         Raises
         ------
         TypeError, ValueError
-            If `steps` is not an integer >= 1.
+            If `steps` is not an integer >= 1 or `ax` is not one Axes.
+        AttributeError
+            If matplotlib's lines do not have a keyword.
         ModuleNotFoundError
             If matplotlib is not installed.
+
+        Examples
+        --------
+        >>> from matplotlib.figure import Figure
+        >>> from pyfastlr import schedules as S
+        >>> ax = Figure().add_subplot()
+        >>> for decay in (0.5, 0.8):
+        ...     ax = S.CosineRestarts(1e-3, 100, decay=decay).plot(400, ax=ax, linestyle="--")
+        >>> [line.get_label() for line in ax.lines]
+        ['CosineRestarts(0.001, period=100, decay=0.5)', 'CosineRestarts(0.001, period=100, decay=0.8)']
+        >>> ax.get_xlabel(), ax.get_ylabel()
+        ('update n (from 0)', 'rate')
         """
         steps = checks.positive_integer(steps, "steps")
-        if ax is None:
-            try:
-                from matplotlib import pyplot
-            except ModuleNotFoundError as error:
-                raise ModuleNotFoundError('plot needs matplotlib: pip install "pyfastlr[demo]"') from error
-            ax = pyplot.figure(layout="constrained").add_subplot()
-            ax.set(xlabel="update n (from 0)", ylabel="rate", title=self.formula)
-        n = np.unique(np.linspace(0, steps - 1, min(steps, 20_000)).astype(np.int64))  # more points than pixels
-        ax.plot(n, self(n), label=self.formula)
-        return ax
+        try:
+            import matplotlib  # noqa: F401
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError('plot needs matplotlib: pip install "pyfastlr[demo]"') from error
+        from .drawing import draw
+
+        return draw(self, steps, ax, kwargs)
 
     # --- Algebra: the classes are in algebra.py ----------------------------------------------------------------------
 
