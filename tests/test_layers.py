@@ -31,7 +31,7 @@ LAYERS = {
     "pyfastlr.numpy_reference": set(),
     "pyfastlr": {"schedules", "arrays", "optimizers", "kernels"},
     "pyfastlr.demo": {"pyfastlr", "optimizers", "schedules", "numpy_reference"},
-    "pyfastlr.plot": {"demo"},
+    "pyfastlr.plot": {"demo", "schedules"},
     "pyfastlr.cli": {
         "pyfastlr",
         "optimizers",

@@ -1,11 +1,13 @@
-"""The picture of a report: throughput against size, with the caches and the memory's limit."""
+"""The picture of a report: throughput against size, with the caches, the memory's limit, and what these lines are."""
 
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
-from pyfastlr.plot import BLUE, GREEN, RED
+from pyfastlr.plot import BLUE, GREEN, RED, plain
+from pyfastlr.schedules.drawing import wrapped
 
 from .contenders import CONTENDERS, LIMIT, OURS
 from .report import Report, Row
@@ -15,42 +17,84 @@ _COLORS = {
     "torch foreach": "#e69f00", "torch fused": RED, "optax jit": GREEN, "scikit-learn": "#cc79a7", "thinc": "#8c6d31",
     "DeepSpeedCPUAdam": "#5d3a9b",
 }  # fmt: skip
+_OURS = {"color": BLUE, "linewidth": 2.5, "markersize": 4.5, "zorder": 3}
+WIDTH, PANEL, CAPTION = 8.0, 4.6, 1.9  # inches
+
+SCALE = "GB/s: the bytes that an update must read and write, divided by the time of the fastest sample."
+RISE = "On the left curves rise because a call costs the same for few elements as for many."
+SMALL = 10_000  # elements: a call of fewer costs more than its work
+DASHED = (
+    "Dashed, the limit: a loop that reads and writes the same bytes and computes next to nothing. It is timed too, not "
+    "known: a curve passes it where the loop's samples were slower by chance, or where an update finds more of "
+    "its arrays in the cores' caches than the loop does."
+)
+DOTTED = "Dotted: the sizes at which the arrays of an update fill each of the caches that a core has or shares."
 
 
 def throughput(report: Report) -> Figure:
-    """Draw GB/s over the elements of one buffer: a panel for each optimizer, a curve for each contender."""
-    one_buffer = [row for row in report.rows if row.layout == f"n{row.size}"]
-    panels: dict[tuple[str, str], list[Row]] = {(row.optimizer, row.dtype): [] for row in one_buffer}
-    for row in one_buffer:
-        panels[row.optimizer, row.dtype].append(row)
+    """Draw GB/s over the elements of one buffer: a panel for each optimizer, a curve for each contender.
+
+    Below the panels stands what the lines are. A legend has its names from top to bottom as the curves end.
+    """
+    panels: dict[tuple[str, str, int], list[Row]] = {}
+    for row in report.rows:
+        if row.layout == f"n{row.size}":
+            panels.setdefault((row.optimizer, row.dtype, row.threads), []).append(row)
     if not panels:
         raise ValueError("`plot` needs rows of one buffer, got none")
-    figure = Figure(figsize=(8, 0.4 + 4.6 * len(panels)), dpi=120, layout="constrained")
-    figure.suptitle(f"{report.machine['cpu'].partition(' (')[0]}, {one_buffer[0].threads} threads", fontsize=10)
-    for axes, (name, rows) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels.items(), strict=True):
-        _panel(axes, name, rows, report.machine["caches"])
+    figure = Figure(figsize=(WIDTH, CAPTION + PANEL * len(panels)), dpi=120, layout="constrained")
+    facts = report.machine
+    title = f"Optimizer steps of pyfastlr {facts['pyfastlr']} and others on {facts['cpu'].partition(' (')[0]}"
+    figure.suptitle(wrapped(title, 72 * WIDTH - 20, 11, 2), fontsize=11)
+    grid = figure.subplots(len(panels), squeeze=False)[:, 0]
+    marked = [_panel(axes, rows, facts["caches"]) for axes, rows in zip(grid, panels.values(), strict=True)]
+    limited = any(row.contender == LIMIT.name for rows in panels.values() for row in rows)
+    small = any(row.size <= SMALL for rows in panels.values() for row in rows)
+    notes = [f"{SCALE} {RISE}" if small else SCALE, *[DASHED] * limited, *[DOTTED] * any(marked)]
+    caption = "\n".join(wrapped(note, 72 * WIDTH - 30, 8.5, 6) for note in notes)
+    figure.supxlabel(caption, x=0.02, ha="left", fontsize=8.5, color="0.25", linespacing=1.35)
     return figure
 
 
-def _panel(axes: Any, name: tuple[str, str], rows: list[Row], caches: dict[str, int]) -> None:
+def _panel(axes: Any, rows: list[Row], caches: dict[str, int]) -> bool:
+    """Draw the curves of one optimizer; return whether a cache is marked."""
+    first = rows[0]
     for contender in (x.name for x in CONTENDERS if x.name != LIMIT.name):
         mine = contender == OURS.name
-        style = {"color": BLUE, "linewidth": 2.5, "zorder": 3} if mine else {"color": _COLORS.get(contender)}
+        style = _OURS if mine else {"color": _COLORS.get(contender), "markersize": 3}
         if points := _curve(rows, contender):
-            axes.plot(*points, marker="o", markersize=3, label=contender, **style)
+            axes.plot(*points, marker="o", label=contender, **style)
     if points := _curve(rows, LIMIT.name):
-        axes.plot(*points, color="black", linestyle="--", linewidth=1.2, label="limit (empty loop)")
-    axes.set(xscale="log", yscale="log", title=" ".join(name), xlabel="elements", ylabel="GB/s that the update moves")
-    first = rows[0]
-    touched = (first.bytes / first.size + np.dtype(first.dtype).itemsize) / 2  # for each element: read or written once
-    low, high = axes.get_xlim()
-    for level, size in caches.items():
-        if low < size / touched < high:
-            axes.axvline(size / touched, color="black", linewidth=0.8, linestyle=":")
-            axes.text(size / touched, 0.99, f" {level}", transform=axes.get_xaxis_transform(), va="top", fontsize=8)
+        style = {"color": "black", "linestyle": "--", "linewidth": 1.2, "markersize": 2.5, "zorder": 4}
+        axes.plot(*points, marker="o", label="limit (empty loop)", **style)
+    curves = sorted(axes.lines, key=lambda line: -line.get_ydata()[-1])
+    threads = "1 thread" if first.threads == 1 else f"{first.threads} threads"
+    moved = f"{first.bytes / first.size:g} bytes for each element and update"
+    axes.set_title(f"{first.optimizer}, {first.dtype}, {threads}: {moved}", fontsize=10)
+    axes.set(
+        xscale="log", yscale="log", xlabel="elements of the array (k: 1,000, M: 1,000,000)", ylabel="throughput (GB/s)"
+    )
+    plain(axes.xaxis, EngFormatter())
+    plain(axes.yaxis)
+    marked = _mark(axes, first, caches)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axes.legend(handles=curves, frameon=False, fontsize=8.5, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return marked
+
+
+def _mark(axes: Any, row: Row, caches: dict[str, int]) -> bool:
+    """Mark the sizes at which what an update touches fills each cache; return whether one is in sight."""
+    touched = (row.bytes / row.size + np.dtype(row.dtype).itemsize) / 2  # for each element: read or written once
+    low, high = axes.get_xlim()
+    seen = {level: size / touched for level, size in caches.items() if low < size / touched < high}
+    axes.margins(y=0.08)  # room for the names
+    for level, size in seen.items():
+        axes.axvline(size, color="black", linewidth=0.8, linestyle=":")
+        near_the_end = size > high**0.93 * low**0.07
+        words, side = (f"{level} ", "right") if near_the_end else (f" {level}", "left")
+        axes.text(size, 0.99, words, transform=axes.get_xaxis_transform(), va="top", ha=side, fontsize=8.5)
+    return bool(seen)
 
 
 def _curve(rows: list[Row], contender: str) -> tuple[list[int], list[float]] | None:
