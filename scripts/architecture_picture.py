@@ -12,7 +12,7 @@ from matplotlib.patches import FancyBboxPatch
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "architecture.png"
 BLUE, GREEN, GREY, RED = "#0072b2", "#009e73", "#777777", "#d55e00"
 
-# From top to bottom; a layer imports only what is below it. (colour, [(box, what is in it)])
+# From top to bottom; a layer imports only what is below or beside it, without circles. (colour, [(box, what is in it)])
 LAYERS: list[tuple[str, list[tuple[str, str]]]] = [
     (GREY, [("cli/  demo  plot", "commands, the demo, pictures"), ("benchmark/", "measuring against peers")]),
     (BLUE, [("optimizers/", "arguments, groups, errors, state_dict"), ("kernels/", "the rules for users' @njit code")]),
@@ -21,7 +21,7 @@ LAYERS: list[tuple[str, list[tuple[str, str]]]] = [
     (
         GREEN,
         [
-            ("cpu/", "inner loop, drive, launch, pool"),
+            ("cpu/", "loop, drive, launch, pool"),
             ("cuda/", "kernels, step, graphs, driver"),
             ("njit", "a rule over plain arrays"),
         ],
@@ -30,7 +30,7 @@ LAYERS: list[tuple[str, list[tuple[str, str]]]] = [
         GREEN,
         [
             ("rules/", "every rule beside its folds"),
-            ("compile/", "options, code, cache, first use"),
+            ("compile/", "code, cache, first use"),
             ("curves", "every schedule, as math"),
         ],
     ),
@@ -38,14 +38,14 @@ LAYERS: list[tuple[str, list[tuple[str, str]]]] = [
 ]
 STEP = [
     ("Optimizer.step(grads)", "optimizers/base: find the leaves"),
-    ("launch", "cpu/launch, compiled: the rest, one call"),
+    ("launch", "cpu/launch, compiled: the rest in one call"),
     ("  take", "own the optimizer, or wait"),
     ("  bind", "check every array's record"),
-    ("  schedules", "call them, then bind again"),
+    ("  schedules", "call them, then check the arrays again"),
     ("  hyperparameters", "copy what Python set"),
     ("  fold", "drive: hyperparameters to a few numbers"),
-    ("  update", "drive: the rule over every chunk, by all threads"),
-    ("  commit", "count"),
+    ("  update", "drive: the rule over all chunks, on all threads"),
+    ("  commit", "count the step"),
 ]
 
 
@@ -61,29 +61,36 @@ def box(axes: Any, x: float, y: float, width: float, height: float, colour: str,
 
 def draw() -> Figure:
     """The picture."""
-    figure = Figure(figsize=(9.6, 6.6), dpi=100, layout="constrained")
+    figure = Figure(figsize=(9.6, 7), dpi=100, layout="constrained")
     axes = figure.add_subplot()
-    axes.set(xlim=(0, 16), ylim=(-0.3, len(LAYERS) + 0.55))
+    rows, left, right = len(LAYERS), 0.1, 10.0
+    axes.set(xlim=(0, 16), ylim=(-0.75, rows + 0.5))
     axes.axis("off")
     for k, (colour, boxes) in enumerate(LAYERS):
-        y, width = len(LAYERS) - 1 - k + 0.08, (9.7 - 0.2 * (len(boxes) - 1)) / len(boxes)
+        y, width = rows - 1 - k + 0.08, (right - left - 0.2 * (len(boxes) - 1)) / len(boxes)
         for j, (head, text) in enumerate(boxes):
-            box(axes, j * (width + 0.2) + 0.1, y, width, 0.8, colour, head, text)
-    axes.text(0.1, len(LAYERS) + 0.25, "pyfastlr", size=12, weight="bold", color=BLUE)
-    axes.text(3.2, len(LAYERS) + 0.25, "imports only go down", size=9, color="#222222")
-    axes.plot([0.0, 9.9], [3.0, 3.0], color=GREY, linewidth=0.8, linestyle=":")
-    axes.text(0.1, -0.12, "pyfastlr_kernels", size=12, weight="bold", color=GREEN, va="center")
-    axes.text(3.2, -0.12, "never imports pyfastlr", size=9, color="#222222", va="center")
-    top = len(LAYERS) + 0.25
-    axes.text(10.5, top, "one step", size=12, weight="bold", color=RED)
-    for k, (head, text) in enumerate(STEP):
-        y = top - 0.72 * (k + 1)
-        axes.text(10.5 + 0.35 * head.startswith(" "), y, head.strip(), size=10, weight="bold", color=RED, va="center")
-        axes.text(10.5 + 0.35 * head.startswith(" "), y - 0.26, text, size=8, color="#222222", va="center")
-    axes.annotate(
-        "", xy=(10.25, top - 0.72 * len(STEP)), xytext=(10.25, top - 0.5), arrowprops={"arrowstyle": "->", "color": RED}
-    )
+            box(axes, j * (width + 0.2) + left, y, width, 0.8, colour, head, text)
+    border = sum(colour == GREEN for colour, _ in LAYERS)
+    axes.plot([left - 0.1, right + 0.1], [border - 0.02] * 2, color=GREY, linewidth=1, linestyle=":")
+    packages = ((rows + 0.25, "pyfastlr", BLUE, "imports go down or sideways, never up"),
+                (-0.42, "pyfastlr_kernels", GREEN, "below the dotted line: imports nothing from above it"))  # fmt: skip
+    for y, package, colour, text in packages:
+        axes.text(left, y, package, size=12, weight="bold", color=colour, va="center")
+        axes.text(right, y, text, size=9, color="#222222", va="center", ha="right")
+    steps(axes, 10.75, rows + 0.25)
     return figure
+
+
+def steps(axes: Any, x: float, top: float) -> None:
+    """The phases of a step, from top to bottom."""
+    axes.text(x, top, "one step", size=12, weight="bold", color=RED, va="center")
+    distance = (top + 0.1) / len(STEP)
+    for k, (head, text) in enumerate(STEP):
+        y, indent = top - 0.55 - distance * k, 0.35 * head.startswith(" ")
+        axes.text(x + indent, y, head.strip(), size=10, weight="bold", color=RED, va="center")
+        axes.text(x + indent, y - 0.27, text, size=8.5, color="#222222", va="center")
+    end = top - 0.55 - distance * (len(STEP) - 1) - 0.27
+    axes.annotate("", xy=(x - 0.3, end), xytext=(x - 0.3, top - 0.4), arrowprops={"arrowstyle": "->", "color": RED})
 
 
 if __name__ == "__main__":

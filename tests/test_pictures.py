@@ -1,15 +1,21 @@
-"""The pictures of throughput and of the demo: what they say is inside, and in order."""
+"""The pictures of throughput, of the demo and of the architecture: what they say is inside, and in order."""
 
 import dataclasses
+import runpy
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
+from matplotlib.patches import FancyBboxPatch
 
-from pictures import assert_fits
+from pictures import assert_fits, texts
 from pyfastlr.benchmark.contenders import CONTENDERS
 from pyfastlr.benchmark.picture import throughput
 from pyfastlr.demo import Training
 from pyfastlr.plot import training
 from test_bench_command import row, saved
+
+ROOT = Path(__file__).resolve().parents[1]
 
 # --- The throughput picture ------------------------------------------------------------------------------------------
 
@@ -92,3 +98,23 @@ def test_the_demos_picture_fits(steps):
     assert ("mean over the last 2 updates" in words) == (steps == 250)
     assert figure.axes[2].lines[0].get_drawstyle() == ("default" if steps == 1 else "steps-post")
     assert all((line.get_marker() == "o") == (steps == 1) for axes in figure.axes for line in axes.lines)
+
+
+# --- The architecture -------------------------------------------------------------------------------------------------
+
+
+def test_architecture_picture_fits_in_its_boxes():
+    script = runpy.run_path(str(ROOT / "scripts" / "architecture_picture.py"))
+    figure = script["draw"]()
+    assert_fits(figure)
+    extents = dict(texts(figure))
+    boxes = [patch.get_window_extent() for patch in figure.axes[0].patches if isinstance(patch, FancyBboxPatch)]
+    inside = [words for _, layer in script["LAYERS"] for words in layer]
+    assert len(boxes) == len(inside)
+    for outer, words in zip(boxes, inside, strict=True):
+        for word in words:
+            inner = extents[word]
+            assert outer.x0 + 8 < inner.x0, word
+            assert inner.x1 < outer.x1 - 8, word
+    heads = [extents[head.strip()].y0 for head, _ in script["STEP"]]
+    assert all(upper > lower for upper, lower in pairwise(heads))
