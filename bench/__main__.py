@@ -9,8 +9,10 @@ from typing import Any
 
 from pyfastlr.benchmark.compare import compare
 from pyfastlr.benchmark.contenders import OURS
-from pyfastlr.benchmark.report import PEERS, Report, Row, contenders, duration, machine
+from pyfastlr.benchmark.interleave import STEADY
+from pyfastlr.benchmark.report import PEERS, Report, Row, contenders, duration, load_words, machine, warning
 from pyfastlr.benchmark.work import Work
+from pyfastlr.cli.files import check_writable
 from pyfastlr.engines import host
 
 from .everyone import BYTES_SIZE, against_bytes, against_peers, slower_than, summary
@@ -18,6 +20,11 @@ from .first_step import first_step
 from .scaling import ADAM, DEFAULT_MAX, QUANTILES, beside_neighbour, crossover, sweep
 from .targets import LAYOUTS, RATIOS, SECONDS, judge, show
 
+HOW = f"""\
+Adam, float32. Ratios: time over pyfastlr's, of the best times and of the medians; the empty loop's is the share of the
+limit that pyfastlr reaches. Spread: distance of the quartiles. disturbed: a median, this one or pyfastlr's, is above
+{STEADY} times its best, as something else ran on the machine; no verdict is given then.
+"""
 HEAD = "{:<21}{:>9}{:>10}{:>10}{:>8}{:>9}{:>9}  {:>10}"
 
 
@@ -29,8 +36,11 @@ def against_targets(report: Report, seconds: float, max_n: int) -> None:
         comparison = compare(Work(ADAM, layout), seconds, contenders(layout.size, RATIOS[layout.name]))
         found = report.take(comparison)
         ours = next(row for row in found if row.contender == OURS.name)
-        print(HEAD.format(layout.name, "minimum", "median", "spread", "GB/s", "ratios", "", "target"))
+        print(f"best of {min(row.samples for row in found)} samples or more")
+        print(HEAD.format(layout.name, "best", "median", "spread", "GB/s", "ratio", "median's", "target"))
         print("\n".join(show(row, judge(row, ours)) for row in found))
+        if any((row.share or 0) > 1 for row in found):
+            print("  Above its own speed the empty loop is no bound: where the cores are busy, its threads lose more.")
         for name, reason in comparison.absent.items():
             print(f"  {name:<19} skipped: {reason}")
         print(flush=True)
@@ -79,7 +89,7 @@ def every_peer(seconds: float, max_n: int) -> list[Row]:
         print(summary(at_size), flush=True)
         found += at_size
         slower += len(slower_than(at_size))
-    print(f"Slower than a peer by more than the spread: {slower or 'never'}\n")
+    print(f"Slower than a peer by more than the spread, where nothing was disturbed: {slower or 'never'}\n")
     return found
 
 
@@ -104,12 +114,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--peers", action="store_true", help="every optimizer at every size against every peer, too")
     parser.add_argument("--json", type=Path, help="save what was measured")
     options = parser.parse_args(arguments)
+    if options.json:
+        try:
+            options.json.parent.mkdir(parents=True, exist_ok=True)
+            check_writable("json", options.json)  # now, not after the measurement
+        except (OSError, ValueError) as problem:
+            parser.error(getattr(problem, "strerror", None) or str(problem))
 
     report = Report(machine())
     facts = report.machine
-    print(f"{facts['cpu']}, {facts['threads']} threads (numpy, scikit-learn, thinc: 1), load {facts['load']:.1f}")
+    print(f"{facts['cpu']}, {facts['threads']} threads (numpy, scikit-learn, thinc: 1), {load_words(facts)}")
     print(", ".join(f"{name} {facts[name]}" for name in ("pyfastlr", "numba", "numpy", *PEERS) if name in facts))
-    print("Adam, float32. Ratios: time over pyfastlr's, of minima and of medians; spread: distance of the quartiles.\n")
+    if busy := warning(facts):
+        print(busy)
+    print(HOW)
     against_targets(report, options.seconds, options.max_n)
     more: dict[str, Any] = {}
     if options.scaling:
@@ -121,7 +139,6 @@ def main(arguments: list[str] | None = None) -> int:
         more["peers"] = [asdict(row) for row in every_peer(options.seconds / 6, options.max_n)]
     more["first_step"] = first()
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(report.as_json() | more, indent=1) + "\n", encoding="utf-8")
     return 0
 

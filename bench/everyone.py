@@ -6,7 +6,7 @@ from typing import NamedTuple
 from pyfastlr.benchmark.compare import compare
 from pyfastlr.benchmark.contenders import LIMIT, OURS, ours
 from pyfastlr.benchmark.interleave import interleave
-from pyfastlr.benchmark.report import Row, contenders, rows, times
+from pyfastlr.benchmark.report import Row, contenders, disturbed, rows, times
 from pyfastlr.benchmark.variants import VARIANTS, Variant
 from pyfastlr.benchmark.work import POOL, Work, one
 
@@ -28,12 +28,13 @@ class Share(NamedTuple):
     median: float
     by_minima: float
     by_medians: float
+    disturbed: bool  # this one or Adam
 
     def __str__(self) -> str:
-        reached = self.by_minima <= BYTES_TARGET  # as all targets are judged
+        reached = "reached" if self.by_minima <= BYTES_TARGET else "NOT REACHED"  # as all targets are judged
         return (
             f"  {self.name:<28}{self.bytes / self.minimum / 1e9:7.1f} GB/s{times(self.by_minima):>9}"
-            f"{times(self.by_medians):>8}  <= {BYTES_TARGET}x  {'reached' if reached else 'NOT REACHED'}"
+            f"{times(self.by_medians):>8}  <= {BYTES_TARGET}x  {'disturbed' if self.disturbed else reached}"
         )
 
 
@@ -48,6 +49,7 @@ def against_bytes(seconds: float, size: int = BYTES_SIZE, variants: Sequence[Var
         Share(
             x.variant.name, x.bytes, (t := found[x.variant.name]).minimum, t.median,
             t.minimum / adam.minimum * bytes_of_adam / x.bytes, t.median / adam.median * bytes_of_adam / x.bytes,
+            disturbed(t, adam),
         )
         for x in works
     ]  # fmt: skip
@@ -65,12 +67,16 @@ def against_peers(
 
 
 def slower_than(found: Sequence[Row]) -> list[Row]:
-    """Peers that are quicker than ours by more than the measured spread, in the minimum or in the median."""
+    """Peers that are quicker than ours by more than the measured spread, in the minimum or in the median.
+
+    A disturbed row says nothing of either.
+    """
     mine = next(row for row in found if row.contender == OURS.name)
     return [
         row
         for row in found
-        if mine.minimum - row.minimum > (spread := max(mine.spread, row.spread)) or mine.median - row.median > spread
+        if not disturbed(row, mine)
+        and (mine.minimum - row.minimum > (spread := max(mine.spread, row.spread)) or mine.median - row.median > spread)
     ]
 
 
@@ -80,4 +86,5 @@ def summary(found: Sequence[Row]) -> str:
     best = min((row for row in found if row is not mine), key=lambda row: row.ratio, default=None)
     peer = f"{best.contender} {times(best.ratio)} {times(best.ratio_of_medians)}" if best else "no peer"
     slower = "".join(f"  SLOWER than {row.contender}" for row in slower_than(found))
-    return f"  {mine.size:>11,}  {mine.optimizer:<28}{mine.minimum * 1e6:>12.2f} µs   {peer}{slower}"
+    marks = "  disturbed" * disturbed(mine, best) + slower
+    return f"  {mine.size:>11,}  {mine.optimizer:<28}{mine.minimum * 1e6:>12.2f} µs   {peer}{marks}"

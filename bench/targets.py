@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from pyfastlr.benchmark.contenders import OURS
-from pyfastlr.benchmark.report import Row, duration, times
+from pyfastlr.benchmark.report import Row, disturbed, duration, times
 from pyfastlr.benchmark.work import TINY, TRANSFORMER, one
 
 LAYOUTS = (one(64), one(10_000), one(1_000_000), one(40_000_000), TRANSFORMER, TINY)
@@ -18,19 +18,19 @@ RATIOS = {
     "tiny-226": {"torch fused": 25.0},
 }
 SECONDS = {"n64": 2.0e-6, "cold": 2.0, "warm": 0.3}  # at most
-STEADY = 1.5  # median over minimum; above, something else ran on the machine, and the ratio means little
 
 
 class Verdict(NamedTuple):
-    """A target, and what became of it; both None where there is none."""
+    """A target, and what became of it; both None where there is none, and no verdict on what was disturbed."""
 
     target: float | None
     reached: bool | None
-    steady: bool
+    disturbed: bool
 
     def __str__(self) -> str:
-        words = "" if self.reached is None else "reached" if self.reached else "NOT REACHED"
-        return words if self.steady else f"{words} (disturbed)".lstrip()
+        if self.disturbed:
+            return "disturbed"
+        return "" if self.reached is None else "reached" if self.reached else "NOT REACHED"
 
 
 def judge(row: Row, ours: Row) -> Verdict:
@@ -38,7 +38,8 @@ def judge(row: Row, ours: Row) -> Verdict:
     limit = SECONDS.get(row.layout) if row.contender == OURS.name else None
     target = RATIOS[row.layout].get(row.contender)
     reached = row.ratio >= target if target else row.minimum <= limit if limit else None
-    return Verdict(target or limit, reached, all(x.median <= STEADY * x.minimum for x in (row, ours)))
+    spoiled = disturbed(row, ours)
+    return Verdict(target or limit, None if spoiled else reached, spoiled)
 
 
 def show(row: Row, verdict: Verdict) -> str:

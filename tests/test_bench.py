@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench import __main__ as command
 from bench import everyone
 from bench.everyone import LOOPS, against_bytes, against_peers, slower_than, summary
 from bench.scaling import PARALLEL, busy_neighbour, crossover, quantiles, sweep
@@ -20,7 +22,7 @@ from cases import CASES
 from pyfastlr.benchmark.compare import Comparison, Mismatch, _difference, compare
 from pyfastlr.benchmark.contenders import CONTENDERS, LIMIT, OURS, Contender
 from pyfastlr.benchmark.interleave import MIN_ROUNDS, SAMPLE, Run, Times, interleave, order
-from pyfastlr.benchmark.report import Row, rows
+from pyfastlr.benchmark.report import Row, read, rows
 from pyfastlr.benchmark.roofline import CALL, UNIT, Loop
 from pyfastlr.benchmark.variants import VARIANTS
 from pyfastlr.benchmark.work import POOL, TINY, TRANSFORMER, Work, one
@@ -30,6 +32,7 @@ from pyfastlr_kernels.rules import RULES
 ROOT = Path(__file__).resolve().parents[1]
 VARIANT = {variant.name: variant for variant in VARIANTS}
 ADAM = VARIANT["adam"]
+MACHINE = {"cpu": "Z80", "pyfastlr": "0.0", "load": 0.0, "threads": 2, "caches": {}}
 NUMPY = [contender for contender in CONTENDERS if contender.name.startswith(("pyfastlr", "numpy"))]
 
 
@@ -301,8 +304,17 @@ def test_rows_compare_with_the_targets():
 
 def test_rows_say_when_the_machine_was_disturbed():
     ours, theirs = rows(comparison(pyfastlr=1e-6, numpy=4e-6, medians=2.0))
-    assert str(judge(ours, ours)) == "reached (disturbed)"
-    assert str(judge(theirs, ours)) == "NOT REACHED (disturbed)"
+    for row in (ours, theirs):
+        assert judge(row, ours)[:2] == ({"pyfastlr": 2e-6, "numpy": 5.0}[row.contender], None)  # no verdict
+        assert str(judge(row, ours)) == "disturbed"
+
+
+def test_a_peer_that_was_disturbed_gets_no_verdict():
+    ours, theirs = rows(comparison(pyfastlr=1e-6, numpy=4e-6))
+    assert str(judge(theirs, ours)) == "NOT REACHED"
+    assert str(judge(replace(theirs, median=1.51 * theirs.minimum), ours)) == "disturbed"
+    assert str(judge(theirs, replace(ours, median=1.51 * ours.minimum))) == "disturbed"
+    assert str(judge(replace(theirs, median=1.5 * theirs.minimum), ours)) == "NOT REACHED"
 
 
 def test_targets_name_layouts_and_contenders():
@@ -363,7 +375,8 @@ def test_every_optimizer_against_its_bytes():
 
 @pytest.mark.parametrize(("by_minima", "words"), [(1.15, " reached"), (1.16, "NOT REACHED")])
 def test_bytes_are_judged_by_the_minima(by_minima, words):
-    assert str(everyone.Share("lion", 20, 2e-6, 3e-6, by_minima, 1.0)).endswith(words)
+    assert str(everyone.Share("lion", 20, 2e-6, 3e-6, by_minima, 1.0, False)).endswith(words)
+    assert str(everyone.Share("lion", 20, 2e-6, 3e-6, by_minima, 1.0, True)).endswith("x  disturbed")
 
 
 def test_all_loops_are_measured():
@@ -377,9 +390,57 @@ def test_every_optimizer_against_peers(monkeypatch):
     assert "SLOWER" not in summary(found[0])
 
 
-@pytest.mark.parametrize(("minimum", "median", "slower"), [(3.0, 3.0, False), (0.5, 3.0, True), (3.0, 0.5, True)])
+@pytest.mark.parametrize(("minimum", "median", "slower"), [(3.0, 3.0, False), (0.95, 1.4, True), (1.2, 0.95, True)])
 def test_slower_than_a_peer_is_by_more_than_the_spread(minimum, median, slower):
-    ours = Row("adam", "n16", 16, "float32", 1, "pyfastlr", 2.0, 2.5, 1.0, 9, 448, 1.0, 1.0, None)
+    ours = Row("adam", "n16", 16, "float32", 1, "pyfastlr", 2.0, 2.0, 1.0, 9, 448, 1.0, 1.0, None)
     peer = replace(ours, contender="peer", minimum=minimum, median=median, ratio=minimum / 2.0)
     assert bool(slower_than([ours, peer])) is slower
     assert ("SLOWER than peer" in summary([ours, peer])) is slower
+
+
+@pytest.mark.parametrize("whose", ["ours", "theirs"])
+def test_nobody_is_called_quicker_who_was_disturbed(whose):
+    ours = Row("adam", "n16", 16, "float32", 1, "pyfastlr", 2.0, 2.0, 0.1, 9, 448, 1.0, 1.0, None)
+    peer = replace(ours, contender="peer", minimum=1.0, median=1.0, ratio=0.5)
+    assert "SLOWER" in summary([ours, peer])
+    pair = [replace(ours, median=3.1), peer] if whose == "ours" else [ours, replace(peer, median=1.6)]
+    assert "SLOWER" not in summary(pair)
+    assert summary(pair).endswith("disturbed")
+
+
+def test_parts_of_the_empty_loop_are_all_moved_when_a_thread_comes_late(monkeypatch):
+    """A helper that never runs leaves its own parts to the others."""
+    work = Work(VARIANT["sgd"], one(3 * UNIT), threads=3)
+    loop = Loop(work, work.gradients())
+    before = loop.params.copy()
+
+    class Late:
+        def submit(self, call, *arguments):
+            return self
+
+        def result(self):
+            return None
+
+    monkeypatch.setattr(loop, "_helpers", [Late(), Late()])
+    loop.turn(0)()
+    assert (loop.params != before).all()
+
+
+# --- The command -----------------------------------------------------------------------------------------------------
+
+
+def test_command_prints_the_rule_and_refuses_a_file_that_it_cannot_write(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(command, "first", dict)
+    monkeypatch.setattr(command, "contenders", lambda size, wanted: NUMPY)
+    monkeypatch.setattr(command, "machine", lambda: dict(MACHINE, load=9.0))
+    assert command.main(["--max-n", "64", "--seconds", "0", "--json", str(tmp_path / "new" / "out.json")]) == 0
+    out = capsys.readouterr().out
+    assert "The machine was busy (load 9.0 for 2 threads)" in out
+    assert "no verdict is given then" in out
+    assert re.search(r"^best of \d+ samples or more$", out, re.MULTILINE)
+    assert read(tmp_path / "new" / "out.json").machine["load"] == 9.0
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit) as end:
+        command.main(["--json", str(tmp_path / "file" / "out.json")])
+    assert end.value.code == 2
+    assert re.search("Not a directory|File exists", capsys.readouterr().err)

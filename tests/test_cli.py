@@ -201,22 +201,25 @@ def test_durations_have_a_unit(seconds, text):
 
 
 def test_demo_s_table_has_the_times_of_both_and_their_ratio():
-    """The second update took plain numpy 20 times as long, the third 4, the fourth 5: the medians are 4 to 40 µs."""
+    """The second update took plain numpy 20 times as long, the third 3, the fourth 5: the medians are 4 to 40 µs."""
     from rich.console import Console
 
     training = demo.Training(steps=4)
-    training.seconds[:] = [(0.5, 2e-3), (2e-6, 40e-6), (10e-6, 40e-6), (4e-6, 20e-6)]
+    training.seconds[:] = [(0.5, 2e-3), (2e-6, 40e-6), (14e-6, 40e-6), (4e-6, 20e-6)]
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(commands._summary(training))
-    rows = {}
+    found = []
     for line in console.export_text().splitlines():
-        cells = [cell.strip() for cell in line.strip("│┃ ").split("│")]
+        cells = [cell.strip() for cell in line.split("│")[1:-1]]
         if len(cells) == 3:
-            rows[cells[0]] = cells[1:]
-    assert rows["first update (compiles or loads)"] == ["500.00 ms", "2.00 ms"]
-    assert rows["the other 3 updates"] == ["16.0 µs", "100.0 µs"]
-    assert rows["median of those"] == ["4.0 µs", "40.0 µs"]
-    assert rows["speed-up, by the medians"] == ["10.0x", "1.0x"]
+            found.append(cells)
+    assert ["first update (compiles or loads)", "500.00 ms", "2.00 ms"] in found
+    assert found[-4:] == [
+        ["the other 3 updates", "20.0 µs", "100.0 µs"],
+        ["speed-up", "5.0x", ""],  # of the totals above it
+        ["the median of those", "4.0 µs", "40.0 µs"],
+        ["speed-up", "10.0x", ""],
+    ]
 
 
 def test_demo_says_where_there_is_no_plain_numpy_update(monkeypatch):

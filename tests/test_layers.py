@@ -30,6 +30,7 @@ LAYERS = {
     "pyfastlr.kernels": {"optimizers", "engines", "rules", "compile", "cpu", "njit", "stamps"},
     "pyfastlr.numpy_reference": set(),
     "pyfastlr": {"schedules", "arrays", "optimizers", "kernels"},
+    "pyfastlr.__main__": {"cli"},
     "pyfastlr.demo": {"pyfastlr", "optimizers", "schedules", "numpy_reference"},
     "pyfastlr.plot": {"demo", "schedules"},
     "pyfastlr.cli": {

@@ -32,11 +32,18 @@ def test_targets():
         ("adam", "keras", "float32", False),
         ("adam", "torch", "float32", False),
     ]
-    assert targets(["RAdam"], ["float32"], ["keras"]) == []
     assert len(targets()) == 2 * len(RULES)
     for bad in ({"optimizers": ["Adamm"]}, {"dtypes": ["float16"]}, {"conventions": ["mxnet"]}):
         with pytest.raises(ValueError, match="must be one of"):
             targets(**bad)
+
+
+def test_a_convention_that_lacks_an_optimizer_is_refused_where_it_is_named():
+    with pytest.raises(ValueError, match=r"^`convention` must be one of torch, optax for RAdam, got 'keras'$"):
+        targets(["Adam", "RAdam"], ["float32"], ["torch", "keras"])
+    rules = {rule for rule, *_ in targets(None, ["float32"], ["Keras"])}  # of all optimizers, those that it has
+    assert "adam" in rules
+    assert "radam" not in rules
 
 
 STEPS = """
@@ -56,12 +63,31 @@ def test_command_compiles_ahead(tmp_path):
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=300).stdout
 
     options = (WARMUP, "warmup", "--optimizer", "SGD", "--dtype", "float32")
-    assert run(*options) == f"4 compiled, 0 were there: {tmp_path / 'cache'}\n"
+    assert run(*options) == f"4 functions compiled, 0 already cached in {tmp_path / 'cache'}\n"
     assert run(STEPS) == "[]\n"
-    assert run(*options).startswith("0 compiled, 4 were there")
+    assert run(*options).startswith("0 functions compiled, 4 already cached")
 
 
-def test_command_refuses_an_unknown_optimizer():
-    result = CliRunner().invoke(app, ["warmup", "--optimizer", "Adamm"])
+def test_command_fails_where_nothing_is_kept(tmp_path):
+    (tmp_path / "file").write_text("")
+    environment = {**os.environ, "PYFASTLR_CACHE_DIR": str(tmp_path / "file" / "cache")}
+    command = [sys.executable, "-c", WARMUP, "warmup", "--optimizer", "Lion", "--dtype", "float32"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        f"pyfastlr: 2 of 2 compiled functions could not be kept in {tmp_path / 'file' / 'cache'}"
+    )
+    assert "1/2  launch\n" in done.stderr  # it says what it is at
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [("--optimizer", "Adamm", "Adamm"), ("--convention", "keras", "torch, optax for RAdam")],
+)
+def test_command_refuses_before_it_compiles(option, value, words, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYFASTLR_CACHE_DIR", str(tmp_path / "cache"))
+    result = CliRunner().invoke(app, ["warmup", "--optimizer", "RAdam", option, value], env={"COLUMNS": "200"})
     assert result.exit_code == 2
-    assert "Adamm" in result.output
+    assert words in result.output
+    assert not (tmp_path / "cache").exists()

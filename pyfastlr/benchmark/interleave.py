@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+STEADY = 1.5  # median over minimum; above, something else ran on the machine, and a ratio means little
 SAMPLE = 200e-6  # seconds: so many calls are timed together, that the clock's own 50 ns do not show
 TURN = 2e-3  # seconds of samples in a turn, or one sample
 PAUSE = 3e-3  # seconds: GNU OpenMP's threads spin 1 to 2 ms after a call, pyfastlr's 0.1 ms
@@ -52,6 +53,16 @@ class Times:
         """Distance of the quartiles."""
         low, high = np.quantile(self.samples, (0.25, 0.75))
         return float(high - low)
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether something else ran on the machine meanwhile: no verdict is given then."""
+        return disturbed(self.minimum, self.median)
+
+
+def disturbed(minimum: float, median: float) -> bool:
+    """Whether times with this minimum and median tell that something else ran on the machine."""
+    return median > STEADY * minimum
 
 
 def order(names: Sequence[str], k: int) -> list[str]:

@@ -1,8 +1,9 @@
 """What was measured, as rows that can be shown, saved, drawn and compared with others."""
 
 import json
+import math
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
@@ -10,13 +11,18 @@ from typing import Any
 
 from pyfastlr.cli.info import collect
 
+from . import interleave
 from .compare import Comparison
 from .contenders import CONTENDERS, LIMIT, Contender
+from .interleave import Times
 from .variants import VARIANTS
 from .work import Work, one
 
 PEERS = ("torch", "jax", "optax", "scikit-learn", "thinc", "deepspeed")  # distributions
+BUSY = 0.5  # load for each thread, before the run: above, peers that wait for all their threads look arbitrarily slow
 LARGE = 10_000_000  # elements: above, contenders with many passes and temporaries are left out, for time and memory
+WORDS = ("optimizer", "layout", "dtype", "contender")  # of a row; all else are numbers
+FACTS = {"pyfastlr": str, "cpu": str, "load": (int, float, type(None)), "caches": dict}  # that are shown
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
 
@@ -49,6 +55,21 @@ class Row:
         """Of the bytes that the update must move."""
         return self.bytes / self.minimum / 1e9
 
+    @property
+    def noise(self) -> float:
+        """Spread as a fraction of the median."""
+        return self.spread / self.median
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether something else ran on the machine meanwhile: no verdict is given then."""
+        return interleave.disturbed(self.minimum, self.median)
+
+
+def disturbed(*together: Row | Times | None) -> bool:
+    """Whether a figure that is made of these is: a ratio is of two."""
+    return any(x is not None and x.disturbed for x in together)
+
 
 def rows(comparison: Comparison) -> list[Row]:
     """One for each contender."""
@@ -79,6 +100,13 @@ class Report:
         self.absent.update(comparison.absent)
         return found
 
+    def works(self) -> list[list[Row]]:
+        """Rows that were measured together, in the order of their works."""
+        found: dict[Any, list[Row]] = {}
+        for row in self.rows:
+            found.setdefault(row.key, []).append(row)
+        return list(found.values())
+
     def as_json(self) -> dict[str, Any]:
         """For `json.dump`."""
         return {"machine": self.machine, "rows": [asdict(row) for row in self.rows], "absent": self.absent}
@@ -94,11 +122,36 @@ def read(path: Path) -> Report:
     """
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
-        names = [x.name for x in fields(Row)]
-        found = [Row(**{name: row[name] for name in names}) for row in saved["rows"]]
-        return Report(dict(saved["machine"]), found, dict(saved["absent"]))
-    except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise ValueError(f"{str(path)!r} must be a file that `pyfastlr bench --json` wrote: {problem!r}") from None
+        machine = _part(saved, "machine", dict)
+        for name, kind in FACTS.items():
+            _part(machine, name, kind)
+        return Report(machine, [_row(row) for row in _part(saved, "rows", list)], _part(saved, "absent", dict))
+    except OSError as problem:
+        reason = problem.strerror or str(problem)
+    except UnicodeDecodeError:
+        reason = "it is no text"
+    except json.JSONDecodeError as problem:
+        reason = f"it is no JSON, from line {problem.lineno} on"
+    except ValueError as problem:
+        reason = str(problem)
+    raise ValueError(f"{str(path)!r} must be a file that `pyfastlr bench --json` wrote: {reason}")
+
+
+def _part(saved: Any, name: str, kind: Any) -> Any:
+    """A value of the file."""
+    if not isinstance(saved, dict) or name not in saved:
+        raise ValueError(f"it has no {name!r}")
+    if not isinstance(found := saved[name], kind) or isinstance(found, bool):
+        raise ValueError(f"its {name!r} is {str(found)[:40]!r}")
+    return found
+
+
+def _row(saved: Any) -> Row:
+    values = {x.name: _part(saved, x.name, str if x.name in WORDS else FACTS["load"]) for x in fields(Row)}
+    for name in ("size", "threads", "minimum", "median", "samples", "bytes", "ratio", "ratio_of_medians"):
+        if (value := values[name]) is None or not 0 < value < math.inf:
+            raise ValueError(f"its {name!r} is {value!r}")
+    return Row(**values)
 
 
 def works(names: Sequence[str], sizes: Sequence[int], dtype: str, threads: int) -> list[Work]:
@@ -123,8 +176,24 @@ def machine() -> dict[str, Any]:
         **{name: found for name in PEERS if (found := _version(name))},
         "caches": caches(),
         "environment": threading,
-        "load": os.getloadavg()[0],
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,  # Windows has none
     }
+
+
+def load_words(machine: Mapping[str, Any]) -> str:
+    """The load, where it is known."""
+    return "load unknown" if machine["load"] is None else f"load {machine['load']:.1f}"
+
+
+def warning(machine: Mapping[str, Any]) -> str:
+    """What to say of a machine that was busy before the measurement, or nothing."""
+    load, threads = machine["load"], machine.get("threads", 1)
+    if load is None or load <= BUSY * threads:
+        return ""
+    return (
+        f"The machine was busy (load {load:.1f} for {threads} threads): these numbers are not to be relied on. "
+        "Measure again when it is quiet."
+    )
 
 
 def _version(name: str) -> str | None:
@@ -158,13 +227,6 @@ def times(ratio: float) -> str:
     return f"{ratio:.2f}x" if ratio < 100 else f"{ratio:.0f}x"
 
 
-def changes(old: Report, new: Report) -> Iterator[tuple[Row, Row]]:
-    """Rows of old and new for the same contender at the same work.
-
-    A machine's speed changes from hour to hour and its ratios hardly: the ratio of the empty loop is our share of the
-    limit, the others say how many times faster than a peer we are.
-    """
-    was = {(row.key, row.contender): row for row in old.rows}
-    for row in new.rows:
-        if before := was.get((row.key, row.contender)):
-            yield before, row
+def percent(fraction: float) -> str:
+    """No decimals; what would be 0 is less than 1."""
+    return f"{100 * fraction:.0f} %" if fraction >= 0.005 else "< 1 %"

@@ -13,7 +13,7 @@ from rich.table import Table
 import pyfastlr
 
 from .bench import bench
-from .console import check_picture, usage_errors
+from .console import check_picture, fail, under_way, usage_errors, writing
 
 if TYPE_CHECKING:
     from pyfastlr.demo import Point, Training
@@ -23,6 +23,7 @@ UNUSED = 30  # days
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
+    pretty_exceptions_enable=False,  # an exception is a bug here: a plain traceback is easier to report
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Compiled optimizer steps over flat parameter buffers, with a learning rate for every step.",
 )
@@ -76,13 +77,13 @@ def demo(
     try:
         _train(training, console)
     except FloatingPointError as error:
-        typer.echo(f"pyfastlr: {error}", err=True)
-        raise typer.Exit(1) from None
+        raise fail(str(error)) from None
     console.print(_summary(training))
     if plot is not None:
         from pyfastlr.plot import training as draw
 
-        draw(training).savefig(plot)
+        with writing("plot", plot):
+            draw(training).savefig(plot)
         typer.echo(f"picture: {plot}")
 
 
@@ -95,6 +96,7 @@ def _train(training: "Training", console: Console) -> None:
             if 10 * point.step // steps > tenths:
                 tenths = 10 * point.step // steps
                 console.print(f"{point.step:>{len(str(steps))}}/{steps}  {_describe(point)}", highlight=False)
+                console.file.flush()  # a pipe would show all of it at the end
         return
     columns = (BarColumn(), TextColumn("{task.completed}/{task.total}  {task.description}"), TimeRemainingColumn())
     with Progress(*columns, console=console, auto_refresh=False) as progress:  # a refresh thread would be timed too
@@ -133,11 +135,14 @@ def _summary(training: "Training") -> Table:
     first, rest = training.seconds[0], training.seconds[1:]
     row("first update (compiles or loads)", *map(_duration, first))
     if len(rest):
-        ours, plain = np.median(rest, axis=0)
-        row(f"the other {len(rest):,} updates", *map(_duration, rest.sum(axis=0)))
-        row("median of those", _duration(ours), _duration(plain))
-        if compared:
-            row("speed-up, by the medians", f"{plain / ours:.1f}x", "1.0x")
+        for what, times in (
+            (f"the other {len(rest):,} updates", rest.sum(axis=0)),
+            ("the median of those", np.median(rest, axis=0)),
+        ):
+            ours, plain = times
+            row(what, _duration(ours), _duration(plain))
+            if compared:
+                row("  speed-up", f"{plain / ours:.1f}x", "")
     return table
 
 
@@ -181,7 +186,7 @@ def warmup(
     """Compile ahead of time, so that no first step has to."""
     from pyfastlr_kernels.compile import cache
 
-    from .warmup import compile_all, targets
+    from .warmup import compile_all, not_kept, targets
 
     if prune:
         count, size = cache.prune(UNUSED)
@@ -189,15 +194,14 @@ def warmup(
         return
     with usage_errors():
         wanted = targets(optimizer, dtype, convention, by_element)
-    console = Console()
     before = len(cache.compiled)
-    columns = (BarColumn(), TextColumn("{task.completed}/{task.total}  {task.description}"))
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=len(wanted) + 1)
-        for name in compile_all(wanted):
-            progress.update(task, advance=1, description=name)
-    new = len(cache.compiled) - before
-    typer.echo(f"{new} compiled, {len(wanted) + 1 - new} were there: {cache.directory()}")
+    for number, (name, work) in enumerate(compile_all(wanted), 1):
+        with under_way(name, number, len(wanted) + 1):
+            work()
+    new = cache.compiled[before:]
+    if lost := not_kept(new):
+        raise fail(f"{len(lost)} of {len(new)} compiled functions could not be kept in {cache.directory()}")
+    typer.echo(f"{len(new)} functions compiled, {len(wanted) + 1 - len(new)} already cached in {cache.directory()}")
 
 
 app.command()(bench)

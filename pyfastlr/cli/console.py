@@ -1,20 +1,54 @@
 """What the commands have in common."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from .files import check_writable
 
 
 @contextmanager
 def usage_errors() -> Iterator[None]:
-    """Turn a wrong argument into typer's message and exit status."""
+    """Turn a wrong argument into typer's message and exit status 2."""
     try:
         yield
     except (TypeError, ValueError) as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def fail(message: str) -> typer.Exit:
+    """Say on stderr why the command failed; return what to raise, for exit status 1."""
+    typer.echo(f"pyfastlr: {message}", err=True)
+    return typer.Exit(1)
+
+
+@contextmanager
+def writing(option: str, path: Path) -> Iterator[None]:
+    """Turn what goes wrong while a file is written (its disk is full) into a message and exit status 1."""
+    try:
+        yield
+    except OSError as error:
+        raise fail(f"`{option}`: {str(path)!r} could not be written: {error.strerror or error}") from None
+
+
+@contextmanager
+def under_way(what: str, number: int, total: int) -> Iterator[None]:
+    """Show on stderr what is being done now: in a terminal a bar, which then goes away, else a line."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        typer.echo(f"{number}/{total}  {what}", err=True)
+        yield
+        return
+    columns = (BarColumn(), TextColumn("{task.completed}/{task.total}  {task.description}"))
+    # A refresh thread would run on a core that is being timed.
+    with Progress(*columns, console=console, auto_refresh=False, transient=True) as progress:
+        progress.add_task(what, total=total, completed=number - 1)
+        progress.refresh()
+        yield
 
 
 def check_picture(path: Path) -> None:
@@ -23,5 +57,4 @@ def check_picture(path: Path) -> None:
 
     if path.suffix[1:].lower() not in FORMATS:
         raise ValueError(f"`plot` must end in one of {', '.join(sorted(FORMATS))}, got {path.name!r}")
-    if not path.parent.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise ValueError(f"`plot` must be a file that can be written, got {str(path)!r}")
+    check_writable("plot", path)

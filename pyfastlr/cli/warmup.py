@@ -1,6 +1,7 @@
 """Ahead-of-time compilation: what the first step of an optimizer would compile, into the cache, now."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from pyfastlr.arrays.host import DTYPES
 from pyfastlr.engines.hyper import chosen
@@ -18,12 +19,13 @@ def targets(
     Parameters
     ----------
     optimizers, dtypes, conventions
-        None is every optimizer, float32 and float64, and each optimizer's own convention.
+        None is every optimizer, float32 and float64, and each optimizer's own convention. Of every optimizer those are
+        left out that a convention lacks; one that is named must be in each convention that is named.
 
     Raises
     ------
     ValueError
-        For an unknown name.
+        For an unknown name, or an optimizer that a convention lacks.
 
     Examples
     --------
@@ -33,22 +35,32 @@ def targets(
     by_name = {cls.__name__: cls for cls in registry}
     names = [chosen(name, list(by_name), "optimizer") for name in optimizers] if optimizers else list(by_name)
     kinds = [chosen(dtype, DTYPES, "dtype") for dtype in dtypes] if dtypes else list(DTYPES)
-    for convention in conventions or ():
-        chosen(convention, ("torch", "keras", "optax"), "convention")
+    libraries = [chosen(convention, ("torch", "keras", "optax"), "convention") for convention in conventions or ()]
     found = []
     for name in names:
         known = list(by_name[name].conventions)
-        for convention in [c for c in conventions if c in known] if conventions else known[:1]:
+        if optimizers and (missing := [x for x in libraries if x not in known]):
+            raise ValueError(f"`convention` must be one of {', '.join(known)} for {name}, got {missing[0]!r}")
+        for convention in [x for x in libraries if x in known] if libraries else known[:1]:
             found += [(rule, convention, dtype, by_element) for rule in by_name[name].rules for dtype in kinds]
     return list(dict.fromkeys(found))  # Adam and AdamW have one rule
 
 
-def compile_all(wanted: "Sequence[tuple[str, str, str, bool]]") -> Iterator[str]:
-    """Compile or load what every step needs and each of the wanted drives; yield the name of each when it is there."""
+def compile_all(
+    wanted: "Sequence[tuple[str, str, str, bool]]",
+) -> "Iterator[tuple[str, Callable[[], object]]]":
+    """Yield the name of what every step needs and of each wanted drive, with the call that compiles or loads it."""
     from pyfastlr_kernels.cpu import load
 
-    load.step_addresses()
-    yield "launch"
+    yield "launch", load.step_addresses
     for rule, convention, dtype, by_element in wanted:
-        load.drive_address(rule, convention, dtype, by_element)
-        yield f"{rule} {convention} {dtype}"
+        yield f"{rule} {convention} {dtype}", partial(load.drive_address, rule, convention, dtype, by_element)
+
+
+def not_kept(names: Sequence[str]) -> list[str]:
+    """Those of the functions compiled in this process that the cache's folder does not have."""
+    from pyfastlr_kernels.compile import cache
+    from pyfastlr_kernels.cpu import load
+
+    folder = cache.directory()
+    return [name for name in names if not any((folder / f"{name}-{x}.o").exists() for x in load.versions())]
