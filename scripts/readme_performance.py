@@ -10,15 +10,16 @@ import sys
 from pathlib import Path
 
 from pyfastlr.benchmark.contenders import CONTENDERS, LIMIT, OURS
+from pyfastlr.benchmark.interleave import STEADY
 from pyfastlr.benchmark.picture import throughput
-from pyfastlr.benchmark.report import Report, Row, duration, read, times
+from pyfastlr.benchmark.report import Report, Row, duration, percent, read, times, warning
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURE = ROOT / "docs" / "performance.png"
 SECTION = re.compile(r"(<!-- performance:begin -->\n)(.*?)(<!-- performance:end -->)", re.DOTALL)
 SOURCE = re.compile(r"\[saved run\]\((bench/results/[^)]+)\)")
 SHOWN = ("pyfastlr", "numpy", "torch for-loop", "torch foreach", "torch fused", "optax jit", "DeepSpeedCPUAdam")
-BUSY = 0.5  # load for each thread, before the run: above, peers that wait for all their threads look arbitrarily slow
+MARK = "†"  # of what was disturbed
 SPECIAL = {"transformer-226": "226 arrays, {:,} elements", "tiny-226": "226 arrays of 64 elements"}
 
 
@@ -31,36 +32,70 @@ def section(report: Report, name: str) -> str:
     peers = [x for x in shown if x != OURS.name]
     machine = f"{facts['threads']} threads of {facts['cpu'].partition(' (')[0]}"
     lines = [
-        f"One step of Adam, float32, {machine}: the time of ours,",
-        "and how many times as long the others take.",
+        f"One step of Adam, float32, {machine}: the best time of so many samples, and in",
+        "parentheses their median. 15x means that the library took 15 times as long as pyfastlr.",
         "",
-        f"| parameters | pyfastlr | of the limit | {' | '.join(peers)} |",
-        "|---" + "|--:" * (2 + len(peers)) + "|",
+        f"| parameters | pyfastlr | best of | of the limit | {' | '.join(peers)} |",
+        "|---" + "|--:" * (3 + len(peers)) + "|",
     ]
-    for layout in dict.fromkeys(row.layout for row in report.rows):
-        lines.append(_line({row.contender: row for row in report.rows if row.layout == layout}, peers))
-    if facts["load"] > BUSY * facts["threads"]:
-        lines += ["", f"**The machine was busy (load {facts['load']:.1f}): these numbers are not to be relied on.**"]
-    lines += [
-        "",
-        "The limit is a loop that moves the same bytes and computes nothing.",
-        "",
-        "![Throughput of an Adam step against the number of elements](docs/performance.png)",
-        "",
-        f"From a [saved run](bench/results/{name}) with pyfastlr {facts['pyfastlr']}, Python {facts['python']},",
-        f"{versions}.",
-        "`pyfastlr bench` measures your machine; [docs/benchmarks.md](docs/benchmarks.md) says how.",
-    ]
-    return "\n".join(lines) + "\n"
+    lines += [_line({row.contender: row for row in rows}, peers) for rows in report.works()]
+    if busy := warning(facts):
+        lines += ["", f"**{busy}**"]
+    return "\n".join(
+        [
+            *lines,
+            *_notes(report),
+            "",
+            "![Throughput of an Adam step against the number of elements](docs/performance.png)",
+            "",
+            f"From a [saved run](bench/results/{name}) with pyfastlr {facts['pyfastlr']}, Python {facts['python']},",
+            f"{versions}.",
+            "`pyfastlr bench` measures your machine; [docs/benchmarks.md](docs/benchmarks.md) says how.",
+            "",
+        ]
+    )
 
 
 def _line(rows: dict[str, Row], peers: list[str]) -> str:
-    ours = rows[OURS.name]
+    """A work: what is made of a row that was disturbed is marked; where ours was, that is all of it."""
+    ours, limit = rows[OURS.name], rows.get(LIMIT.name)
     what = SPECIAL.get(ours.layout, "{:,} elements").format(ours.size)
-    share = "" if LIMIT.name not in rows else f"{100 * rows[LIMIT.name].ratio:.0f} %"
-    return f"| {what} | {duration(ours.minimum)} | {share} | " + " | ".join(
-        times(rows[peer].ratio) if peer in rows else "" for peer in peers
-    ) + " |"  # fmt: skip
+    share = "" if limit is None else _pair(limit, percent(limit.ratio), percent(limit.ratio_of_medians), ours)
+    cells = [
+        what + MARK * ours.disturbed,
+        f"{duration(ours.minimum)} ({duration(ours.median)})",
+        str(ours.samples),
+        share,
+        *(
+            _pair(row, times(row.ratio), times(row.ratio_of_medians), ours) if (row := rows.get(x)) else ""
+            for x in peers
+        ),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _pair(row: Row, best: str, median: str, ours: Row) -> str:
+    return f"{best} ({median})" + MARK * (row.disturbed and not ours.disturbed)
+
+
+def _notes(report: Report) -> list[str]:
+    """What the table needs to be read, and no more."""
+    notes = []
+    if any(row.disturbed for row in report.rows):
+        notes += [
+            "",
+            f"{MARK} Disturbed: the median is above {STEADY} times the best time, so something else ran on the machine and",
+            f"the ratio is no result. {MARK} beside the parameters: that is so of pyfastlr's own times.",
+        ]
+    limits = [row for row in report.rows if row.contender == LIMIT.name]
+    if limits:
+        notes += ["", "The limit is a loop that moves the same bytes and computes next to nothing."]
+    if any(max(row.ratio, row.ratio_of_medians) > 1 for row in limits):
+        notes += [
+            "Above 100 % it is no bound: its threads are Python's, and lose more than a step's where something else",
+            "runs on the cores.",
+        ]
+    return notes
 
 
 def render(text: str, source: Path) -> str:

@@ -390,21 +390,44 @@ def test_readme_section_is_that_of_its_saved_run():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (source,) = PERFORMANCE["SOURCE"].findall(text)
     assert PERFORMANCE["render"](text, ROOT / source) == text
-    assert PERFORMANCE["render"](text.replace("pyfastlr | of the limit", "ours"), ROOT / source) == text
+    assert PERFORMANCE["render"](text.replace("pyfastlr | best of", "ours"), ROOT / source) == text
     assert (ROOT / "docs" / "performance.png").exists()
     with pytest.raises(ValueError, match="need a section"):
         PERFORMANCE["render"]("none here", ROOT / source)
 
 
 def test_readme_section_takes_its_numbers_from_the_rows():
-    found = [row(), row("numpy", 4e-6, 4.0), row("empty loop", 5e-7, 0.5), row(size=100, layout="tiny-226")]
-    lines = PERFORMANCE["section"](saved(*found), "z80.json").splitlines()
-    assert lines[0].endswith("2 threads of Z80: the time of ours,")
-    assert lines[3:7] == [
-        "| parameters | pyfastlr | of the limit | numpy |",
-        "|---|--:|--:|--:|",
-        "| 64 elements | 1 µs | 50 % | 4.00x |",
-        "| 226 arrays of 64 elements | 1 µs |  |  |",
+    found = [
+        row(median=1.4e-6, samples=7),
+        row("numpy", 4e-6, 4.0, ratio_of_medians=3.0),
+        row("empty loop", 5e-7, 0.5),
+        row(size=100, layout="tiny-226"),
     ]
-    assert "busy" not in "".join(lines)
-    assert "busy (load 1.5)" in PERFORMANCE["section"](saved(*found, load=1.5), "z80.json")
+    lines = PERFORMANCE["section"](saved(*found), "z80.json").splitlines()
+    assert lines[0].startswith("One step of Adam, float32, 2 threads of Z80: the best time of so many samples")
+    assert lines[3:7] == [
+        "| parameters | pyfastlr | best of | of the limit | numpy |",
+        "|---|--:|--:|--:|--:|",
+        "| 64 elements | 1 µs (1.4 µs) | 7 | 50 % (50 %) | 4.00x (3.00x) |",
+        "| 226 arrays of 64 elements | 1 µs (1 µs) | 1 |  |  |",
+    ]
+    for word in ("busy", "†", "Above 100 %"):
+        assert word not in "".join(lines)
+    assert "busy (load 1.5 for 2 threads)" in PERFORMANCE["section"](saved(*found, load=1.5), "z80.json")
+
+
+@pytest.mark.parametrize("disturbed", ["pyfastlr", "numpy", "empty loop"])
+def test_readme_section_marks_what_was_disturbed(disturbed):
+    found = [row(), row("numpy", 4e-6, 4.0), row("empty loop", 5e-7, 0.5)]
+    found = [replace(x, median=1.51 * x.minimum) if x.contender == disturbed else x for x in found]
+    text = PERFORMANCE["section"](saved(*found), "z80.json")
+    cells = [cell.strip() for cell in text.splitlines()[5].split("|")[1:-1]]
+    marked = {"pyfastlr": 0, "empty loop": 3, "numpy": 4}
+    assert [k for k, cell in enumerate(cells) if cell.endswith("†")] == [marked[disturbed]]
+    assert "† Disturbed: the median is above 1.5 times the best time" in text
+
+
+def test_readme_section_says_why_a_share_passes_the_limit():
+    text = PERFORMANCE["section"](saved(row(), row("empty loop", 1.2e-6, 1.2)), "z80.json")
+    assert "| 120 % (120 %) |" in text
+    assert "Above 100 % it is no bound" in text

@@ -28,7 +28,8 @@ class Absent(Exception):
 
 
 def _need_all_cores(work: Work, who: str) -> None:
-    if work.threads != (cores := len(os.sched_getaffinity(0))):
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if work.threads != cores:
         raise Absent(f"{who} takes all {cores} cores, not {work.threads}: restrict the process by taskset")
 
 
