@@ -84,8 +84,8 @@ def _notes(report: Report) -> list[str]:
     if any(row.disturbed for row in report.rows):
         notes += [
             "",
-            f"{MARK} Disturbed: the median is above {STEADY} times the best time, so something else ran on the machine and",
-            f"the ratio is no result. {MARK} beside the parameters: that is so of pyfastlr's own times.",
+            f"{MARK} Disturbed: the median is above {STEADY} times the best time, so something else ran on the machine",
+            f"and the ratio is no result. {MARK} beside the parameters: that is so of pyfastlr's own times.",
         ]
     limits = [row for row in report.rows if row.contender == LIMIT.name]
     if limits:

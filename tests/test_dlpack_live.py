@@ -52,3 +52,16 @@ def test_jax_arrays_are_read_not_written():
     assert p.tolist() == [0.5] * 3
     with pytest.raises(ValueError, match="read-only"):
         flr.SGD(jax.numpy.ones(3), lr=0.5)
+
+
+def test_autograd_does_not_see_an_update():
+    """README's gotcha: torch raises after a step of its own, and computes with the new values after ours."""
+    theirs, ours = (torch.ones(3, requires_grad=True) for _ in range(2))
+    losses = [(w**2).sum() for w in (theirs, ours)]  # each keeps its w for backward()
+    theirs.grad = torch.ones(3)
+    torch.optim.SGD([theirs], lr=0.5).step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        losses[0].backward()
+    flr.SGD(ours.detach(), lr=0.5).step(torch.ones(3))
+    losses[1].backward()
+    assert ours.grad.tolist() == [1.0] * 3  # 2 w of the new w; of the old one it would be 2

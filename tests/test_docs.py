@@ -32,6 +32,21 @@ def test_index_names_every_page():
     assert {name for name in pages if f"({name})" not in index} == set()
 
 
+def test_readme_names_every_page_and_part():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert {page.name for page in ROOT.glob("docs/*.md") if f"(docs/{page.name})" not in text} == set()
+    for part in ("pyfastlr.kernels", "S.torch", "convention", "## What is not there yet"):
+        assert part in text
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_commands_to_install_work_from_a_clone(page):
+    """The package is on no index: its name alone is nothing that pip finds."""
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    commands = [block for language, block in blocks if language in ("", "sh")]
+    assert [block for block in commands if re.search(r'pip install [^&\n]*[ "]pyfastlr', block)] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_python_blocks_are_doctests(page):
     """The doctest runner sees prompts alone: code without them would be shown and never run."""

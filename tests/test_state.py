@@ -305,3 +305,21 @@ def test_dropped_optimizer_is_freed_at_once():
         assert dead() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["copy", "pickle"])
+def test_parameters_stay_connected_only_to_an_optimizer_that_is_copied_with_them(copied):
+    """README's gotcha."""
+    params = np.ones(3)
+    opt = flr.SGD(params, lr=0.5)
+    together, its = copied((params, opt))
+    its.step(np.ones(3))
+    assert its.params is together
+    assert together.tolist() == [0.5] * 3
+    apart, its = copied(params), copied(opt)
+    its.step(np.ones(3))
+    assert (apart.tolist(), its.params.tolist()) == ([1.0] * 3, [0.5] * 3)
+    base = np.ones(4)
+    base_of_copy, its = pickle.loads(pickle.dumps((base, flr.SGD(base[:2], lr=0.5))))
+    its.step(np.ones(2))
+    assert (base_of_copy.tolist(), its.params.tolist()) == ([1.0] * 4, [0.5] * 2)
