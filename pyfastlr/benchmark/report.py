@@ -219,7 +219,7 @@ def caches(folder: Path = CACHES) -> dict[str, int]:
 def duration(seconds: float) -> str:
     """Three digits and a unit."""
     factor, unit = next((x for x in ((1.0, "s"), (1e3, "ms"), (1e6, "µs")) if seconds * x[0] >= 1.0), (1e9, "ns"))
-    return f"{seconds * factor:.3g} {unit}"
+    return f"{seconds * factor:{'.3g' if seconds * factor < 999.5 else '.0f'}} {unit}"
 
 
 def times(ratio: float) -> str:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from pyfastlr.benchmark.work import Work
 
 SIZES = "64,1e3,1e4,1e5,1e6,1e7"
-PIPE = 110  # columns where output is no terminal, which has no width
 MEASURES = ("optimizer", "sizes", "dtype", "threads", "seconds")  # options that only a measurement needs
 
 
@@ -49,8 +47,6 @@ def bench(
     from . import tables
 
     console = Console()
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = PIPE
     with usage_errors():
         if plot is not None:
             check_picture(plot)  # now, not after the measurement
@@ -68,11 +64,12 @@ def bench(
     _print(console, tables.heading(report))
     if warning := reports.warning(report.machine):
         _print(console, warning)
+    console.print()
     if load is None:
         _measure(report, works, seconds, console)
     else:
         for rows in report.works():
-            console.print(tables.work(rows))
+            console.print(tables.work(rows), "")
     _print(console, tables.legend(report))
     for name, reason in report.absent.items():
         _print(console, f"{name}: left out, {reason}")
@@ -80,8 +77,8 @@ def bench(
         if old.machine["cpu"] != report.machine["cpu"]:
             _print(console, f"The old file is of another machine: {old.machine['cpu']}")
         if table := tables.changed(old, report):
-            console.print(table)
-            _print(console, tables.CHANGES)
+            console.print(table, "")
+            _print(console, tables.changed_legend())
         else:
             _print(console, "Nothing in common with the old file.")
     if save is not None:
@@ -155,4 +152,4 @@ def _measure(report: "Report", works: "list[Work]", seconds: float, console: Con
                 comparison = compare(work, seconds, contenders(work.layout.size))
             except Mismatch as problem:
                 raise fail(str(problem)) from None
-        console.print(tables.work(report.take(comparison)))
+        console.print(tables.work(report.take(comparison)), "")

@@ -1,6 +1,7 @@
 """What `pyfastlr bench` prints of a report."""
 
 from collections.abc import Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -8,6 +9,9 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from pyfastlr.benchmark.report import Report, Row
+
+
+MARK = "*"  # of what was disturbed
 
 
 def heading(report: "Report") -> str:
@@ -20,11 +24,19 @@ def heading(report: "Report") -> str:
     return f"{facts['cpu']}, {load_words(facts)}\n{versions}"
 
 
-def _table(title: str, words: Sequence[str], figures: Sequence[str]) -> Table:
-    table = Table(*words, title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+def _table(title: str, word: str, figures: Sequence[str]) -> Table:
+    """A table that fits into 80 columns; where there are fewer, the names keep their place."""
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column(word, min_width=18, no_wrap=True)
     for name in figures:
         table.add_column(name, justify="right", no_wrap=True)
     return table
+
+
+def _name(row: "Row") -> str:
+    """What was measured."""
+    layout = "" if row.layout == f"n{row.size}" else f" ({row.layout})"
+    return f"{row.optimizer}, {row.size:,} x {row.dtype}{layout}, {row.threads} threads"
 
 
 def work(rows: "Sequence[Row]") -> Table:
@@ -35,17 +47,17 @@ def work(rows: "Sequence[Row]") -> Table:
     first = rows[0]
     ours = next((row for row in rows if row.contender == OURS.name), None)
     limit = next((row for row in rows if row.contender == LIMIT.name), None)
-    layout = "" if first.layout == f"n{first.size}" else f" ({first.layout})"
     least, most = (pick(row.samples for row in rows) for pick in (min, max))
     samples = f"best of {least}" + (f" to {most}" if most > least else "")
-    title = f"{first.optimizer}, {first.size:,} x {first.dtype}{layout}, {first.threads} threads, {samples}"
-    table = _table(title, ["contender"], ["best", "median", "spread", "GB/s", "of limit", "ratio", "(medians)", ""])
+    table = _table(
+        f"{_name(first)}, {samples}", "contender", ["best", "median", "spread", "GB/s", "limit", "ratio", "medians", ""]
+    )
     for row in rows:
-        share = "" if row.share is None else percent(row.share) + "*" * disturbed(row, limit)
+        share = "" if row.share is None else percent(row.share) + MARK * disturbed(row, limit)
         ratios = (times(row.ratio), times(row.ratio_of_medians))
         table.add_row(
             row.contender, duration(row.minimum), duration(row.median), f"{100 * row.noise:.0f} %",
-            f"{row.gigabytes_per_second:.1f}", share, *ratios, "disturbed" if disturbed(row, ours) else "",
+            f"{row.gigabytes_per_second:.1f}", share, *ratios, MARK * disturbed(row, ours),
         )  # fmt: skip
     return table
 
@@ -55,33 +67,30 @@ def legend(report: "Report") -> str:
     from pyfastlr.benchmark.interleave import STEADY
 
     rows = report.rows
-    lines = [
+    notes = [
         "best, median: of samples of 0.2 ms or one step; spread: distance of their quartiles, over the median.",
         "GB/s: the bytes that the update must read and write, divided by the best time.",
-        "ratio: 2x takes twice as long as pyfastlr, by the best times and (by the medians).",
+        "ratio, medians: 2x takes twice as long as pyfastlr, by the best times and by the medians.",
     ]
     if any(row.share is not None for row in rows):
-        lines.append(
-            "of limit: the best time of a loop that moves the same bytes and computes next to nothing, over this one."
+        notes.append(
+            "limit: the best time of a loop that moves the same bytes and computes next to nothing, over this one."
         )
     if any(row.share is not None and row.share > 1 for row in rows):
-        lines.append(
-            "  Above 100 % the loop is no bound: on several threads, which are Python's, it loses more than a step\n"
-            "  where something else runs on the cores; on one thread it is a bound to a few per cent."
+        notes.append(
+            "Above 100 % the loop is no bound: on several threads, which are Python's, it loses more than a step where "
+            "something else runs on the cores; on one thread it is a bound to a few per cent."
         )
     if any(row.disturbed for row in rows):
-        lines.append(
-            f"disturbed: the median is above {STEADY} times the best, of this or of ours. Something else ran on the\n"
-            "  machine, so the ratios of that row are no result. * marks a share that is disturbed so."
+        notes.append(
+            f"{MARK} disturbed: the median is above {STEADY} times the best, of this or of ours. Something else ran on "
+            "the machine, so the ratios of that row are no result. A share has the mark of its row and of the loop's."
         )
-    return "\n".join(lines) + "\n"
+    return _lines(notes)
 
 
-CHANGES = """\
-pyfastlr: its best time. Others: time over ours, where more is better for pyfastlr; the empty loop's is our share
-  of the limit. noise: the spreads of all times in a figure, added as independent errors are.
-better, worse: for pyfastlr; only where the best times and the medians agree and the change exceeds the noise.
-"""
+def _lines(notes: Sequence[str]) -> str:
+    return "\n".join(fill(note, 80, subsequent_indent="  ") for note in notes) + "\n"
 
 
 def changed(old: "Report", new: "Report") -> Table | None:
@@ -91,14 +100,31 @@ def changed(old: "Report", new: "Report") -> Table | None:
     from pyfastlr.benchmark.report import duration, times
 
     title = f"Since pyfastlr {old.machine['pyfastlr']}"
-    table = _table(title, ["work", "contender"], ["before", "now", "change", "of medians", "noise", ""])
+    table = _table(title, "contender", ["before", "now", "change", "medians", "noise", ""])
+    key = None
     for x in changes(old, new):
         row = x.new
-        dtype = "" if row.dtype == "float32" else f" {row.dtype}"
-        layout = f"{row.size:,}" if row.layout == f"n{row.size}" else row.layout
+        if row.key != key:
+            key = row.key
+            table.add_section()
+            what = f"{row.size:,}" if row.layout == f"n{row.size}" else row.layout
+            table.add_row(f"{row.optimizer} {what}" + f" {row.dtype}" * (row.dtype != "float32"))
         words = map(duration if row.contender == OURS.name else times, (x.before, x.now))
         table.add_row(
-            f"{row.optimizer} {layout}{dtype}", row.contender, *words,
+            f"  {row.contender}", *words,
             f"{100 * x.of_minima:+.0f} %", f"{100 * x.of_medians:+.0f} %", f"{100 * x.noise:.0f} %", x.verdict,
         )  # fmt: skip
     return table if table.row_count else None
+
+
+def changed_legend() -> str:
+    """What the columns of `changed` mean."""
+    return _lines(
+        [
+            "pyfastlr: its best time. Others: time over ours, where more is better for pyfastlr; the empty loop's is "
+            "our share of the limit. change, medians: of the best times, of the medians.",
+            "noise: the spreads of all times in a figure, added as independent errors are.",
+            "better, worse: for pyfastlr; only where the best times and the medians agree and the change exceeds the "
+            "noise.",
+        ]
+    )
