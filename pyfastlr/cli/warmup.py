@@ -62,5 +62,5 @@ def not_kept(names: Sequence[str]) -> list[str]:
     from pyfastlr_kernels.compile import cache
     from pyfastlr_kernels.cpu import load
 
-    folder = cache.directory()
-    return [name for name in names if not any((folder / f"{name}-{x}.o").exists() for x in load.versions())]
+    there = {path.name for path in cache.files()}
+    return [name for name in names if not any(f"{name}-{x}.o" in there for x in load.versions())]
