@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import pyfastlr as flr
-from interrupts import everywhere, interrupted
+from interrupts import everywhere, interrupted, needs_faithful_traces
 from processes import in_thread, run
 from pyfastlr import schedules as S
 from pyfastlr.arrays import tree
@@ -111,6 +111,7 @@ PLACES = [
 ]
 
 
+@needs_faithful_traces
 @pytest.mark.parametrize(("container", "steps", "operation"), PLACES)
 def test_whole_old_or_whole_new(container, steps, operation):
     parts, moments, ends = OPERATIONS[operation], [], []
@@ -139,7 +140,7 @@ FIRST_USES = """
     import os, signal, sys, threading, time, traceback
     import numpy as np
     import pyfastlr as flr
-    from interrupts import everywhere, interrupted
+    from interrupts import everywhere, interrupted, needs_faithful_traces
     from processes import in_thread
     from pyfastlr import schedules as S
     from pyfastlr.engines import host
@@ -172,6 +173,7 @@ FIRST_USES = """
 """
 
 
+@needs_faithful_traces
 @pytest.mark.parametrize("loaded", [False, True], ids=["nothing", "code"])
 def test_every_place_of_the_first_parallel_step(loaded):
     """Load the code (which takes long, so that only some places are tried), start the pool, bind the arrays."""
