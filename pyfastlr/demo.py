@@ -25,8 +25,8 @@ Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.intp]
 Images = tuple[Floats, Labels]
 
-#: What `--optimizer` offers: every optimizer of the library.
-OPTIMIZERS = sorted((cls.__name__ for cls in registry), key=str.lower)
+#: What `--optimizer` offers: every optimizer of the library that is made for mini-batches of a network.
+OPTIMIZERS = sorted((cls.__name__ for cls in registry if cls.demo_lr is not None), key=str.lower)
 
 #: What `--schedule` offers, from the peak rate and the number of updates; "warm-up" is the first twentieth.
 SCHEDULES: dict[str, Callable[[float, int], S.Schedule]] = {
@@ -147,7 +147,7 @@ class Training:
     steps, hidden, batch : int
         Updates, hidden units and images in a mini-batch (at most 1,347), all from 1.
     lr : float, optional
-        The peak rate; by default `pyfastlr.numpy_reference.PLAIN` has it, or it is 1e-3.
+        The peak rate; by default `pyfastlr.numpy_reference.PLAIN` or the class (`demo_lr`) has it.
     seed : int
         Seed of the split, the initial weights and the mini-batches.
     threads : int, optional
@@ -189,16 +189,14 @@ class Training:
         for name, value, end in (("steps", steps, math.inf), ("hidden", hidden, math.inf), ("batch", batch, most)):
             if not 1 <= value <= end:
                 raise ValueError(f"`{name}` must be in 1..{end}, got {value}")
-        plain = PLAIN.get(self.name)
+        cls, plain = getattr(flr, self.name), PLAIN.get(self.name)
         if lr is None:
-            lr = plain.lr if plain else 1e-3
+            lr = plain.lr if plain else cls.demo_lr
         self.rng = np.random.default_rng(seed)
         self.batch = batch
         self.params = flr.Flat(initial(hidden, self.rng))
         self.grads = self.params.like()
-        self.optimizer: flr.Optimizer = getattr(flr, self.name)(
-            self.params, lr=SCHEDULES[self.schedule](lr, steps), threads=threads
-        )
+        self.optimizer: flr.Optimizer = cls(self.params, lr=SCHEDULES[self.schedule](lr, steps), threads=threads)
         self.plain = plain and plain.update
         self.plain_state: defaultdict[str, Any] = defaultdict(float)
         self.plain_params = self.params.like()

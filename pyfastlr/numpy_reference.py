@@ -1,4 +1,4 @@
-"""Every optimizer as one writes it in plain numpy: what the demo compares its time and its weights with.
+"""Most optimizers as one writes them in plain numpy: what the demo compares its time and its weights with.
 
 Each function does update ``t``, from 1, of ``p`` in place from ``g`` at rate ``lr``. The defaults are torch's, Lion's
 optax's. ``s`` is a ``defaultdict(float)``: a moment that was never set is 0.0. All weights are one array, which suits

@@ -1,7 +1,7 @@
 """Write the tables of docs/conventions.md: `python scripts/conventions_page.py`.
 
-A table stands between `<!-- NAME:begin -->` and `<!-- NAME:end -->`. Defaults and updates are the classes' own; the
-words between them are here, and tests/test_conventions.py has a test for each.
+A table stands between `<!-- NAME:begin -->` and `<!-- NAME:end -->`. Defaults, formulas and updates are the classes'
+own; tests/test_conventions.py and tests/cases.py have a test for each formula.
 """
 
 from pathlib import Path
@@ -11,39 +11,14 @@ import numpy as np
 
 import pyfastlr as flr
 from pyfastlr import schedules as S
+from pyfastlr.optimizers import registry
+from pyfastlr.optimizers.fields import StartNumber
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "conventions.md"
 CONVENTIONS = {"torch": "torch", "keras": "Keras", "optax": "optax"}
 RATE = S.Piecewise([50], [1e-2, 5e-3])
 STEPS = (1, 100)
 
-OUTSIDE, INSIDE = "b = μb + g, p -= ηb: rate outside", "b = μb + ηg, p -= b: rate inside"
-PLAIN, HAT = "m/c₁ / (√(v/c₂) + ε)", "√c₂/c₁ · m / (√v + ε)"
-FORMULAS: dict[tuple[str, str], tuple[str, str, str]] = {  # (class, variant) -> torch's, Keras', optax's; "" if missing
-    ("SGD", ""): ("p -= ηg",) * 3,
-    ("SGD", "momentum"): (f"{OUTSIDE}; dampening from the second g on", INSIDE, OUTSIDE),
-    ("SGD", "nesterov"): ("p -= η(g + μb), b as above", "p -= ηg + μb, b as above", "p -= η(g + μb), b as above"),
-    ("RMSProp", ""): ("g / (√v + ε)", "g / √(v + ε)", "g / √(v + ε)"),
-    ("RMSProp", "centered"): ("g / (√(v - a²) + ε)", "g / √(v - a² + ε)", "g / √(v - a² + ε)"),
-    ("RMSProp", "momentum"): ("the rate outside of the buffer", "the rate inside", "the rate inside"),
-    ("AdaGrad", ""): ("g / (√s + ε), s₀ = 0", "g / √(s + ε), s₀ = 0.1", "g / √(s + ε), s₀ = 0.1"),
-    ("Adam", ""): (PLAIN, HAT, PLAIN),
-    ("AdamW", ""): (PLAIN, HAT, PLAIN),
-    ("AMSGrad", ""): ("x = max(x, v), as Adam", "x = max(x, v), as Adam", "x = max(x, v/c₂), m/c₁ / (√x + ε)"),
-    ("NAdam", ""): (
-        "μₜ = β₁(1 - 0.96^(ψt)/2), ψ = 0.004",
-        "the same with ψ = 1",
-        "μₜ = β₁: β₁m/(1 - β₁ᵗ⁺¹) + (1 - β₁)g/c₁",
-    ),
-    ("Adamax", ""): ("u = max(β₂u, |g| + ε), m/c₁ / u", "u = max(β₂u, |g|), m/c₁ / (u + ε)", "as torch"),
-    ("RAdam", ""): (
-        "where rho > 5: times √c₂ / (√v + ε), rectified",
-        "",
-        "where rho >= 5: divided by √(v/c₂) + ε, rectified",
-    ),
-    ("AdaDelta", ""): ("√(a + ε) / √(v + ε) · g",) * 3,
-    ("Lion", ""): ("", "sign(β₁m + (1 - β₁)g), sign(0) = 0", "sign(β₁m + (1 - β₁)g), sign(0) = 0"),
-}
 OPTIONS: dict[str, dict[str, Any]] = {
     "": {},
     "momentum": {"momentum": 0.9},
@@ -60,7 +35,9 @@ def gradient(t: int) -> float:
 def updates(cls: str, convention: str, variant: str) -> list[float]:
     """Return how far some of the updates move a parameter that starts at 1, all but the rate left at the defaults."""
     p, moved = np.ones(1), {}
-    opt = getattr(flr, cls)(p, RATE, convention=convention, **OPTIONS[variant])
+    made = getattr(flr, cls)
+    rate = RATE(0) if isinstance(made.fields["lr"], StartNumber) else RATE
+    opt = made(p, rate, convention=convention, **OPTIONS[variant])
     for t in range(1, STEPS[-1] + 1):
         before = p[0]
         opt.step(np.array([gradient(t)]))
@@ -97,12 +74,12 @@ def conventions() -> str:
     """Return the table of what differs, with the updates."""
     head = ("optimizer", "convention", "defaults", "weight decay", "what it does", *(f"update {t}" for t in STEPS))
     lines = [row(*head), "|" + "---|" * len(head)]
-    for (cls, variant), formulas in FORMULAS.items():
+    for cls, variant, formulas in ((x.__name__, *pair) for x in registry for pair in x.formulas.items()):
         title = f"`{cls}`" + (f", {variant}" if variant else "")
-        for (convention, shown), formula in zip(CONVENTIONS.items(), formulas, strict=True):
-            if formula:
+        for convention, shown in CONVENTIONS.items():
+            if convention in formulas:
                 numbers = [f"{x:.4g}" for x in updates(cls, convention, variant)]
-                lines.append(row(title, shown, *defaults(cls, convention), formula, *numbers))
+                lines.append(row(title, shown, *defaults(cls, convention), formulas[convention], *numbers))
             else:
                 lines.append(row(title, shown, "has none", "", "", *[""] * len(STEPS)))
     return "\n".join(lines)

@@ -8,10 +8,59 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
+import numpy as np
+
 import reference
 
 DECAYS = ("coupled", "decoupled", "independent")
 CONVENTIONS = {"torch": "torch.optim", "keras": "keras.optimizers", "optax": "optax"}  # and their modules
+TORCH, KERAS, OPTAX = CONVENTIONS
+SIGNED = {"exp_avg", "momentum_buffer", "grad_avg"}  # states that may be negative; rows add theirs
+
+
+def this_rate(before: float, lr: float, t: int, **_: Any) -> float:
+    """Rate of update t where the formula takes that update's own."""
+    return lr
+
+
+@dataclass(frozen=True)
+class Flush:
+    """Where eps is, by convention, and hides a flushed state: "outside" of the root, "inside", or "plain"."""
+
+    where: Mapping[str, str]
+    slot: str = "exp_avg_sq"
+    weight: str = "betas"  # the argument that has the weight of the past
+    own: Mapping[str, Any] = field(default_factory=dict)  # arguments without which nothing is subnormal
+
+
+@dataclass(frozen=True)
+class Row:
+    """One optimizer: what each library has of it, and what the tests for all must know of it."""
+
+    formula: Callable[..., Any]  # (p, g, state, t, lr, convention, **hyper) -> (p, state), as in reference.py
+    # Each library's defaults, in pyfastlr's names, that of `convention=None` first. A name that is not there is an
+    # argument that the library lacks; optax has no default of lr.
+    defaults: Mapping[str, Mapping[str, Any]]
+    names: Mapping[str, str]  # the libraries' names
+    variants: Mapping[str, tuple[tuple[str, ...], Mapping[str, Any]]]  # state's names and arguments, by the case's name
+    theirs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # arguments that only the library needs
+    # The names under which libraries take weight decay. Not there: torch and Keras by their own name, optax not at all.
+    decayed: Mapping[str, str | None] = field(default_factory=dict)
+    decay: Mapping[str, str] = field(default_factory=dict)  # the library's kind; else torch's is coupled, others' not
+    usual_lr: float = 1e-3  # under optax
+    decays: tuple[str, ...] = DECAYS  # those that pyfastlr has
+    start: Mapping[str, Any] = field(default_factory=dict)  # what a state starts at, or whose argument: else at zero
+    signed: tuple[str, ...] = ()
+    unflushed: tuple[str, ...] = ()  # states that keep subnormal numbers
+    flush: Flush | None = None  # if it depends on eps whether subnormal state is flushed
+    lr: str = "any"  # or "positive"; or "start": a number that state starts at, not a rate
+    rate: Callable[..., float] = this_rate  # (lr before, lr, t, **hyper): what the formula takes as lr
+    carry: Callable[..., float] | None = None  # (t, lr, **hyper): what is carried into update t
+    sets: bool = False  # the formula gives the parameter itself, not what it moves by
+    pulls: bool = False  # the parameter itself is a term of the update, without weight decay too
+    moves: bool = False  # it moves by a zero gradient too
+    bounded: bool = False  # an infinite gradient leaves finite state
+    refused: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)  # values of arguments that are out of range
 
 
 @dataclass(frozen=True)
@@ -35,13 +84,13 @@ class Case:
     name: str
     cls: str  # in pyfastlr
     convention: str
-    formula: Callable[..., Any]  # in reference.py
     lr: float  # the library's default, or a usual one where it has none
     state: tuple[str, ...]  # names of the state arrays, in order
     kwargs: Mapping[str, Any]  # what makes the variant, in pyfastlr as in the library
     hyper: Mapping[str, Any]  # all that the formula needs: the library's defaults, and the variant
     decay: str  # the library's kind
     live: Live  # call it as in the library: live(params, lr) for torch, live(lr) for the others; weight_decay=0.1
+    row: Row
 
     def make(self, params: Any, lr: Any = None, **options: Any) -> Any:
         """The pyfastlr optimizer of this row, without weight decay unless the options have it."""
@@ -50,147 +99,183 @@ class Case:
         options = {"weight_decay": 0.0, "convention": self.convention, **self.kwargs, **options}
         return getattr(pyfastlr, self.cls)(params, self.lr if lr is None else lr, **options)
 
+    def start(self, p: Any, lr: float) -> dict[str, Any]:
+        """State before the first update."""
+        values = {**self.hyper, "lr": lr}
+        first = {name: values.get(x) if isinstance(x, str) else x for name, x in self.row.start.items()}
+        return {name: np.full_like(p, first.get(name, 0.0)) for name in self.state}
 
-# The defaults of each library, in pyfastlr's names, that of `convention=None` first. A name that is not there is an
-# argument that the library lacks; optax has no default of lr.
-_BETAS = {"betas": (0.9, 0.999), "eps": 1e-8}
-_KERAS_BETAS = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-7}
-DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
-    "SGD": {
-        "torch": {"lr": 1e-3, "momentum": 0.0, "dampening": 0.0, "nesterov": False},
-        "keras": {"lr": 1e-2, "momentum": 0.0, "nesterov": False},
-        "optax": {"momentum": 0.0, "nesterov": False},
-    },
-    "RMSProp": {
-        "torch": {"lr": 1e-2, "alpha": 0.99, "eps": 1e-8, "centered": False, "momentum": 0.0},
-        "keras": {"lr": 1e-3, "alpha": 0.9, "eps": 1e-7, "centered": False, "momentum": 0.0},
-        "optax": {"alpha": 0.9, "eps": 1e-8, "centered": False, "momentum": 0.0},
-    },
-    "AdaGrad": {
-        "torch": {"lr": 1e-2, "eps": 1e-10, "initial_accumulator_value": 0.0, "lr_decay": 0.0},
-        "keras": {"lr": 1e-3, "eps": 1e-7, "initial_accumulator_value": 0.1},
-        "optax": {"eps": 1e-7, "initial_accumulator_value": 0.1},
-    },
-    "Adam": {"torch": {"lr": 1e-3, **_BETAS}, "keras": _KERAS_BETAS, "optax": _BETAS},
-    "AdamW": {
-        "torch": {"lr": 1e-3, "weight_decay": 1e-2, **_BETAS},
-        "keras": {"weight_decay": 4e-3, **_KERAS_BETAS},
-        "optax": {"weight_decay": 1e-4, **_BETAS},
-    },
-    "AMSGrad": {"torch": {"lr": 1e-3, **_BETAS}, "keras": _KERAS_BETAS, "optax": _BETAS},
-    "NAdam": {
-        "torch": {"lr": 2e-3, "momentum_decay": 4e-3, **_BETAS},
-        "keras": _KERAS_BETAS,
-        "optax": _BETAS,
-    },
-    "Adamax": {"torch": {"lr": 2e-3, **_BETAS}, "keras": _KERAS_BETAS, "optax": _BETAS},
-    "RAdam": {"torch": {"lr": 1e-3, **_BETAS}, "optax": _BETAS},
-    "AdaDelta": {
-        "torch": {"lr": 1.0, "rho": 0.9, "eps": 1e-6},
-        "keras": {"lr": 1e-3, "rho": 0.95, "eps": 1e-7},
-        "optax": {"rho": 0.9, "eps": 1e-6},
-    },
-    "Lion": {
-        "optax": {"weight_decay": 1e-3, "betas": (0.9, 0.99)},
-        "keras": {"lr": 1e-3, "betas": (0.9, 0.99)},
-    },
-}
-USUAL_LR = {"SGD": 1e-3, "RMSProp": 1e-2, "AdaGrad": 1e-2, "AdaDelta": 1.0, "Lion": 1e-4}  # under optax; else 1e-3
+    def rate(self, lr: float, t: int, before: float | None = None) -> float:
+        """What the formula takes as the rate of update t; the one before had the same lr unless it is given."""
+        return self.row.rate(lr if before is None else before, lr, t, **self.hyper)
+
+    def schedule(self, lr: Any) -> Any:
+        """A schedule, or its first value where only a number is taken."""
+        return lr(0) if self.row.lr == "start" else lr
+
+
+_MOMENTS, _BUFFER = ("exp_avg", "exp_avg_sq"), ("momentum_buffer",)
+_ADAM = {"betas": (0.9, 0.999), "eps": 1e-8}
+_KERAS_ADAM = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-7}
+_AMSGRAD = {"amsgrad": True}
+_OUTSIDE = Flush(dict.fromkeys(CONVENTIONS, "outside"))
+
+
+def _row(formula: Callable[..., Any], torch: Any, keras: Any, optax: Any, variants: Any, **options: Any) -> Row:
+    """Row of an optimizer; each library's name with its defaults, or None."""
+    theirs = {x: given for x, given in zip(CONVENTIONS, (torch, keras, optax), strict=True) if given}
+    first = options.pop("first", next(iter(theirs)))
+    theirs = dict(sorted(theirs.items(), key=lambda item: item[0] != first))
+    names, defaults = ({x: given[k] for x, given in theirs.items()} for k in (0, 1))
+    if isinstance(variants, tuple):
+        variants = {formula.__name__: (variants, {})}
+    return Row(formula, defaults, names, variants, **options)
+
+
+ROWS: dict[str, Row] = {
+    "SGD": _row(
+        reference.sgd,
+        ("SGD", {"lr": 1e-3, "momentum": 0.0, "dampening": 0.0, "nesterov": False}),
+        ("SGD", {"lr": 1e-2, "momentum": 0.0, "nesterov": False}),
+        ("sgd", {"momentum": 0.0, "nesterov": False}),
+        {
+            "sgd": ((), {}),
+            "sgd-momentum": (_BUFFER, {"momentum": 0.9}),
+            "sgd-dampening": (_BUFFER, {"momentum": 0.9, "dampening": 0.3}),
+            "sgd-nesterov": (_BUFFER, {"momentum": 0.9, "nesterov": True}),
+        },
+    ),
+    "RMSProp": _row(
+        reference.rmsprop,
+        ("RMSprop", {"lr": 1e-2, "alpha": 0.99, "eps": 1e-8, "centered": False, "momentum": 0.0}),
+        ("RMSprop", {"lr": 1e-3, "alpha": 0.9, "eps": 1e-7, "centered": False, "momentum": 0.0}),
+        ("rmsprop", {"alpha": 0.9, "eps": 1e-8, "centered": False, "momentum": 0.0}),
+        {
+            "rmsprop": (("square_avg",), {}),
+            "rmsprop-momentum": (("square_avg", *_BUFFER), {"momentum": 0.9}),
+            "rmsprop-centered": (("square_avg", "grad_avg"), {"centered": True}),
+            "rmsprop-centered-momentum": (
+                ("square_avg", "grad_avg", *_BUFFER), {"centered": True, "momentum": 0.9}
+            ),
+        },
+        usual_lr=1e-2,
+        flush=Flush({TORCH: "outside", KERAS: "inside", OPTAX: "inside"}, "square_avg", "alpha"),
+    ),
+    "AdaGrad": _row(
+        reference.adagrad,
+        ("Adagrad", {"lr": 1e-2, "eps": 1e-10, "initial_accumulator_value": 0.0, "lr_decay": 0.0}),
+        ("Adagrad", {"lr": 1e-3, "eps": 1e-7, "initial_accumulator_value": 0.1}),
+        ("adagrad", {"eps": 1e-7, "initial_accumulator_value": 0.1}),
+        {
+            "adagrad": (("sum",), {}),
+            "adagrad-lr-decay": (("sum",), {"lr_decay": 0.01}),
+            "adagrad-initial": (("sum",), {"initial_accumulator_value": 0.3}),
+        },
+        usual_lr=1e-2,
+        start={"sum": "initial_accumulator_value"},
+        unflushed=("sum",),
+    ),
+    "Adam": _row(
+        reference.adam, ("Adam", {"lr": 1e-3, **_ADAM}), ("Adam", _KERAS_ADAM), ("adam", _ADAM), _MOMENTS,
+        decayed={OPTAX: "adamw"}, flush=_OUTSIDE,
+    ),
+    "AdamW": _row(
+        reference.adam,
+        ("AdamW", {"lr": 1e-3, "weight_decay": 1e-2, **_ADAM}),
+        ("AdamW", {"weight_decay": 4e-3, **_KERAS_ADAM}),
+        ("adamw", {"weight_decay": 1e-4, **_ADAM}),
+        {"adamw": (_MOMENTS, {})},
+        decay={TORCH: "decoupled"},
+        flush=_OUTSIDE,
+        decayed={OPTAX: "adamw"},
+    ),
+    "AMSGrad": _row(
+        reference.amsgrad, ("Adam", {"lr": 1e-3, **_ADAM}), ("Adam", _KERAS_ADAM), ("amsgrad", _ADAM),
+        (*_MOMENTS, "max_exp_avg_sq"), theirs={TORCH: _AMSGRAD, KERAS: _AMSGRAD},
+        flush=_OUTSIDE,
+    ),
+    "NAdam": _row(
+        reference.nadam, ("NAdam", {"lr": 2e-3, "momentum_decay": 4e-3, **_ADAM}), ("Nadam", _KERAS_ADAM),
+        ("nadam", _ADAM), _MOMENTS, decayed={OPTAX: "nadamw"}, carry=reference.nadam_carry,
+        flush=_OUTSIDE,
+    ),
+    "Adamax": _row(
+        reference.adamax, ("Adamax", {"lr": 2e-3, **_ADAM}), ("Adamax", _KERAS_ADAM), ("adamax", _ADAM),
+        ("exp_avg", "exp_inf"), decayed={OPTAX: "adamaxw"},
+        flush=Flush({TORCH: "plain", KERAS: "plain"}, "exp_inf"),
+    ),
+    "RAdam": _row(reference.radam, ("RAdam", {"lr": 1e-3, **_ADAM}), None, ("radam", _ADAM), _MOMENTS),
+    "AdaDelta": _row(
+        reference.adadelta,
+        ("Adadelta", {"lr": 1.0, "rho": 0.9, "eps": 1e-6}),
+        ("Adadelta", {"lr": 1e-3, "rho": 0.95, "eps": 1e-7}),
+        ("adadelta", {"rho": 0.9, "eps": 1e-6}),
+        ("square_avg", "acc_delta"),
+        usual_lr=1.0,
+        decay={OPTAX: "coupled"},
+        decayed={OPTAX: "adadelta"},
+        flush=Flush(dict.fromkeys(CONVENTIONS, "inside"), "square_avg", "rho"),
+    ),
+    "Lion": _row(
+        reference.lion,
+        None,
+        ("Lion", {"lr": 1e-3, "betas": (0.9, 0.99)}),
+        ("lion", {"weight_decay": 1e-3, "betas": (0.9, 0.99)}),
+        ("exp_avg",),
+        first=OPTAX,
+        usual_lr=1e-4,
+        decayed={OPTAX: "lion"},
+    ),
+}  # fmt: skip
+
+
+# --- Cases from the rows ----------------------------------------------------------------------------------------------
 
 
 def decay_kind(cls: str, convention: str) -> str:
-    """A library's kind of weight decay: optax adds AdaDelta's to the gradient."""
-    if convention == "torch":
-        return "decoupled" if cls == "AdamW" else "coupled"
-    return "coupled" if (cls, convention) == ("AdaDelta", "optax") else "decoupled"
-
-
-# The libraries' names in the order of CONVENTIONS, and optax's where it takes a weight decay.
-_AMSGRAD = {"amsgrad": True}
-_NAMES = {
-    "SGD": ("SGD", "SGD", "sgd"),
-    "RMSProp": ("RMSprop", "RMSprop", "rmsprop"),
-    "AdaGrad": ("Adagrad", "Adagrad", "adagrad"),
-    "Adam": ("Adam", "Adam", "adam"),
-    "AdamW": ("AdamW", "AdamW", "adamw"),
-    "AMSGrad": ("Adam", "Adam", "amsgrad"),
-    "NAdam": ("NAdam", "Nadam", "nadam"),
-    "Adamax": ("Adamax", "Adamax", "adamax"),
-    "RAdam": ("RAdam", None, "radam"),
-    "AdaDelta": ("Adadelta", "Adadelta", "adadelta"),
-    "Lion": (None, "Lion", "lion"),
-}
-_DECAYED = {"adamw": "adamw", "nadam": "nadamw", "adamax": "adamaxw", "adadelta": "adadelta", "lion": "lion"}
-
-_MOMENTS = ("exp_avg", "exp_avg_sq")
-_BUFFER = ("momentum_buffer",)
-_VARIANTS: dict[str, dict[str, tuple[tuple[str, ...], dict[str, Any]]]] = {
-    "SGD": {
-        "sgd": ((), {}),
-        "sgd-momentum": (_BUFFER, {"momentum": 0.9}),
-        "sgd-dampening": (_BUFFER, {"momentum": 0.9, "dampening": 0.3}),
-        "sgd-nesterov": (_BUFFER, {"momentum": 0.9, "nesterov": True}),
-    },
-    "RMSProp": {
-        "rmsprop": (("square_avg",), {}),
-        "rmsprop-momentum": (("square_avg", *_BUFFER), {"momentum": 0.9}),
-        "rmsprop-centered": (("square_avg", "grad_avg"), {"centered": True}),
-        "rmsprop-centered-momentum": (("square_avg", "grad_avg", *_BUFFER), {"centered": True, "momentum": 0.9}),
-    },
-    "AdaGrad": {
-        "adagrad": (("sum",), {}),
-        "adagrad-lr-decay": (("sum",), {"lr_decay": 0.01}),
-        "adagrad-initial": (("sum",), {"initial_accumulator_value": 0.3}),
-    },
-    "Adam": {"adam": (_MOMENTS, {})},
-    "AdamW": {"adamw": (_MOMENTS, {})},
-    "AMSGrad": {"amsgrad": ((*_MOMENTS, "max_exp_avg_sq"), {})},
-    "NAdam": {"nadam": (_MOMENTS, {})},
-    "Adamax": {"adamax": (("exp_avg", "exp_inf"), {})},
-    "RAdam": {"radam": (_MOMENTS, {})},
-    "AdaDelta": {"adadelta": (("square_avg", "acc_delta"), {})},
-    "Lion": {"lion": (("exp_avg",), {})},
-}
+    """A library's kind of weight decay."""
+    return ROWS[cls].decay.get(convention, "coupled" if convention == TORCH else "decoupled")
 
 
 def _cases(cls: str, convention: str) -> list[Case]:
     """The rows of an optimizer under a convention: the variants whose arguments the library has."""
-    defaults = DEFAULTS[cls][convention]
-    name = dict(zip(CONVENTIONS, _NAMES[cls], strict=True))[convention]
-    rows = []
-    for variant, (state, kwargs) in _VARIANTS[cls].items():
+    row = ROWS[cls]
+    defaults, name = row.defaults[convention], row.names[convention]
+    decayed = row.decayed.get(convention, None if convention == OPTAX else name)
+    cases = []
+    for variant, (state, kwargs) in row.variants.items():
         if kwargs.keys() <= defaults.keys():
-            theirs = {**kwargs, **(_AMSGRAD if cls == "AMSGrad" and convention != "optax" else {})}
-            decayed = _DECAYED.get(name) if convention == "optax" else name
             hyper = {key: value for key, value in {**defaults, **kwargs}.items() if key not in ("lr", "weight_decay")}
-            rows.append(
+            cases.append(
                 Case(
-                    variant if convention == next(iter(DEFAULTS[cls])) else f"{variant}-{convention}",
+                    variant if convention == next(iter(row.defaults)) else f"{variant}-{convention}",
                     cls,
                     convention,
-                    getattr(reference, "adam" if cls == "AdamW" else cls.lower()),
-                    lr=defaults.get("lr", USUAL_LR.get(cls, 1e-3)),
+                    lr=defaults.get("lr", row.usual_lr),
                     state=state,
                     kwargs=kwargs,
                     hyper={"convention": convention, **hyper},
                     decay=decay_kind(cls, convention),
-                    live=Live(CONVENTIONS[convention], name, theirs, decayed),
+                    live=Live(CONVENTIONS[convention], name, {**kwargs, **row.theirs.get(convention, {})}, decayed),
+                    row=row,
                 )
             )
-    return rows
+    return cases
 
 
-CASES = tuple(case for cls, conventions in DEFAULTS.items() for x in conventions for case in _cases(cls, x))
+DEFAULTS = {cls: row.defaults for cls, row in ROWS.items()}
+SIGNED |= {name for row in ROWS.values() for name in row.signed}
+CASES = tuple(case for cls, row in ROWS.items() for x in row.defaults for case in _cases(cls, x))
 
 
 def table() -> str:
     """The README's table of optimizers, as Markdown."""
-    rows = ["| pyfastlr | state | torch | Keras | optax |", "|---|---|---|---|---|"]
-    for cls in DEFAULTS:
+    lines = ["| pyfastlr | state | torch | Keras | optax |", "|---|---|---|---|---|"]
+    for cls, row in ROWS.items():
         state = dict.fromkeys(name for case in CASES if case.cls == cls for name in case.state)
-        peers = [
-            f"`{name}(amsgrad=True)`" if (cls, name) == ("AMSGrad", "Adam") else f"`{name}`" if name else ""
-            for name in _NAMES[cls]
-        ]
-        rows.append("| " + " | ".join([f"`{cls}`", ", ".join(state) or "none", *peers]) + " |")
-    return "\n".join(rows)
+        peers = []
+        for x in CONVENTIONS:
+            given = ", ".join(f"{key}={value}" for key, value in row.theirs.get(x, {}).items())
+            peers.append(f"`{row.names[x]}{f'({given})' if given else ''}`" if x in row.names else "")
+        lines.append("| " + " | ".join([f"`{cls}`", ", ".join(state) or "none", *peers]) + " |")
+    return "\n".join(lines)

@@ -13,7 +13,7 @@ import numpy as np
 from cases import DECAYS, Case
 
 STEPS = 2_100
-RUNS = ("none", *DECAYS)  # the kinds of decay of a run
+KINDS = ("none", *DECAYS)  # of decay of a run
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,19 @@ def run_lr(case: Case) -> float:
     return 1e-4 if {"square_avg", "momentum_buffer"} <= {*case.state} else case.lr
 
 
+def runs(case: Case) -> tuple[str, ...]:
+    """Kinds of decay of a case's runs: those that it has."""
+    return tuple(kind for kind in KINDS if kind == "none" or kind in case.row.decays)
+
+
+def rates(case: Case, problem: Problem) -> np.ndarray:
+    """The rate for every step, float64[STEPS]: positive or constant where the case needs that."""
+    if case.row.lr == "start":
+        return np.full(STEPS, run_lr(case))
+    least = 0.01 if case.row.lr == "positive" else 0.0
+    return run_lr(case) * np.maximum(problem.schedule, least)
+
+
 def weight_decay(case: Case, decay: str) -> float:
     """A weight decay that takes a part of the parameters over a run, and leaves the rest to the gradients."""
     return {"none": 0.0, "coupled": 0.05, "decoupled": 5e-4 / run_lr(case), "independent": 5e-4}[decay]
@@ -54,8 +67,8 @@ def run_of(case: Case, problem: Problem, decay: str) -> np.ndarray:
     """The same run by pyfastlr, the rate a schedule and the convention's own kind of decay the default."""
     p, out = problem.p.copy(), np.empty((STEPS, problem.p.size))
     options = {} if decay in ("none", case.decay) else {"decay": decay}
-    lr, wd = run_lr(case) * problem.schedule, weight_decay(case, decay)
-    opt = case.make(p, lambda n: lr[n], weight_decay=wd, **options)
+    lr, wd = rates(case, problem), weight_decay(case, decay)
+    opt = case.make(p, case.schedule(lambda n: lr[n]), weight_decay=wd, **options)
     for k in range(STEPS):
         opt.step(problem.gradient(k))
         out[k] = p
@@ -78,7 +91,7 @@ def other_process() -> ProcessPoolExecutor:
 
 
 def trajectories(case: Case, problem: Problem) -> dict[str, np.ndarray]:
-    """Parameters after every step, float64[STEPS, n], of a run of the live library for each of RUNS.
+    """Parameters after every step, float64[STEPS, n], of a run of the live library for each of `runs`.
 
     The library's own kind of decay is its own doing where it takes a weight decay; the others are done here, before its
     step. All runs go side by side as parameters of one optimizer.
@@ -99,7 +112,7 @@ def _decayed(decays: dict[str, float], p: Any, g: Any, lr: Any) -> tuple[Any, An
 
 
 def _by_hand(case: Case, own: str | None) -> dict[str, float]:
-    return {kind: weight_decay(case, kind) for kind in DECAYS if kind != own}
+    return {kind: weight_decay(case, kind) for kind in runs(case) if kind not in ("none", own)}
 
 
 @contextmanager
@@ -116,15 +129,14 @@ def torch_scalars_in_float64() -> Iterator[None]:
 def _torch(case: Case, problem: Problem, own: str | None) -> dict[str, np.ndarray]:
     import torch
 
-    tensors = {run: torch.tensor(problem.p) for run in RUNS}
+    tensors = {run: torch.tensor(problem.p) for run in runs(case)}
     groups = [
         {"params": [x], "weight_decay": weight_decay(case, run) if run == own else 0.0} for run, x in tensors.items()
     ]
     optimizer = case.live(groups, case.lr)
     hand = _by_hand(case, own)
-    out = {run: np.empty((STEPS, problem.p.size)) for run in RUNS}
-    for k in range(STEPS):
-        lr = run_lr(case) * problem.schedule[k]
+    out = {run: np.empty((STEPS, problem.p.size)) for run in runs(case)}
+    for k, lr in enumerate(rates(case, problem)):
         p, g = _decayed(hand, tensors, torch.from_numpy(problem.gradient(k)), lr)
         for run, x in tensors.items():
             x.copy_(p[run])
@@ -157,9 +169,8 @@ def _scan(case: Case, problem: Problem, own: str | None, state: Any, update: Cal
         return (p, state), p
 
     gradients = np.array([problem.gradient(k) for k in range(STEPS)])
-    rates = run_lr(case) * problem.schedule
-    start = dict.fromkeys(RUNS, jax.numpy.asarray(problem.p))
-    _, out = jax.jit(lambda *carry: jax.lax.scan(step, carry, (gradients, rates)))(start, state)
+    start = dict.fromkeys(runs(case), jax.numpy.asarray(problem.p))
+    _, out = jax.jit(lambda *carry: jax.lax.scan(step, carry, (gradients, rates(case, problem))))(start, state)
     return {run: np.asarray(x) for run, x in out.items()}
 
 
@@ -167,16 +178,16 @@ def _optax(case: Case, problem: Problem, own: str | None) -> dict[str, np.ndarra
     jax = _jax()
     import optax
 
-    rates = jax.numpy.asarray(run_lr(case) * problem.schedule)
-    masks = {"weight_decay_mask" if case.cls == "AdaDelta" else "mask": {run: run == own for run in RUNS}}
+    rate = jax.numpy.asarray(rates(case, problem))
+    masks = {"weight_decay_mask" if case.cls == "AdaDelta" else "mask": {run: run == own for run in runs(case)}}
     options = {"weight_decay": weight_decay(case, own), **masks} if own else {}
-    transform = case.live(lambda count: rates[count], **options)
+    transform = case.live(case.schedule(lambda count: rate[count]), **options)
 
     def update(g, state, p, _):
         change, state = transform.update(g, state, p)
         return optax.apply_updates(p, change), state
 
-    start = dict.fromkeys(RUNS, jax.numpy.asarray(problem.p))
+    start = dict.fromkeys(runs(case), jax.numpy.asarray(problem.p))
     return _scan(case, problem, own, transform.init(start), update)
 
 
@@ -192,7 +203,7 @@ def keras_in_float64() -> Any:
 
 def _keras(case: Case, problem: Problem, own: str | None) -> dict[str, np.ndarray]:
     keras = keras_in_float64()
-    variables = {run: keras.Variable(problem.p, name=run) for run in RUNS}
+    variables = {run: keras.Variable(problem.p, name=run) for run in runs(case)}
     optimizer = case.live(case.lr, weight_decay=weight_decay(case, own))
     optimizer.exclude_from_weight_decay(var_list=[x for run, x in variables.items() if run != own])
     optimizer.build(list(variables.values()))
@@ -200,8 +211,8 @@ def _keras(case: Case, problem: Problem, own: str | None) -> dict[str, np.ndarra
 
     def update(g, state, p, lr):
         state = [*state[:rate], lr, *state[rate + 1 :]]
-        new, state = optimizer.stateless_apply(state, [g[run] for run in RUNS], [p[run] for run in RUNS])
-        return dict(zip(RUNS, new, strict=True)), state
+        new, state = optimizer.stateless_apply(state, [g[run] for run in variables], [p[run] for run in variables])
+        return dict(zip(variables, new, strict=True)), state
 
     return _scan(case, problem, own, [x.value for x in optimizer.variables], update)
 

@@ -27,6 +27,8 @@ class Terms(np.lib.mixins.NDArrayOperatorsMixin):
     def __array_ufunc__(self, ufunc, method, *inputs):
         operands = [x if isinstance(x, Terms) else Terms(x) for x in inputs]
         value = ufunc(*(x.value for x in operands))
+        if value.dtype == bool:  # a comparison
+            return value
         with np.errstate(divide="ignore", invalid="ignore"):
             return Terms(value, _TERMS[ufunc](np.abs(value), *operands))
 
@@ -51,14 +53,18 @@ _TERMS = {
     np.divide: lambda y, a, b: y + (_excess(a) + y * _excess(b)) / np.abs(b.value),
     np.sqrt: lambda y, x: y + np.where(_excess(x) > 0, _excess(x) / (2 * y), 0.0),
     np.maximum: lambda _, a, b: np.maximum(a.terms, b.terms),
+    np.minimum: lambda _, a, b: np.maximum(a.terms, b.terms),
     np.absolute: lambda _, x: x.terms,
     np.sign: _sign,
 }
 
 
-def initial(names, p, initial_accumulator_value=0.0, **_):
-    """State before the first update: zeros, but for AdaGrad's sum."""
-    return {name: np.full_like(p, initial_accumulator_value if name == "sum" else 0.0) for name in names}
+def where(condition, a, b):
+    """np.where, for arrays as for Terms."""
+    if not isinstance(a, Terms) and not isinstance(b, Terms):
+        return np.where(condition, a, b)
+    a, b = (x if isinstance(x, Terms) else Terms(x) for x in (a, b))
+    return Terms(np.where(condition, a.value, b.value), np.where(condition, a.terms, b.terms))
 
 
 def update(formula, p, g, state, t, lr, weight_decay=0.0, decay="coupled", **hyperparameters):
@@ -142,6 +148,11 @@ def nadam_product(t, convention, betas, momentum_decay=1.0, **_):
     if convention == "optax":
         return 1.0
     return prod(nadam_mu(i, betas[0], momentum_decay) for i in range(1, min(t, 10_000) + 1))
+
+
+def nadam_carry(t, lr, **hyper):
+    """What NAdam carries into update t."""
+    return nadam_product(t - 1, **hyper)
 
 
 def nadam(p, g, state, t, lr, convention, betas, eps, momentum_decay=1.0):

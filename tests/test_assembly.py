@@ -1,5 +1,6 @@
 """The inner loops vectorise: packed arithmetic in the machine code that a step here runs."""
 
+import inspect
 import re
 
 import capstone
@@ -10,8 +11,16 @@ from pyfastlr_kernels.compile import codegen
 from pyfastlr_kernels.cpu import load
 from pyfastlr_kernels.rules import RULES
 
-ROOTS = {name for name in RULES if name not in ("sgd", "momentum", "nesterov", "lion", "adamax")}
-DIVISIONS = {*ROOTS, "adamax"}
+
+def texts(rule):
+    """Python text of a rule and of its helpers that it calls."""
+    called = [x for x in rule.helpers if x.__name__ in rule.update.__code__.co_names]
+    return "".join(inspect.getsource(x) for x in (rule.update, *called))
+
+
+ROOTS = {name for name, rule in RULES.items() if "sqrt(" in texts(rule)}
+DIVISIONS = {name for name, rule in RULES.items() if " / " in texts(rule)}
+assert {"adam", "rmsprop"} <= ROOTS < {*ROOTS, "adamax"} <= DIVISIONS
 LOOPS = 4  # with decay or without, one rate or one for each element
 SUFFIX = {"float32": "ps", "float64": "pd"}
 

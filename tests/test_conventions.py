@@ -1,5 +1,6 @@
 """What differs between torch, Keras and optax, each difference by its name and with numbers worked out by hand."""
 
+import pickle
 import runpy
 from math import nextafter, sqrt
 from pathlib import Path
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 
 import pyfastlr as flr
-from cases import DEFAULTS, USUAL_LR, decay_kind
+from cases import CASES, DEFAULTS, ROWS, decay_kind
+from pyfastlr.optimizers.functions import FUNCTIONS
 from pyfastlr_kernels.rules import RULES
 
 PAIRS = [(cls, convention) for cls in DEFAULTS for convention in DEFAULTS[cls]]
@@ -42,23 +44,23 @@ def close(want):
 @each_pair
 def test_unset_arguments_are_the_library_s(cls, convention):
     defaults = {"weight_decay": 0.0, "decay": decay_kind(cls, convention), **DEFAULTS[cls][convention]}
-    given = {} if "lr" in defaults else {"lr": USUAL_LR.get(cls, 1e-3)}
+    given = {} if "lr" in defaults else {"lr": ROWS[cls].usual_lr}
     moving = {"momentum": 0.9} if "momentum" in defaults else {}  # without, the group has no such keys
     opt = getattr(flr, cls)(np.zeros(2), convention=convention, **given, **moving)
-    start = defaults.pop("initial_accumulator_value", 0.0)
-    for flag in ("nesterov", "centered"):
-        assert defaults.pop(flag, False) is False
-    assert {name: opt.groups[0][name] for name in defaults} == defaults | moving
-    assert all((x == start).all() for x in opt.state.values())
+    case = next(case for case in CASES if (case.cls, case.convention) == (cls, convention))
+    start = case.start(np.zeros(2), opt.lr)
+    assert defaults.pop("initial_accumulator_value", 0.0) in (0.0, *(x[0] for x in start.values()))
+    assert {name: getattr(opt, name) for name in defaults} == defaults | moving
+    assert all((x == start[name]).all() for name, x in opt.state.items() if name in start)
     assert getattr(flr, cls)(np.zeros(2), convention=convention, **given).rule == cls.lower().replace("adamw", "adam")
 
 
 @pytest.mark.parametrize("cls", DEFAULTS)
 def test_no_convention_is_torch_s_or_the_source_s(cls):
-    assert getattr(flr, cls)(np.zeros(2), 0.1).convention == ("optax" if cls == "Lion" else "torch")
+    assert getattr(flr, cls)(np.zeros(2), 0.1).convention == next(iter(DEFAULTS[cls]))
 
 
-@pytest.mark.parametrize("cls", DEFAULTS)
+@pytest.mark.parametrize("cls", [cls for cls in DEFAULTS if "optax" in DEFAULTS[cls]])
 def test_rate_must_be_given_under_optax(cls):
     with pytest.raises(ValueError, match="`lr` must be given"):
         getattr(flr, cls)(np.zeros(2), convention="optax")
@@ -336,6 +338,79 @@ def test_each_array_counts_its_own_updates(convention):
     assert -p[1] == close(descents("Adam", convention, [2.0]))
 
 
+@pytest.mark.parametrize("cls", DEFAULTS)
+def test_decay_that_an_optimizer_lacks_is_refused(cls):
+    """By the constructor, by groups, by an assignment and in `@njit` code, by its name."""
+    own = ROWS[cls].decays
+    for kind in {"coupled", "decoupled", "independent"} - {*own}:
+        words = f"`decay` of {cls} must be .*{own[0]}.* got '{kind}'"
+        with pytest.raises(ValueError, match=words):
+            getattr(flr, cls)(np.zeros(2), 0.1, decay=kind)
+        with pytest.raises(ValueError, match=words):
+            getattr(flr, cls)(np.zeros(2), 0.1, groups=[{"params": 0, "decay": kind}])
+        opt = getattr(flr, cls)(np.zeros(2), 0.1)
+        with pytest.raises(ValueError, match=words):
+            opt.decay = kind
+        assert opt.decay in own
+        for function in FUNCTIONS.values():
+            if function.cls is getattr(flr, cls):
+                state = (*opt.state.values(), *(np.zeros(1) for _ in RULES[function.rule].carry))
+                with pytest.raises(ValueError, match=f"`decay` must be '{own[0]}'.* got '{kind}'"):
+                    getattr(flr.kernels, function.name)(np.zeros(2), np.zeros(2), state, 0, 0.1, decay=kind)
+    for kind in own:
+        getattr(flr, cls)(np.zeros(2), 0.1, decay=kind)
+
+
+@pytest.mark.parametrize("cls", DEFAULTS)
+def test_numbers_that_an_optimizer_lacks_are_refused(cls):
+    p = np.ones(2)
+    for name, values in ROWS[cls].refused.items():
+        for value in values:
+            with pytest.raises(ValueError, match=rf"`{name}(\[[01]\])?` must be .* got "):
+                getattr(flr, cls)(p, 0.1, **{name: value})
+    assert (p == 1.0).all()
+
+
+@pytest.mark.parametrize("cls", DEFAULTS)
+def test_rates_that_an_optimizer_lacks_are_refused(cls):
+    """A rate of zero, or a schedule and a change where the rate is only what state starts at."""
+    make, kind, p = getattr(flr, cls), ROWS[cls].lr, np.ones(2)
+    if kind == "any":
+        make(p, 0.0).step(np.ones(2))
+        make(p, lambda n: 0.1).lr = 0.2
+        return
+    if kind == "positive":
+        with pytest.raises(ValueError, match="`lr` must be a finite number > 0, got 0"):
+            make(p, 0.0)
+        opt = make(p, lambda n: 0.1 * n)
+        with pytest.raises(
+            ValueError, match=r"`lr` must be a finite number > 0, got 0.0 from its schedule at update 0"
+        ):
+            opt.step(np.ones(2))
+        opt.lr = 0.1
+        with pytest.raises(ValueError, match="`lr` must be a finite number > 0, got 0"):
+            opt.lr = 0.0
+    else:
+        for wrong in (lambda n: 0.1, flr.schedules.Constant(0.1)):
+            with pytest.raises(TypeError, match=f"`lr` of {cls} must be a finite number"):
+                make(p, wrong)
+            with pytest.raises(TypeError, match=f"`lr` of {cls} must be a finite number"):
+                make(p, 0.1, groups=[{"params": 0, "lr": wrong}])
+        opt = make(p, 0.1)
+        with pytest.raises(AttributeError, match=f"`lr` of {cls} cannot be changed"):
+            opt.lr = 0.2
+        with pytest.raises(ValueError, match=f"`lr` of {cls} cannot be changed"):
+            opt.groups[0]["lr"] = 0.2
+        (name,) = (name for name, start in ROWS[cls].start.items() if start == "lr")
+        opt = make([np.ones(2), np.ones(3)], 0.1, groups=[{"params": 1, "lr": 0.3}])
+        assert [x[0] for x in opt.state[name]] == [0.1, 0.3]
+        opt.step([np.ones(2), np.ones(3)])
+        opt.reset()
+        assert [x.tolist() for x in opt.state[name]] == [[0.1] * 2, [0.3] * 3]
+        assert [x[0] for x in pickle.loads(pickle.dumps(opt)).state[name]] == [0.1, 0.3]
+    assert (p == 1.0).all()
+
+
 # --- The page --------------------------------------------------------------------------------------------------------
 
 
@@ -352,8 +427,10 @@ def test_table_of_the_page_is_the_classes(script):
 def test_every_optimizer_is_on_the_page_under_every_convention(script):
     described = {
         (cls, convention)
-        for (cls, _), formulas in script["FORMULAS"].items()
-        for convention, formula in zip(script["CONVENTIONS"], formulas, strict=True)
+        for cls in DEFAULTS
+        for formulas in getattr(flr, cls).formulas.values()
+        for convention, formula in formulas.items()
         if formula
     }
     assert described == set(PAIRS)
+    assert {cls.__name__ for cls in script["registry"]} == set(DEFAULTS)

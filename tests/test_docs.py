@@ -101,3 +101,13 @@ def test_every_pin_is_exact():
     ]
     assert [pin for pin in pins if not re.fullmatch(r"[\w.-]+==[\d.]+", pin)] == []
     assert {"numba", "numpy", "torch", "jax", "optax", "keras", "pytest"} <= {pin.partition("==")[0] for pin in pins}
+
+
+def test_every_optimizer_and_family_is_imported():
+    """If not: python scripts/exports.py."""
+    script = runpy.run_path(str(ROOT / "scripts" / "exports.py"))
+    for path, render in script["FILES"].items():
+        text = path.read_text(encoding="utf-8")
+        assert render(text) == text
+        repaired = render(text.replace("Lion", "Tiger").replace("lion", "tiger"))
+        assert sorted(re.findall(r"\w+", repaired)) == sorted(re.findall(r"\w+", text))

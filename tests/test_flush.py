@@ -13,21 +13,11 @@ import pytest
 
 import pyfastlr as flr
 from cases import CASES
+from cases import ROWS as CASE_ROWS
 from pyfastlr_kernels.rules import RULES, contract
 
 DTYPES = ("float32", "float64")
-# Where eps is, and w, the weight of the new gradient, by the class' arguments.
-OUTSIDE = [
-    ("Adam", "torch"),
-    ("Adam", "keras"),
-    ("AdamW", "optax"),
-    ("AMSGrad", "torch"),
-    ("NAdam", "torch"),
-    ("RMSProp", "torch"),
-]
-INSIDE = [("RMSProp", "keras"), ("RMSProp", "optax"), ("AdaDelta", "torch")]
-PLAIN = [("Adamax", "torch"), ("Adamax", "keras")]
-WEIGHTS = (0.5, 0.1, 0.001)
+WEIGHTS = (0.5, 0.1, 0.001)  # of the new gradient
 
 
 def limit(where, dtype, w):
@@ -37,15 +27,17 @@ def limit(where, dtype, w):
 
 
 def build(cls, convention, p, w, eps):
-    decay = 1.0 - w
-    own = {"RMSProp": {"alpha": decay}, "AdaDelta": {"rho": decay}}.get(cls, {"betas": (0.9, decay)})
+    decay, flush = 1.0 - w, CASE_ROWS[cls].flush
+    own = {**flush.own, flush.weight: (0.9, decay) if flush.weight == "betas" else decay}
     return getattr(flr, cls)(p, lr=1.0, convention=convention, eps=eps, weight_decay=0.0, **own)
 
 
 ROWS = [
     (where, cls, convention, dtype, w)
-    for where, rows in (("outside", OUTSIDE), ("inside", INSIDE), ("plain", PLAIN))
-    for cls, convention in rows
+    for cls, row in CASE_ROWS.items()
+    if row.flush
+    for convention, where in row.flush.where.items()
+    if convention in row.defaults
     for dtype in DTYPES
     for w in WEIGHTS
 ]
@@ -60,9 +52,7 @@ def test_state_is_flushed_from_the_limit_on_and_not_below(where, cls, convention
         for x in opt.state.values():
             x[...] = 0.75 * tiny
         opt.step(np.zeros(20, dtype))
-        second = opt.state[
-            {"AdaDelta": "square_avg", "RMSProp": "square_avg", "Adamax": "exp_inf"}.get(cls, "exp_avg_sq")
-        ]
+        second = opt.state[CASE_ROWS[cls].flush.slot]
         if flushed:
             assert (second == 0).all() or (cls, convention) == ("Adamax", "torch")  # there eps is part of it
         else:
@@ -153,5 +143,5 @@ def test_every_default_eps_flushes(case):
             x[...] = 0.75 * np.finfo(dtype).tiny
         opt.step(np.zeros(9, dtype))
         for name, x in opt.state.items():
-            assert case.cls == "AdaGrad" or ((x == 0) | (x >= np.finfo(dtype).tiny)).all(), name
+            assert name in case.row.unflushed or ((x == 0) | (x >= np.finfo(dtype).tiny)).all(), name
     assert RULES[opt.rule].state_names == tuple(opt.state)

@@ -9,10 +9,10 @@ import pytest
 
 import reference
 from cases import CASES, CONVENTIONS
-from oracles import RUNS, Problem, assert_same_run, run_lr, run_of, weight_decay
+from oracles import Problem, assert_same_run, rates, run_lr, run_of, runs, weight_decay
 
 each_run = pytest.mark.parametrize(
-    ("case", "decay"), [pytest.param(case, decay, id=f"{case.name}-{decay}") for case in CASES for decay in RUNS]
+    ("case", "decay"), [pytest.param(case, decay, id=f"{case.name}-{decay}") for case in CASES for decay in runs(case)]
 )
 
 
@@ -34,7 +34,7 @@ def test_file_has_exactly_the_rows_of_the_table(library):
         }
         for case in CASES
         if case.convention == library
-        for decay in RUNS
+        for decay in runs(case)
     }  # fmt: skip
     assert golden(library)["about"]["rows"] == rows
     assert set(golden(library)["about"]["versions"]) >= {library, "numpy"}
@@ -53,10 +53,11 @@ def test_textbook_formula_reproduces_the_file(case, decay):
     file = golden(case.convention)
     run, steps = file["problem"], file["checkpoints"][file["checkpoints"] <= 500]
     p, out = run.p, []
-    state = reference.initial(case.state, p, **case.hyper)
+    lrs = rates(case, run)
+    state = case.start(p, lrs[0])
     kind = case.decay if decay == "none" else decay
     for k in range(steps[-1]):
-        g, lr, wd = run.gradient(k), run_lr(case) * run.schedule[k], weight_decay(case, decay)
-        p, state = reference.update(case.formula, p, g, state, k + 1, lr, wd, kind, **case.hyper)
+        g, lr, wd = run.gradient(k), case.rate(lrs[k], k + 1, lrs[k - 1]), weight_decay(case, decay)
+        p, state = reference.update(case.row.formula, p, g, state, k + 1, lr, wd, kind, **case.hyper)
         out.append(p)
     assert_same_run(np.array(out)[steps - 1], file[f"{case.name}/{decay}"][: len(steps)], run.p)

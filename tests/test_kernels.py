@@ -19,6 +19,7 @@ import pyfastlr as flr
 from cases import CASES
 from pyfastlr import kernels
 from pyfastlr import schedules as S
+from pyfastlr.engines.hyper import CALLED
 from pyfastlr.kernels import entry
 from pyfastlr.optimizers.functions import FUNCTIONS
 from pyfastlr_kernels import njit as steps
@@ -29,7 +30,7 @@ from test_rules import same_bits
 
 ROOT = Path(__file__).resolve().parents[1]
 DTYPES = ("float32", "float64")
-RATE = S.Cosine(0.05, steps=12, end=0.01).warmup(3)
+RATE = S.Cosine(0.05, steps=12, end=0.01).warmup(3, start=0.01)  # positive everywhere: not all take a rate of 0
 rate = RATE.compiled
 
 
@@ -76,7 +77,7 @@ def test_arguments_are_those_of_the_class(name):
     assert given[:5] == ["p", "g", "state", "n", "lr"]
     own = given[5:-4]
     fields = RULES[FUNCTIONS[name].rule].hyper
-    need = list(dict.fromkeys("betas" if field.startswith("beta") else field for field in fields))
+    need = list(dict.fromkeys(CALLED.get(field, field).partition("[")[0] for field in fields))
     assert sorted(own) == sorted(set(need) - ({"dampening"} if name == "nesterov" else set()))
     assert given[-4:] == ["weight_decay", "decay", "convention", "lr_scale"]
     assert set(given[4:]) <= set(inspect.signature(FUNCTIONS[name].cls).parameters)
@@ -93,7 +94,7 @@ def training_loop(name, literals):
     return njit(scope["loop"])
 
 
-DEFAULTS = [case for case in CASES if case.convention == ("optax" if case.cls == "Lion" else "torch")]
+DEFAULTS = [case for case in CASES if case.convention == next(iter(case.row.defaults))]
 OTHERS = [case for case in CASES if case not in DEFAULTS]  # differ by their folds, which are in float64 always
 
 
@@ -128,7 +129,7 @@ def run_beside_the_class(case, dtype, make):
     rng = np.random.default_rng(len(case.name))
     p = rng.standard_normal((5, 21)).astype(dtype)
     q = p.copy()
-    opt = case.make(q, lr=RATE, weight_decay=0.01)
+    opt = case.make(q, lr=case.schedule(RATE), weight_decay=0.01)
     grads = (rng.standard_normal((9, *p.shape)) * 10.0 ** rng.uniform(-9, 2, (9, *p.shape))).astype(dtype)
     grads[8, 0, :4] = [np.nan, np.inf, -np.inf, np.finfo(dtype).smallest_subnormal]
     state = state_of(opt)

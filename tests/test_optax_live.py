@@ -6,7 +6,7 @@ import pytest
 
 import pyfastlr as flr
 from cases import CASES
-from oracles import RUNS, assert_same_run, default_run, other_process, problem, run_of, trajectories
+from oracles import assert_same_run, default_run, other_process, problem, run_of, runs, trajectories
 
 OPTAX = [case for case in CASES if case.convention == "optax"]
 RUN = problem(n=257, bank=101, seed=7)
@@ -22,7 +22,7 @@ def there():
 @pytest.mark.parametrize("case", OPTAX, ids=lambda case: case.name)
 def test_every_step_is_optax_s(case, there):
     theirs = there.submit(trajectories, case, RUN)
-    for decay in RUNS:
+    for decay in runs(case):
         ours = run_of(case, RUN, decay)
         assert_same_run(ours, theirs.result()[decay], RUN.p)
 

@@ -9,16 +9,18 @@ import pytest
 
 import pyfastlr as flr
 import reference
-from cases import CASES, DECAYS
-from oracles import problem, weight_decay
+from cases import CASES, SIGNED
+from oracles import problem, rates, weight_decay
 from reference import Terms
 
 SIZES = (0, 1, 3, 7, 297, 4_097, 100_003)
 COUNTS = (1, 2, 5, 6, 100, 10**6)  # 5 and 6: RAdam's rectification sets in
-SIGNED = {"exp_avg", "momentum_buffer", "grad_avg"}
 FLOATS = [np.float32, np.float64]
 
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+each_decay = pytest.mark.parametrize(
+    ("case", "decay"), [pytest.param(case, x, id=f"{case.name}-{x}") for case in CASES for x in case.row.decays]
+)
 each_dtype = pytest.mark.parametrize("dtype", FLOATS, ids=lambda dtype: dtype.__name__)
 
 
@@ -42,7 +44,7 @@ def random_update(case, rng, n, t, dtype):
     for x in (p, g, *state.values()):
         x[dying] = 0.0 if x is p or x is g else 1.0001 * np.finfo(dtype).tiny
     if t == 1:
-        state = reference.initial(case.state, p, **case.hyper)
+        state = case.start(p, case.lr)
     return p.astype(dtype), g.astype(dtype), {name: x.astype(dtype) for name, x in state.items()}
 
 
@@ -53,16 +55,16 @@ def resumed(case, p, state, t, lr, **options):
         view[...] = state[name]
     saved = opt.state_dict()
     saved["counts"][...] = t - 1
-    if case.cls == "NAdam":
-        saved["carry"][..., 0] = reference.nadam_product(t - 1, **case.hyper)
+    if case.row.carry:
+        saved["carry"][..., 0] = case.row.carry(t, lr, **case.hyper)
     opt.load_state_dict(saved)
     return opt
 
 
 def expected(case, p, g, state, t, lr, weight_decay=0.0, decay="coupled"):
-    """The formula's result with its terms."""
+    """The formula's result with its terms; `lr` as of `Case.rate`."""
     p, g, state = Terms(p), Terms(g), {name: Terms(x) for name, x in state.items()}
-    return reference.update(case.formula, p, g, state, t, lr, weight_decay, decay, **case.hyper)
+    return reference.update(case.row.formula, p, g, state, t, lr, weight_decay, decay, **case.hyper)
 
 
 def allowed(want, dtype):
@@ -70,7 +72,7 @@ def allowed(want, dtype):
 
 
 def assert_parameter(got, want, before):
-    """``want.terms`` is the absolute value of the parameter before, then the update's."""
+    """``want.terms`` is the absolute value of the parameter before, then the update's; `origin` is 0 without it."""
     ulp = np.spacing(np.maximum(np.abs(before), np.abs(want.value).astype(got.dtype)))
     ulp *= 1 if got.dtype == np.float32 else 2  # the formula rounds p in float64 as well
     flushed = 1e10 * np.finfo(got.dtype).tiny  # a subnormal state, taken for zero, over the smallest eps
@@ -79,10 +81,15 @@ def assert_parameter(got, want, before):
     assert (error <= bound).all(), f"{(error / bound).max():.3g} of what rounding allows"
 
 
-def assert_state(got, want):
-    """Subnormal numbers are zero: they slow a step up to ten times."""
+def origin(case, before):
+    """What the formula adds the update to."""
+    return np.zeros_like(before) if case.row.sets else before
+
+
+def assert_state(got, want, flushes=True):
+    """Subnormal numbers are zero, where they are flushed: they slow a step up to ten times."""
     tiny = np.finfo(got.dtype).tiny
-    flushed = np.abs(want.value) < tiny
+    flushed = flushes & (np.abs(want.value) < tiny)
     assert not got[flushed].any()
     error, bound = np.abs(got - want.value)[~flushed], allowed(want.terms, got.dtype)[~flushed]
     bound += 1e3 * tiny  # optax's AMSGrad corrects a v that was flushed, by 1 / (1 - beta2) at most
@@ -90,8 +97,7 @@ def assert_state(got, want):
 
 
 @each_dtype
-@pytest.mark.parametrize("decay", DECAYS)
-@each_case
+@each_decay
 def test_one_update(case, decay, dtype):
     """Of any size, after any count, with any decay; by one thread and by two, with the same bits."""
     rng = np.random.default_rng(1)
@@ -99,14 +105,14 @@ def test_one_update(case, decay, dtype):
     for n in SIZES:
         for t in COUNTS if n < 100_000 else (1, 6):
             before, g, state = random_update(case, rng, n, t, dtype)
-            want_p, want_state = expected(case, before, g, state, t, lr, **options)
+            want_p, want_state = expected(case, before, g, state, t, case.rate(lr, t), **options)
             p, alone = before.copy(), before.copy()
             opt = resumed(case, p, state, t, lr, threads=2, **options)
             opt.step(g)
-            assert_parameter(p, want_p, before)
+            assert_parameter(p, want_p, origin(case, before))
             assert tuple(opt.state) == case.state
             for name, got in opt.state.items():
-                assert_state(got, want_state[name])
+                assert_state(got, want_state[name], name not in case.row.unflushed)
             serial = resumed(case, alone, state, t, lr, threads=1, **options)
             serial.step(g)
             assert alone.tobytes() == p.tobytes()
@@ -114,8 +120,7 @@ def test_one_update(case, decay, dtype):
 
 
 @each_dtype
-@pytest.mark.parametrize("decay", DECAYS)
-@each_case
+@each_decay
 def test_lr_scale_is_the_rate_as_a_diagonal_matrix(case, decay, dtype):
     rng = np.random.default_rng(2)
     n, t, options = 297, 7, {"weight_decay": 0.1, "decay": decay}
@@ -123,12 +128,15 @@ def test_lr_scale_is_the_rate_as_a_diagonal_matrix(case, decay, dtype):
     scale = rng.choice([0.0, 0.5, 1.0, 2.5], n).astype(dtype)
     for lr_scale in (scale, 0.25):
         p = before.copy()
-        resumed(case, p, state, t, case.lr, lr_scale=lr_scale, **options).step(g)
-        want = expected(case, before, g, state, t, case.lr * np.float64(lr_scale), **options)[0]
+        opt = resumed(case, p, state, t, case.lr, lr_scale=lr_scale, **options)
+        opt.step(g)
+        assert all(np.isfinite(x).all() for x in opt.state.values())  # of frozen elements too
+        with np.errstate(divide="ignore", invalid="ignore"):  # FTRL divides by the rate
+            want = expected(case, before, g, state, t, case.rate(case.lr, t) * np.float64(lr_scale), **options)[0]
         frozen = np.broadcast_to(lr_scale == 0, n)
         assert p[frozen].tobytes() == before[frozen].tobytes()
         moving = ~frozen
-        assert_parameter(p[moving], Terms(want.value[moving], want.terms[moving]), before[moving])
+        assert_parameter(p[moving], Terms(want.value[moving], want.terms[moving]), origin(case, before)[moving])
 
 
 @each_case
@@ -136,15 +144,17 @@ def test_float32_run_step_by_step(case):
     """Every step of a run with a schedule is the formula's from the float32 state that the step before left."""
     run = problem(n=257, bank=101, seed=3)
     p, options = run.p.astype(np.float32), {"weight_decay": weight_decay(case, case.decay), "decay": case.decay}
-    opt = case.make(p, lambda n: case.lr * run.schedule[n], **options)
+    lrs = rates(case, run)
+    opt = case.make(p, case.schedule(lambda n: lrs[n]), **options)
     for k in range(300):
         before, state = p.copy(), {name: x.copy() for name, x in opt.state.items()}
         g = run.gradient(k).astype(np.float32)
         opt.step(g)
-        want_p, want_state = expected(case, before, g, state, k + 1, case.lr * run.schedule[k], **options)
-        assert_parameter(p, want_p, before)
+        lr = case.rate(lrs[k], k + 1, lrs[k - 1])
+        want_p, want_state = expected(case, before, g, state, k + 1, lr, **options)
+        assert_parameter(p, want_p, origin(case, before))
         for name, got in opt.state.items():
-            assert_state(got, want_state[name])
+            assert_state(got, want_state[name], name not in case.row.unflushed)
 
 
 @each_dtype
@@ -161,11 +171,11 @@ def test_non_finite_gradients_stay_where_they_are(case, dtype):
         p[...] = before  # by the second step the user has put the parameters right, but not the state
         opt.step(gradient)
         with np.errstate(invalid="ignore"):
-            want_p, want_state = expected(case, before, gradient, state, t + k, case.lr)
+            want_p, want_state = expected(case, before, gradient, state, t + k, case.rate(case.lr, t + k))
         for got, want in [(p, want_p), *((opt.state[name], want_state[name]) for name in case.state)]:
             assert np.isnan(got[np.isnan(want.value)]).all()
             assert not np.isfinite(got[np.isinf(want.value)]).any()
-        assert_parameter(p[finite], Terms(want_p.value[finite], want_p.terms[finite]), before[finite])
+        assert_parameter(p[finite], Terms(want_p.value[finite], want_p.terms[finite]), origin(case, before)[finite])
 
 
 @each_dtype

@@ -126,9 +126,9 @@ def make_stamp(current):
 
 
 @cache
-def _update(update):
+def _update(update, sets):
     """Inner loop, compiled once for all folds of a rule."""
-    return make_update(update, False, USER_PARTS)
+    return make_update(update, False, USER_PARTS, sets)
 
 
 @cache
@@ -146,7 +146,7 @@ def make_kernel(name, fold, dtype, current):
     n_slots, n_carry, carry_like = len(rule.slots), len(rule.carry), rule.carry
     h_like, r_like = numbers_like(rule, fold, real)
     common_like = Common(zero, zero, zero, zero)
-    fold, update = make_fold(fold, USER_PARTS), _update(rule.update)
+    fold, update = make_fold(fold, USER_PARTS), _update(rule.update, rule.sets)
     stamp = make_stamp(current)
     config = namedtuple("config", (*COMMON, *rule.hyper, "decay", "tiny", "half_ulp"))
 

@@ -127,7 +127,9 @@ def _torch(work: Work, gradients: Gradients, **implementation: bool) -> Run:
     torch: Any = import_module("torch")
     torch.set_num_threads(work.threads)
     variant = work.variant
-    options = {**variant.kwargs, "weight_decay": work.weight_decay, **implementation}
+    options = {**variant.kwargs, **implementation}
+    if work.weight_decay:  # Rprop takes none
+        options["weight_decay"] = work.weight_decay
     if variant.cls == "AMSGrad":
         options["amsgrad"] = True
     make = getattr(torch.optim, str(variant.torch))
@@ -175,7 +177,7 @@ def _optax(work: Work, gradients: Gradients) -> Run:
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_enable_x64", work.dtype == "float64")
     options = {**work.variant.kwargs, **({"weight_decay": work.weight_decay} if work.weight_decay else {})}
-    rate = optax.cosine_decay_schedule(work.variant.lr, STEPS)
+    rate = optax.cosine_decay_schedule(work.variant.lr, STEPS) if work.variant.scheduled else work.variant.lr
     transform = getattr(optax, str(work.variant.optax))(rate, **options)
     params = [jax.numpy.array(p) for p in work.params()]
     pool = [[jax.numpy.asarray(g) for g in grads] for grads in gradients]

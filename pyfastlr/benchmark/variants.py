@@ -9,6 +9,7 @@ import numpy as np
 
 import pyfastlr
 from pyfastlr.optimizers import registry
+from pyfastlr.optimizers.fields import StartNumber
 from pyfastlr_kernels.rules import RULES
 
 
@@ -26,14 +27,22 @@ class Variant:
     def make(self, params: Any, lr: Any, **options: Any) -> pyfastlr.Optimizer:
         """Our optimizer, without weight decay unless the options have it."""
         options = {"weight_decay": 0.0, "convention": self.convention, **self.kwargs, **options}
-        optimizer: pyfastlr.Optimizer = getattr(pyfastlr, self.cls)(params, lr, **options)
+        optimizer: pyfastlr.Optimizer = getattr(pyfastlr, self.cls)(
+            params, lr if self.scheduled or not callable(lr) else lr(0), **options
+        )
         return optimizer
 
     @property
     def lr(self) -> float:
         """A usual rate: that of the first convention that has one."""
-        defaults = getattr(pyfastlr, self.cls).conventions
-        return 1e-4 if self.cls == "Lion" else float(next(x["lr"] for x in defaults.values() if x["lr"] is not None))
+        defaults = getattr(pyfastlr, self.cls).conventions.values()
+        usual = next((x["lr"] for x in defaults if x["lr"] is not None), 1e-3)
+        return 1e-4 if self.cls == "Lion" else float(usual)
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether it takes a schedule for the rate."""
+        return not isinstance(getattr(pyfastlr, self.cls).fields["lr"], StartNumber)
 
     @cached_property
     def states(self) -> int:
@@ -55,7 +64,7 @@ def _variants() -> Iterator[Variant]:
             name = name.replace("--", "-")
             same = first == "optax" or _same_in_optax(cls, rule, first)
             yield Variant(name, cls.__name__, first, torch, optax if same else None, kwargs)
-            if not same and kwargs.keys() <= {*cls.conventions["optax"], *_flags(cls)}:
+            if optax and not same and kwargs.keys() <= {*cls.conventions["optax"], *_flags(cls)}:
                 yield Variant(f"{name}-optax", cls.__name__, "optax", None, optax, kwargs)
 
 
@@ -66,6 +75,8 @@ def _flags(cls: type[pyfastlr.Optimizer]) -> list[str]:
 
 def _same_in_optax(cls: type[pyfastlr.Optimizer], rule: str, convention: str) -> bool:
     """Whether optax, with its defaults, computes what the convention does."""
+    if "optax" not in cls.conventions:
+        return False
     ours, theirs = cls.conventions[convention], cls.conventions["optax"]
     numbers = set(ours) - {"lr", "weight_decay", "decay", "dampening"}
     folds = RULES[rule].folds

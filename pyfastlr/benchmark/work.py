@@ -76,8 +76,8 @@ class Work:
 
     @property
     def rate(self) -> S.Schedule:
-        """Of every contender."""
-        return S.Cosine(self.variant.lr, steps=STEPS)
+        """Of every contender; constant where it is only the first step's size."""
+        return S.Cosine(self.variant.lr, steps=STEPS) if self.variant.scheduled else S.Constant(self.variant.lr)
 
     def params(self) -> list[Any]:
         """New arrays, the same at every call."""

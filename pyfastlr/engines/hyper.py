@@ -22,15 +22,26 @@ class Range(NamedTuple):
 
 _LARGEST = float(np.finfo(np.float64).max)
 AT_LEAST_ZERO = Range(0.0, _LARGEST, "a finite number >= 0")
+ABOVE_ZERO = Range(math.nextafter(0.0, 1.0), _LARGEST, "a finite number > 0")
+ABOVE_ONE = Range(math.nextafter(1.0, 2.0), _LARGEST, "a finite number > 1")
 BELOW_ONE = Range(0.0, math.nextafter(1.0, 0.0), "a number in [0, 1)")
 ABOVE_ZERO_BELOW_ONE = Range(math.nextafter(0.0, 1.0), math.nextafter(1.0, 0.0), "a number in (0, 1)")
 UP_TO_ONE = Range(0.0, 1.0, "a number in [0, 1]")
 FINITE = Range(-_LARGEST, _LARGEST, "a finite number")
 
-CALLED = {"beta1": "betas[0]", "beta2": "betas[1]"}  # fields of a row by the names that users know
-PAIRS = {"betas": ("beta1", "beta2")}  # arguments that are two fields
+CALLED: dict[str, str] = {}  # fields of a row by the names that users know, where these differ
+PAIRS: dict[str, tuple[str, str]] = {}  # arguments that are two fields of a row
+_PAIRS_NEED: dict[str, str] = {}
 DECAYS = {"coupled": COUPLED, "decoupled": DECOUPLED, "independent": INDEPENDENT}
 DECAY_NAMES = {code: name for name, code in DECAYS.items()}
+
+
+def declare_pair(name: str, fields: tuple[str, str], need: str) -> None:
+    """Have an argument that is two fields of a row; `need` are the words for its numbers in errors."""
+    if PAIRS.setdefault(name, fields) != fields:
+        raise ValueError(f"`{name}` must be the fields {PAIRS[name]} in all classes, got {fields}")
+    CALLED.update({field: f"{name}[{k}]" for k, field in enumerate(fields)})
+    _PAIRS_NEED.setdefault(name, need)
 
 
 def number(value: Any, field: str, allowed: Range, where: str = "") -> float:
@@ -70,10 +81,10 @@ def is_library_schedule(value: Any) -> bool:
 
 
 def spread(name: str, value: Any) -> dict[str, Any]:
-    """Argument as fields: `betas` is two of them."""
+    """Argument as fields of a row: a pair is two of them."""
     if name not in PAIRS:
         return {name: value}
-    need = f"`{name}` must be a pair of numbers in [0, 1), schedules or callables, got {value!r}"
+    need = f"`{name}` must be a pair of {_PAIRS_NEED[name]}, schedules or callables, got {value!r}"
     if isinstance(value, str | bytes | Mapping | set | frozenset) or not isinstance(value, Iterable):
         raise TypeError(need)
     parts = tuple(value)
@@ -82,10 +93,12 @@ def spread(name: str, value: Any) -> dict[str, Any]:
     return dict(zip(PAIRS[name], parts, strict=True))
 
 
-def decay_kind(value: Any) -> str:
-    """Checked kind of weight decay."""
-    if not isinstance(value, str) or value not in DECAYS:
-        raise ValueError(f"`decay` must be one of {', '.join(map(repr, DECAYS))}, got {value!r}")
+def decay_kind(value: Any, known: Sequence[str], where: str) -> str:
+    """Checked kind of weight decay, of those that an optimizer has."""
+    if not isinstance(value, str) or value not in known:
+        of = "" if len(known) == len(DECAYS) else f" of {where}"
+        one = "one of " if len(known) > 1 else ""
+        raise ValueError(f"`decay`{of} must be {one}{', '.join(map(repr, known))}, got {value!r}")
     return value
 
 

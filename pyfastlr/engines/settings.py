@@ -149,6 +149,9 @@ class Hyperparameters:
         What a group may set: the fields of its row but for the constants, and "decay".
     members
         For each tensor its group.
+    decays, fixed, owner
+        Kinds of weight decay that the optimizer has; numbers that are used before the first update only, and for what;
+        the class's name, for errors.
     current : Settings
         Replaced by one store.
     """
@@ -162,10 +165,14 @@ class Hyperparameters:
         ranges: Mapping[str, Range],
         members: Sequence[int],
         missing: Callable[[str], str | None],
+        decays: Sequence[str],
+        fixed: Mapping[str, str],
+        owner: str,
     ) -> None:
         self.parameters, self.lock, self.fields, self.ranges = parameters, lock, tuple(fields), ranges
         self.known = frozenset(self.keys())
         self.members, self.missing = list(members), missing
+        self._decays, self._fixed, self._class = tuple(decays), fixed, owner
         self.engine: Callable[[], Any] = lambda: None
         self.notify: Callable[[], None] | None = None  # what the engine wants to be called after a number was set
         self.owner = lock.owner
@@ -243,7 +250,7 @@ class Hyperparameters:
                 )
             for field, part in spread(name, value).items():
                 if field == "decay":
-                    fields[field] = DECAYS[decay_kind(part)]
+                    fields[field] = DECAYS[decay_kind(part, self._decays, self._class)]
                 elif field == "lr_scale" and not is_scalar(part):
                     fields[field] = part
                 else:
@@ -255,6 +262,8 @@ class Hyperparameters:
         engine = self.engine()
         if engine is not None and engine.is_inside():
             raise RuntimeError("a schedule or callable must not set hyperparameters of the optimizer that calls it")
+        if key in self._fixed:
+            raise ValueError(f"`{key}` of {self._class} cannot be changed, got {value!r}: {self._fixed[key]}")
         fields = self.checked({key: value})
         with self.lock.held:
             settings = self.current

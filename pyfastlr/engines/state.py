@@ -1,6 +1,6 @@
 """The state arrays of an optimizer: one buffer for each slot of its rule."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -20,17 +20,18 @@ class State:
     buffers
         By the slot's name.
     arguments
-        Arguments of the constructor that state starts at.
+        Arguments of the constructor that state starts at, for each tensor.
     counts
         Table of the tensors' update counts and carries.
     initial
-        Each slot's value before the first update.
+        Each slot's value before the first update, for each tensor.
     """
 
-    def __init__(self, params: Parameters, rule: Rule, initial: Mapping[str, float]) -> None:
+    def __init__(self, params: Parameters, rule: Rule, initial: Mapping[str, Sequence[float]]) -> None:
         self._params, self.arguments = params, dict(initial)
         self.initial = {
-            slot.name: initial[slot.initial] if isinstance(slot.initial, str) else slot.initial for slot in rule.slots
+            slot.name: initial[slot.initial] if isinstance(slot.initial, str) else [slot.initial] * len(params.sizes)
+            for slot in rule.slots
         }
         self.buffers: dict[str, Any] = {}
         self._parts: dict[str, list[slice]] = {}
@@ -41,9 +42,9 @@ class State:
             starts = list(accumulate(padded, initial=0))
             self.buffers[slot.name] = params.zeros(starts[-1], dtype)
             self._parts[slot.name] = [slice(a, a + n) for a, n in zip(starts, params.sizes, strict=False)]
-        for name, value in self.initial.items():
-            if value:
-                self.buffers[name][:] = value
+        for name, values in self.initial.items():
+            if any(values):
+                self.buffers[name][:] = self._start(name)
         self._carry = rule.carry
         self.counts = self.fresh_counts()
 
@@ -79,4 +80,11 @@ class State:
 
     def fresh(self) -> list[tuple[Any, Array]]:
         """Each buffer, with what it was before the first update."""
-        return [(x, np.full(x.size, self.initial[name], x.dtype)) for name, x in self.buffers.items()]
+        return [(x, self._start(name)) for name, x in self.buffers.items()]
+
+    def _start(self, name: str) -> Array:
+        """A slot's buffer as it was before the first update."""
+        start = np.zeros(self.buffers[name].size, self.buffers[name].dtype)
+        for part, value in zip(self._parts[name], self.initial[name], strict=True):
+            start[part] = value
+        return start

@@ -81,7 +81,7 @@ def _step(name: Any, convention: Any, decay: Any, p: Any, g: Any, state: Any, n:
     chosen = _choice(convention, "convention", list(cls.conventions), next(iter(cls.conventions)))
     defaults = cls.conventions[chosen]
     numbers = _defaults(rule, defaults, given, f"{chosen}'s {cls.__name__}")
-    kind = DECAYS[_choice(decay, "decay", list(DECAYS), defaults["decay"])]
+    kind = DECAYS[_choice(decay, "decay", list(cls.decays), defaults["decay"])]
     kernel = steps.make_kernel(function.rule, rule.folds[chosen], p.dtype.name, digest)
     return lambda name, convention, decay, p, g, state, n, given: kernel(p, g, state, n, given, numbers, kind)
 

@@ -25,6 +25,9 @@ class AdaGrad(
         "optax": {"lr": None, "initial_accumulator_value": 0.1, "eps": 1e-7, "weight_decay": 0.0, "decay": "decoupled"},
     },
     peers={"torch": "Adagrad", "keras": "Adagrad", "optax": "adagrad"},
+    formulas={
+        "": {"torch": "g / (√s + ε), s₀ = 0", "keras": "g / √(s + ε), s₀ = 0.1", "optax": "g / √(s + ε), s₀ = 0.1"}
+    },
 ):
     r"""Gradient divided by the root of the sum of all its squares so far.
 
@@ -80,6 +83,9 @@ class AdaDelta(
         "optax": {"lr": None, "rho": 0.9, "eps": 1e-6, "weight_decay": 0.0, "decay": "coupled"},
     },
     peers={"torch": "Adadelta", "keras": "Adadelta", "optax": "adadelta"},
+    formulas={
+        "": {"torch": "√(a + ε) / √(v + ε) · g", "keras": "√(a + ε) / √(v + ε) · g", "optax": "√(a + ε) / √(v + ε) · g"}
+    },
 ):
     r"""Gradient scaled by the ratio of two running root mean squares: of past updates and of gradients.
 

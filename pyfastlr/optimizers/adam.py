@@ -18,6 +18,7 @@ class Adam(
         "optax": {"lr": None, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "decay": "decoupled"},
     },
     peers={"torch": "Adam", "keras": "Adam", "optax": "adam"},
+    formulas={"": {"torch": "m/c₁ / (√(v/c₂) + ε)", "keras": "√c₂/c₁ · m / (√v + ε)", "optax": "m/c₁ / (√(v/c₂) + ε)"}},
 ):
     r"""First moment divided by the root of the second, both bias-corrected.
 
@@ -68,6 +69,7 @@ class AdamW(
         "optax": {"lr": None, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 1e-4, "decay": "decoupled"},
     },
     peers={"torch": "AdamW", "keras": "AdamW", "optax": "adamw"},
+    formulas={"": {"torch": "m/c₁ / (√(v/c₂) + ε)", "keras": "√c₂/c₁ · m / (√v + ε)", "optax": "m/c₁ / (√(v/c₂) + ε)"}},
 ):
     r"""Adam with decoupled weight decay.
 
@@ -118,6 +120,13 @@ class AMSGrad(
         "optax": {"lr": None, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "decay": "decoupled"},
     },
     peers={"torch": "Adam(amsgrad=True)", "keras": "Adam(amsgrad=True)", "optax": "amsgrad"},
+    formulas={
+        "": {
+            "torch": "x = max(x, v), as Adam",
+            "keras": "x = max(x, v), as Adam",
+            "optax": "x = max(x, v/c₂), m/c₁ / (√x + ε)",
+        }
+    },
 ):
     r"""Adam whose denominator never decreases.
 
@@ -176,6 +185,13 @@ class NAdam(
         "optax": {"lr": None, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "decay": "decoupled"},
     },
     peers={"torch": "NAdam", "keras": "Nadam", "optax": "nadam"},
+    formulas={
+        "": {
+            "torch": "μₜ = β₁(1 - 0.96^(ψt)/2), ψ = 0.004",
+            "keras": "the same with ψ = 1",
+            "optax": "μₜ = β₁: β₁m/(1 - β₁ᵗ⁺¹) + (1 - β₁)g/c₁",
+        }
+    },
 ):
     r"""Adam with Nesterov momentum.
 
@@ -232,6 +248,13 @@ class Adamax(
         "optax": {"lr": None, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "decay": "decoupled"},
     },
     peers={"torch": "Adamax", "keras": "Adamax", "optax": "adamax"},
+    formulas={
+        "": {
+            "torch": "u = max(β₂u, |g| + ε), m/c₁ / u",
+            "keras": "u = max(β₂u, |g|), m/c₁ / (u + ε)",
+            "optax": "as torch",
+        }
+    },
 ):
     r"""Adam with the running maximum of the gradient's magnitude as denominator.
 
@@ -281,6 +304,12 @@ class RAdam(
         "optax": {"lr": None, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "decay": "decoupled"},
     },
     peers={"torch": "RAdam", "optax": "radam"},
+    formulas={
+        "": {
+            "torch": "where rho > 5: times √c₂ / (√v + ε), rectified",
+            "optax": "where rho >= 5: divided by √(v/c₂) + ε, rectified",
+        }
+    },
 ):
     r"""Adam that leaves out the adaptive denominator until its variance can be estimated.
 

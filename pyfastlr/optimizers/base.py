@@ -9,7 +9,7 @@ import numpy as np
 from pyfastlr.arrays.flat import Flat
 from pyfastlr.arrays.host import shaped
 from pyfastlr.arrays.parameters import Parameters
-from pyfastlr.engines.hyper import Range, boolean, number, thread_count
+from pyfastlr.engines.hyper import DECAYS, PAIRS, Range, boolean, number, thread_count
 from pyfastlr.engines.interface import engine_class
 from pyfastlr.engines.lock import StepLock
 from pyfastlr.engines.settings import Hyperparameters
@@ -18,7 +18,7 @@ from pyfastlr_kernels.rules import RULES
 from pyfastlr_kernels.tables import COMMON
 
 from . import snapshot
-from .fields import Argument
+from .fields import Argument, StartNumber
 from .groups import Group, membership
 from .options import Options, documented
 
@@ -79,6 +79,9 @@ class Optimizer(Options):
     peers: ClassVar[Mapping[str, str]] = {}  # what each library calls it
     limits: ClassVar[Mapping[str, Mapping[str, Range]]] = {}  # ranges that only a convention has
     missing: ClassVar[Mapping[str, str]] = {}  # why a group may lack a hyperparameter that the class has
+    decays: ClassVar[Sequence[str]] = tuple(DECAYS)  # the kinds of weight decay that it has
+    formulas: ClassVar[Mapping[str, Mapping[str, str]]] = {}  # of each variant and convention, for docs/conventions.md
+    demo_lr: ClassVar[float | None] = 1e-3  # peak rate in the demo; None: not made for mini-batches of a network
 
     def __init_subclass__(
         cls,
@@ -87,10 +90,14 @@ class Optimizer(Options):
         peers: Mapping[str, str] | None = None,
         limits: Mapping[str, Mapping[str, Range]] | None = None,
         missing: Mapping[str, str] | None = None,
+        decays: Sequence[str] | None = None,
+        formulas: Mapping[str, Mapping[str, str]] | None = None,
+        demo_lr: float | None = 1e-3,
     ) -> None:
         super().__init_subclass__()
         cls.rules, cls.conventions, cls.peers = rules or {}, conventions or {}, peers or {}
-        cls.limits, cls.missing = limits or {}, missing or {}
+        cls.limits, cls.missing, cls.formulas = limits or {}, missing or {}, formulas or {}
+        cls.decays, cls.demo_lr = tuple(decays or DECAYS), demo_lr
         if cls.__doc__ and cls.rules:
             cls.__doc__ = documented(cls.__doc__, cls.fields)
             registry.append(cls)
@@ -102,6 +109,8 @@ class Optimizer(Options):
             for name, field in self.fields.items():
                 if isinstance(field.default, bool):
                     given[name] = boolean(given[name], name)
+                elif isinstance(field.default, float) and not field.is_hyperparameter:
+                    given[name] = number(given[name], name, field.allowed)
             given["threads"] = thread_count(given["threads"])
             convention = self.choose_convention(given["convention"])
             values = self._complete(convention, given)
@@ -111,7 +120,7 @@ class Optimizer(Options):
             if given["capturable"] and parameters.device is None:
                 raise ValueError("`capturable` needs parameters on a CUDA device, got parameters in host memory")
             members = membership(groups, parameters.names)
-            initial = self._initial(rule, convention, given)
+            initial = self._initial(rule, convention, given, [values, *groups], members)
             given = {name: x for name, x in given.items() if not self.fields[name].is_hyperparameter}
             given = {**given, "convention": convention, "groups": None}
             self._build(given, rule, parameters, members, len(groups) + 1, initial)
@@ -154,11 +163,25 @@ class Optimizer(Options):
         """Rule for these arguments, and of the hyperparameters and groups what it has; for classes with several."""
         return next(iter(self.rules)), values, groups
 
-    def _initial(self, rule: str, convention: str, given: Mapping[str, Any]) -> dict[str, float]:
-        """Values that state starts at, by the arguments that have them."""
-        names = [slot.initial for slot in RULES[rule].slots if isinstance(slot.initial, str)]
-        values = {name: self.conventions[convention][name] if given[name] is None else given[name] for name in names}
-        return {name: number(value, name, self.fields[name].allowed) for name, value in values.items()}
+    def _initial(
+        self, rule: str, convention: str, given: Mapping[str, Any], groups: Sequence[Any], members: Sequence[int]
+    ) -> dict[str, list[float]]:
+        """Values that each tensor's state starts at, by the arguments that have them; of a group its own."""
+        initial = {}
+        for name in (slot.initial for slot in RULES[rule].slots if isinstance(slot.initial, str)):
+            base = self.conventions[convention][name] if given[name] is None else given[name]
+            own = [{}, *groups[1:]] if self.fields[name].is_hyperparameter else [{} for _ in groups]
+            values = [self._start_value(name, group.get(name, base)) for group in own]
+            initial[name] = [values[k] for k in members]
+        return initial
+
+    def _start_value(self, name: str, value: Any) -> float:
+        field = self.fields[name]
+        if callable(value) and isinstance(field, StartNumber):
+            raise TypeError(
+                f"`{name}` of {type(self).__name__} must be {field.allowed.words}, got {value!r}: {field.why}"
+            )
+        return number(value, name, field.allowed)
 
     def _build(
         self,
@@ -167,17 +190,21 @@ class Optimizer(Options):
         parameters: Parameters,
         members: Sequence[int],
         n_groups: int,
-        initial: Mapping[str, float],
+        initial: Mapping[str, Sequence[float]],
     ) -> None:
         """Make everything but the hyperparameters' values and the engine."""
         self._given, self._rule, self._convention = given, rule, given["convention"]
         self._parameters, self._lock = parameters, StepLock()
         hyper = RULES[rule].hyper
-        known = {"beta1", "beta2", *self.conventions[self._convention]}
+        known = {field for name in self.conventions[self._convention] for field in PAIRS.get(name, (name,))}
         common = [field for field in COMMON if field in Options.fields and field != "decay"]
         fields = (*common, *(field for field in hyper if field in known), "decay")
         ranges = {**self.ranges(), **self.limits.get(self._convention, {})}
-        self._hyper = Hyperparameters(parameters, self._lock, fields, hyper, ranges, members, self._why_missing)
+        fixed = {name: x.why for name, x in self.fields.items() if isinstance(x, StartNumber)}
+        self._hyper = Hyperparameters(
+            parameters, self._lock, fields, hyper, ranges, members, self._why_missing, self.decays, fixed,
+            type(self).__name__,
+        )  # fmt: skip
         self._groups = tuple(
             Group(self._hyper, row, [name for name, k in zip(parameters.names, members, strict=True) if k == row])
             for row in range(n_groups)

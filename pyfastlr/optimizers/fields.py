@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, dataclass_tr
 
 import numpy as np
 
-from pyfastlr.engines.hyper import AT_LEAST_ZERO, PAIRS, Range
+from pyfastlr.engines.hyper import AT_LEAST_ZERO, Range, declare_pair
 
 Convention = Literal["torch", "keras", "optax"]
 DecayKind = Literal["coupled", "decoupled", "independent"]
@@ -69,6 +69,10 @@ class Argument:
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
+
+    def ranges(self) -> dict[str, Range]:
+        """Range of each field of a row that it is."""
+        return {self.name: self.allowed}
 
     def __get__(self, obj: Any, cls: Any = None) -> Any:
         return self if obj is None else obj._given[self.name]
@@ -145,10 +149,50 @@ class Number(_Hyperparameter):
         def __set__(self, obj: Any, value: NumberLike | None) -> None: ...
 
 
+class StartNumber(Number):
+    """A number of each group that state starts at: no schedule, and not to be changed; `why` says what it is."""
+
+    what = "{}"
+
+    def __init__(self, *, why: str, default: Any = None, kw_only: bool = True, **options: Any) -> None:
+        super().__init__(default=default, kw_only=kw_only, **options)
+        self.why = why
+
+    if not TYPE_CHECKING:
+
+        def __set__(self, obj: Any, value: Any) -> None:
+            raise AttributeError(f"`{self.name}` of {type(obj).__name__} cannot be changed: {self.why}")
+
+
 class Pair(_Hyperparameter):
-    """Two of them."""
+    """Two of them: the fields of a row with these names, each with its range."""
 
     what = "pair of {}, Schedule or callable"
+
+    def __init__(
+        self,
+        *,
+        default: Any = None,
+        fields: tuple[str, str] = ("beta1", "beta2"),
+        allowed: Range | tuple[Range, Range] = AT_LEAST_ZERO,
+        **options: Any,
+    ) -> None:
+        both = (allowed, allowed) if isinstance(allowed, Range) else allowed
+        super().__init__(default=default, allowed=both[0], **options)
+        self.fields, self.both = fields, both
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        super().__set_name__(owner, name)
+        first, second = (
+            x.words.replace("a number", "numbers").replace("a finite number", "finite numbers") for x in self.both
+        )
+        declare_pair(
+            name, self.fields, first if first == second else f"numbers, {self.both[0].words} and {self.both[1].words}"
+        )
+
+    def ranges(self) -> dict[str, Range]:
+        """Range of each of the two fields."""
+        return dict(zip(self.fields, self.both, strict=True))
 
     if TYPE_CHECKING:
 
@@ -227,7 +271,9 @@ _ELSEWHERE = {
 }
 
 
-@dataclass_transform(kw_only_default=True, field_specifiers=(argument, Number, Pair, RateScale, Decay, GroupList))
+@dataclass_transform(
+    kw_only_default=True, field_specifiers=(argument, Number, StartNumber, Pair, RateScale, Decay, GroupList)
+)
 class Declared:
     """Base of classes whose arguments are their fields."""
 
@@ -251,7 +297,7 @@ class Declared:
     @classmethod
     def ranges(cls) -> dict[str, Range]:
         """Range of each hyperparameter and number, by the field of a row."""
-        return {field: x.allowed for name, x in cls.fields.items() for field in PAIRS.get(name, (name,))}
+        return {field: allowed for x in cls.fields.values() for field, allowed in x.ranges().items()}
 
     @classmethod
     def arguments(cls, positional: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class Function(NamedTuple):
 
     def doc(self) -> str:
         """Help of the function."""
-        state, zeros = _tuple(self.state), _tuple("np.zeros(2)" if x != "carry" else "np.ones(1)" for x in self.state)
+        state, start = _tuple(self.state), _tuple(self._start())
         chosen = self.cls.rules[self.rule]
         given = "".join(f", {x}={chosen[x]}" for x in self.required)
         flag = "".join(f", {x}={value}" for x, value in chosen.items() if x not in self.required)
@@ -92,13 +92,23 @@ class Function(NamedTuple):
     --------
     >>> import numpy as np, pyfastlr as flr
     >>> from pyfastlr import kernels
-    >>> p, state = np.array([1.0, 2.0]), {zeros}
+    >>> p, state = np.array([1.0, 2.0]), {start}
     >>> kernels.{self.name}(p, np.array([1.0, -1.0]), state, 0, 0.1{given})
     >>> q = np.array([1.0, 2.0])
     >>> flr.{self.cls.__name__}(q, lr=0.1{given}{flag}).step(np.array([1.0, -1.0]))
     >>> p.tobytes() == q.tobytes()
     True
     """
+
+    def _start(self) -> Iterator[str]:
+        """Arrays of the state of two parameters before the first update, as Python text."""
+        rule, defaults = RULES[self.rule], next(iter(self.cls.conventions.values()))
+        rate = {"lr": 0.1}  # that of the example
+        for slot in rule.slots:
+            value = {**defaults, **rate}[slot.initial] if isinstance(slot.initial, str) else slot.initial
+            yield f"np.full(2, {value})" if value else "np.zeros(2)"
+        for value in rule.carry:
+            yield {0.0: "np.zeros(1)", 1.0: "np.ones(1)"}[value]
 
     def title(self) -> str:
         """First line of the class' help."""

@@ -18,6 +18,7 @@ class Lion(
     },
     peers={"optax": "lion", "keras": "Lion"},
     limits={"keras": {"beta1": ABOVE_ZERO_BELOW_ONE}},
+    formulas={"": {"keras": "sign(β₁m + (1 - β₁)g), sign(0) = 0", "optax": "sign(β₁m + (1 - β₁)g), sign(0) = 0"}},
 ):
     r"""Sign of an interpolation between momentum and gradient.
 

@@ -27,6 +27,11 @@ class RMSProp(
     },
     peers={"torch": "RMSprop", "keras": "RMSprop", "optax": "rmsprop"},
     missing={"momentum": _WHY},
+    formulas={
+        "": {"torch": "g / (√v + ε)", "keras": "g / √(v + ε)", "optax": "g / √(v + ε)"},
+        "centered": {"torch": "g / (√(v - a²) + ε)", "keras": "g / √(v - a² + ε)", "optax": "g / √(v - a² + ε)"},
+        "momentum": {"torch": "the rate outside of the buffer", "keras": "the rate inside", "optax": "the rate inside"},
+    },
 ):
     r"""Gradient divided by the root of a running mean of its square: plain, centered, or with momentum.
 

@@ -23,6 +23,19 @@ class SGD(
     peers={"torch": "SGD", "keras": "SGD", "optax": "sgd"},
     limits={"keras": {"momentum": Range(0.0, 1.0, "a number in [0, 1]")}},
     missing={"momentum": _WHY, "dampening": _WHY},
+    formulas={
+        "": {"torch": "p -= ηg", "keras": "p -= ηg", "optax": "p -= ηg"},
+        "momentum": {
+            "torch": "b = μb + g, p -= ηb: rate outside; dampening from the second g on",
+            "keras": "b = μb + ηg, p -= b: rate inside",
+            "optax": "b = μb + g, p -= ηb: rate outside",
+        },
+        "nesterov": {
+            "torch": "p -= η(g + μb), b as above",
+            "keras": "p -= ηg + μb, b as above",
+            "optax": "p -= η(g + μb), b as above",
+        },
+    },
 ):
     r"""Gradient descent: plain, with momentum, or with Nesterov's momentum.
 

@@ -36,7 +36,8 @@ def numbers(n, seed=0):
 @pytest.mark.parametrize("case", KERNELS, ids=lambda case: case.name)
 def test_folds_and_counts_on_the_device(device, case):
     host, lent = numbers(33), Array(device, numbers(33))
-    options = {"lr": S.InverseTime(0.01, 0.1), "weight_decay": 0.1, "decay": "decoupled"}
+    decay = "decoupled" if "decoupled" in case.row.decays else case.decay
+    options = {"lr": case.schedule(S.InverseTime(0.01, 0.1)), "weight_decay": 0.1, "decay": decay}
     a, b = case.make(host, **options), case.make(lent, capturable=True, **options)
     g = Array(device, numbers(33, 1))
     for _ in range(7):

@@ -2,13 +2,12 @@
 
 import numpy as np
 
-from cases import CASES
+from cases import CASES, SIGNED
 from pyfastlr_kernels import tables
 from pyfastlr_kernels.cuda.step import Step
 from pyfastlr_kernels.rules import RULES
 
 SIZES = (1, 3, 4, 257, 1003)
-SIGNED = ("momentum_buffer", "exp_avg", "grad_avg")
 KERNELS = tuple({case.make(np.zeros(1)).rule: case for case in reversed(CASES)}.values())  # a case for each rule
 
 
@@ -23,7 +22,8 @@ class Vectors:
         if positive:
             for x in (*self.grads, *self.params):
                 np.abs(x, out=x)
-        self.opt = case.make(self.params, groups=groups, weight_decay=0.01, decay="decoupled", **options)
+        decay = "decoupled" if "decoupled" in case.row.decays else case.decay
+        self.opt = case.make(self.params, groups=groups, weight_decay=0.01, decay=decay, **options)
         self.rule = RULES[self.opt.rule]
         for name in self.rule.state_names:  # as after some steps: momenta have a sign, others not
             for x in self.opt.state[name]:

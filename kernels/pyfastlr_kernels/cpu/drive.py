@@ -67,8 +67,8 @@ def make_drive(name, convention, dtype, by_element):
     n_h = len(h_like)
     slots_like = tuple(np.dtype(slot.storage or dtype).type(0) for slot in rule.slots)
     numbers = make_fold(fold)
-    update = make_update(rule.update, False)
-    update_by_element = make_update(rule.update, True) if by_element else update
+    update = make_update(rule.update, False, sets=rule.sets)
+    update_by_element = make_update(rule.update, True, sets=rule.sets) if by_element else update
 
     @njit(**INLINED)
     def fold_tensor(job, index):

@@ -34,9 +34,9 @@ def _once(function):
     return njit(**USER_PARTS)(_linked(function))
 
 
-def make_loop(update, by_element, decays, options=PARTS):
+def make_loop(update, by_element, decays, options=PARTS, sets=False):
     """Loop over n elements, from pointers; `by_element`: the rate has a factor for each element, k."""
-    element = inlined(make_element(_once(update), scaled, by_element, inlined))
+    element = inlined(make_element(_once(update), scaled, by_element, inlined, sets))
 
     @njit(**options)
     def loop(n, p, g, k, s, h, r, grad_scale, common):
@@ -48,10 +48,10 @@ def make_loop(update, by_element, decays, options=PARTS):
     return loop
 
 
-def make_update(update, by_element, options=PARTS):
+def make_update(update, by_element, options=PARTS, sets=False):
     """Update of n elements, by the loop that leaves out decay where nothing decays."""
-    decayed = make_loop(update, by_element, True, options)
-    undecayed = make_loop(update, by_element, False, options)
+    decayed = make_loop(update, by_element, True, options, sets)
+    undecayed = make_loop(update, by_element, False, options, sets)
 
     @njit(**{**options, "inline": "always"})
     def update_elements(n, p, g, k, s, h, r, grad_scale, common):

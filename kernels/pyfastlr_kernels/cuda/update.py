@@ -72,9 +72,8 @@ def make_element(rule: rules.Rule, real: Any, by_element: bool) -> Any:
     """
     k = len(rule.slots)
     result = types.Tuple((real, types.UniTuple(real, k) if k else types.Tuple(())))
-    return subroutine(
-        contract.make_element(device_function(rule.update), scaled, by_element, device_function), lambda *_: result
-    )
+    update = device_function(rule.update)
+    return subroutine(contract.make_element(update, scaled, by_element, device_function, rule.sets), lambda *_: result)
 
 
 def make_line(element: Any, lanes: int) -> Any:

@@ -7,6 +7,9 @@ order of the rule's slots. ``h`` and ``r`` are NamedTuples of numbers that a fol
 has those proportional to the learning rate. ``d`` is the descent: the driver writes ``p - (decay*p + d)``, so that
 weight decay is in one place (`prologue`, `epilogue`), p is rounded once, and ``d`` is available for norms.
 
+A rule that sets the parameter instead of moving it (`Rule.sets`) returns the new parameter in the place of ``d``:
+``p - (p - new)`` would lose zeros and up to half an ulp of p. Its ``p`` has been decayed already (`shrunk`).
+
 - No number literals: ``1 - b`` or ``0.5 * x`` would make numba compute in float64.
 - No step count and no branches on configuration: both belong in the fold.
 - ``sqrt(a) * g / sqrt(b)``, never a quotient of two roots: `math.sqrt` returns a float64 in plain Python, so rule and
@@ -25,9 +28,10 @@ inside users' jitted loops and on a CUDA device.
 What later optimizers may need, and where it goes
 -------------------------------------------------
 - More numbers in ``h``, ``r`` or ``carry``: tables.FOLD_WIDTH and tables.MAX_CARRY have room.
-- State that starts elsewhere than at zero: `Slot.initial`, a number or the name of a constructor argument.
+- A rate that is used one update later: a number in ``carry``, made from this update's rate.
+- State that starts elsewhere than at zero: `Slot.initial`, a number or the name of a constructor argument; of a
+  hyperparameter each group's own.
 - State with another dtype or length than its parameter: `Slot.storage`, which the drive asks how to load and store.
-- A rule that sets p instead of moving it: a `Rule` with ``sets=True`` returns the new parameter in the place of ``d``.
 """
 
 from collections.abc import Callable
@@ -59,6 +63,11 @@ def epilogue(p, d, decay):
 def epilogue_undecayed(p, d):
     """Parameter after the step where nothing decays."""
     return p - d
+
+
+def shrunk(p, decay):
+    """Parameter after decoupled or independent decay, which a rule that sets it starts from."""
+    return p - decay * p
 
 
 # Zero of the narrowest dtype, so that it widens nothing. A known zero lets LLVM clear by a mask, where `x - x` takes a
@@ -99,12 +108,13 @@ def common_numbers(c):
     )
 
 
-def make_element(update, scaled, by_element, compiled):
+def make_element(update, scaled, by_element, compiled, sets=False):
     """Update of one element, around a rule: the same text for the CPU's loop and for the device.
 
     ``update`` is the rule as the target's code calls it, ``compiled`` makes that of another plain function, ``scaled``
     multiplies a tuple of numbers. The element itself is a plain function. Where the rate is by element, k is its
-    factor; where k is zero the parameter keeps its bits, whatever the gradient is.
+    factor; where k is zero the parameter keeps its bits, whatever the gradient is. With ``sets`` the rule gives the
+    new parameter itself.
     """
     before, before_undecayed = compiled(prologue), compiled(prologue_undecayed)
     after, after_undecayed = compiled(epilogue), compiled(epilogue_undecayed)
@@ -116,7 +126,17 @@ def make_element(update, scaled, by_element, compiled):
         q = after(p, d, taken) if decays else after_undecayed(p, d)
         return (p if by_element and k == ZERO else q), t
 
-    return element
+    if not sets:
+        return element
+    decayed = compiled(shrunk)
+
+    def set_element(p, g, k, s, h, r, grad_scale, common, decays):
+        g = before(p, g, grad_scale, common.l2) if decays else before_undecayed(p, g, grad_scale)
+        taken = common.decoupled * k + common.independent if by_element else common.decoupled + common.independent
+        q, t = update(decayed(p, taken) if decays else p, g, s, h, scaled(r, k) if by_element else r)
+        return (p if by_element and k == ZERO else q), t
+
+    return set_element
 
 
 # --- When state may be flushed ----------------------------------------------------------------------------------------
@@ -170,6 +190,7 @@ class Rule(NamedTuple):
     slots: tuple[Slot, ...] = ()
     carry: tuple[float, ...] = ()  # initial values
     helpers: tuple[Callable[..., Any], ...] = ()  # plain functions of its own file that rule and folds call
+    sets: bool = False  # whether `update` returns the new parameter, not the descent
 
     @property
     def state_names(self) -> tuple[str, ...]:

@@ -1,0 +1,105 @@
+"""Write the imports that name every optimizer and rule, or compare them: `python scripts/exports.py [--check]`.
+
+A file in rules/ that has `RULES`, and a class in optimizers/ that is an `Optimizer`, are found by their text. What is
+listed already keeps its place, because tables, help and the benchmark have that order; what is new comes last.
+"""
+
+import ast
+import re
+import sys
+import textwrap
+from collections.abc import Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+RULES = ROOT / "kernels" / "pyfastlr_kernels" / "rules"
+PACKAGE = ROOT / "pyfastlr"
+
+
+def families() -> list[str]:
+    """Files of rules/ that have a table of rules."""
+    return [
+        path.stem
+        for path in sorted(RULES.glob("*.py"))
+        if any(
+            isinstance(node, ast.Assign) and any(getattr(x, "id", "") == "RULES" for x in node.targets)
+            for node in ast.parse(path.read_text(encoding="utf-8")).body
+        )
+    ]
+
+
+def classes() -> dict[str, str]:
+    """Optimizer classes, each with its file."""
+    return {
+        node.name: path.stem
+        for path in sorted((PACKAGE / "optimizers").glob("*.py"))
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef) and any(getattr(base, "id", "") == "Optimizer" for base in node.bases)
+    }
+
+
+def in_order(listed: Iterable[str], found: Iterable[str]) -> list[str]:
+    """Those found: first the listed ones in their order, then the others in theirs."""
+    found = list(found)
+    old = [name for name in listed if name in found]
+    return [*old, *(name for name in found if name not in old)]
+
+
+def as_ruff_sorts(names: Iterable[str], key: str = "lower") -> list[str]:
+    """Constants, then classes, then others."""
+    return sorted(names, key=lambda x: (0 if x.isupper() else 1 if x[0].isupper() else 2, getattr(x, key)()))
+
+
+def replaced(text: str, pattern: str, new: str) -> str:
+    """Text with the one match of a pattern replaced."""
+    result, count = re.subn(pattern, lambda _: new, text, count=1, flags=re.DOTALL | re.MULTILINE)
+    if count != 1:
+        raise ValueError(f"need a place that fits {pattern!r}, got none")
+    return result
+
+
+def rules(text: str) -> str:
+    """rules/__init__.py."""
+    (listed,) = re.findall(r"^_FAMILIES = \((.*?)\)$", text, re.DOTALL | re.MULTILINE)
+    names = in_order(re.findall(r"\w+", listed), families())
+    text = replaced(text, r"^from \. import [^\n]*$", f"from . import {', '.join(sorted(names))}")
+    return replaced(text, r"^_FAMILIES = \(.*?\)$", f"_FAMILIES = ({', '.join(names)})")
+
+
+def optimizers(text: str) -> str:
+    """optimizers/__init__.py."""
+    line = re.compile(r"^from \.(\w+) import (\w+) as \2\n", re.MULTILINE)
+    made = classes()
+    ours = [name for module, name in line.findall(text) if module != "base"]
+    kept = "".join(x.group(0) for x in line.finditer(text) if x.group(1) == "base")
+    lines = "".join(f"from .{made[name]} import {name} as {name}\n" for name in in_order(ours, made))
+    return replaced(text, r"(^from \.\w+ import \w+ as \w+\n)+", kept + lines)
+
+
+def package(text: str) -> str:
+    """pyfastlr/__init__.py."""
+    names = [*classes(), "Optimizer", "Stats"]
+    lines = "".join(f"from .optimizers import {name} as {name}\n" for name in as_ruff_sorts(names))
+    gone = set(re.findall(r"^from \.optimizers import (\w+)", text, re.MULTILINE)) - {*names}
+    text = replaced(text, r"(^from \.optimizers import \w+ as \w+\n)+", lines)
+    (listed,) = re.findall(r"^__all__ = \[(.*?)\]", text, re.DOTALL | re.MULTILINE)
+    public = as_ruff_sorts({*names, *re.findall(r"\w+", listed)} - gone, "__str__")
+    quoted = textwrap.fill(", ".join(f'"{name}"' for name in public) + ",", 120, initial_indent="    ",
+                           subsequent_indent="    ")  # fmt: skip
+    return replaced(text, r"^__all__ = \[.*?\]", f"__all__ = [\n{quoted}\n]")
+
+
+FILES = {
+    RULES / "__init__.py": rules,
+    PACKAGE / "optimizers" / "__init__.py": optimizers,
+    PACKAGE / "__init__.py": package,
+}
+
+if __name__ == "__main__":
+    for path, render in FILES.items():
+        before = path.read_text(encoding="utf-8")
+        after = render(before)
+        if "--check" not in sys.argv[1:]:
+            path.write_text(after, encoding="utf-8")
+        elif before != after:
+            sys.exit(f"{path} does not name what there is: run python scripts/exports.py")
