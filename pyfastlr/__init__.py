@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from . import schedules as schedules
 from .arrays.flat import Flat as Flat
 from .optimizers import SGD as SGD
+from .optimizers import AdaBelief as AdaBelief
 from .optimizers import AdaDelta as AdaDelta
 from .optimizers import AdaGrad as AdaGrad
 from .optimizers import Adam as Adam
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "SGD", "AMSGrad", "AdaDelta", "AdaGrad", "Adam", "AdamW", "Adamax", "Flat", "Lion", "NAdam", "Optimizer", "RAdam",
-    "RMSProp", "Stats", "schedules",
+    "SGD", "AMSGrad", "AdaBelief", "AdaDelta", "AdaGrad", "Adam", "AdamW", "Adamax", "Flat", "Lion", "NAdam",
+    "Optimizer", "RAdam", "RMSProp", "Stats", "schedules",
 ]  # fmt: skip
 
 

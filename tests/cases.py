@@ -229,6 +229,23 @@ ROWS: dict[str, Row] = {
 }  # fmt: skip
 
 
+def adabelief(p, g, state, t, lr, convention, betas, eps, eps_root):
+    m = betas[0] * state["exp_avg"] + (1 - betas[0]) * g
+    v = betas[1] * state["exp_avg_var"] + (1 - betas[1]) * (g - m) * (g - m) + eps_root
+    step = lr * (m / (1 - betas[0] ** t)) / (np.sqrt(v / (1 - betas[1] ** t)) + eps)
+    return p - step, {"exp_avg": m, "exp_avg_var": v}
+
+
+ROWS["AdaBelief"] = _row(
+    adabelief,
+    None,
+    None,
+    ("adabelief", {"betas": (0.9, 0.999), "eps": 1e-16, "eps_root": 1e-16}),
+    ("exp_avg", "exp_avg_var"),
+    flush=Flush({OPTAX: "outside"}, "exp_avg_var", own={"eps_root": 0.0}),
+)
+
+
 # --- Cases from the rows ----------------------------------------------------------------------------------------------
 
 

@@ -21,3 +21,4 @@ from .adam import Adamax as Adamax
 from .adam import RAdam as RAdam
 from .adagrad import AdaDelta as AdaDelta
 from .lion import Lion as Lion
+from .adabelief import AdaBelief as AdaBelief
