@@ -21,6 +21,7 @@ from .optimizers import Optimizer as Optimizer
 from .optimizers import RAdam as RAdam
 from .optimizers import RMSProp as RMSProp
 from .optimizers import Stats as Stats
+from .optimizers import Yogi as Yogi
 
 if TYPE_CHECKING:
     from . import kernels as kernels
@@ -29,7 +30,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "SGD", "AMSGrad", "AdaBelief", "AdaDelta", "AdaGrad", "Adam", "AdamW", "Adamax", "Flat", "Lion", "NAdam",
-    "Optimizer", "RAdam", "RMSProp", "Stats", "schedules",
+    "Optimizer", "RAdam", "RMSProp", "Stats", "Yogi", "schedules",
 ]  # fmt: skip
 
 

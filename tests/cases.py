@@ -246,6 +246,25 @@ ROWS["AdaBelief"] = _row(
 )
 
 
+def yogi(p, g, state, t, lr, convention, betas, eps):
+    m, v = betas[0] * state["exp_avg"] + (1 - betas[0]) * g, state["exp_avg_sq"]
+    v = v - (1 - betas[1]) * np.sign(v - g * g) * (g * g)
+    step = lr * (m / (1 - betas[0] ** t)) / (np.sqrt(v / (1 - betas[1] ** t)) + eps)
+    return p - step, {"exp_avg": m, "exp_avg_sq": v}
+
+
+ROWS["Yogi"] = _row(
+    yogi,
+    None,
+    None,
+    ("yogi", {"betas": (0.9, 0.999), "eps": 1e-3}),
+    _MOMENTS,
+    start={"exp_avg": 1e-6, "exp_avg_sq": 1e-6},
+    moves=True,
+    flush=Flush({OPTAX: "outside"}),
+)
+
+
 # --- Cases from the rows ----------------------------------------------------------------------------------------------
 
 

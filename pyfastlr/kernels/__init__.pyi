@@ -928,3 +928,57 @@ def adabelief(
     >>> p.tobytes() == q.tobytes()
     True
     """
+
+def yogi(
+    p: Array,
+    g: Array,
+    state: State,
+    n: int,
+    lr: float,
+    betas: Betas = None,
+    eps: Number = None,
+    weight_decay: Number = None,
+    decay: Word = None,
+    convention: Word = None,
+    lr_scale: float = 1.0,
+) -> None:
+    """Adam whose second moment grows as fast as Adam's but shrinks only as fast as the gradients are large.
+
+    The update of `pyfastlr.Yogi`, bit for bit, for your own `@njit` code. Updates p and state in place.
+
+    Parameters
+    ----------
+    p : float32[...] or float64[...]
+        Parameters: C-contiguous, of any number of dimensions.
+    g : like p
+        Gradient.
+    state : (exp_avg, exp_avg_sq)
+        Arrays in the order of ``opt.state``.
+    n : int >= 0
+        Index of the update, from 0.
+    lr : float
+        Learning rate.
+    betas : pair of float in [0, 1), Schedule or callable
+    eps : float >= 0, Schedule or callable
+    weight_decay, lr_scale : float
+    decay, convention : str
+        As in the class. Literals: they choose the code. None is the default of the convention, optax's.
+
+    Raises
+    ------
+    TypeError
+        For a wrong dtype, number of dimensions, layout or tuple, while the caller is compiled.
+    ValueError
+        For a wrong shape or n < 0, when it runs. Nothing is changed then.
+
+    Examples
+    --------
+    >>> import numpy as np, pyfastlr as flr
+    >>> from pyfastlr import kernels
+    >>> p, state = np.array([1.0, 2.0]), (np.full(2, 1e-06), np.full(2, 1e-06))
+    >>> kernels.yogi(p, np.array([1.0, -1.0]), state, 0, 0.1)
+    >>> q = np.array([1.0, 2.0])
+    >>> flr.Yogi(q, lr=0.1).step(np.array([1.0, -1.0]))
+    >>> p.tobytes() == q.tobytes()
+    True
+    """

@@ -22,3 +22,4 @@ from .adam import RAdam as RAdam
 from .adagrad import AdaDelta as AdaDelta
 from .lion import Lion as Lion
 from .adabelief import AdaBelief as AdaBelief
+from .yogi import Yogi as Yogi

@@ -3,9 +3,9 @@
 `contract` says what both are. A family has one file; `RULES` has all of them by name.
 """
 
-from . import adabelief, adagrad, adam, lion, rmsprop, sgd
+from . import adabelief, adagrad, adam, lion, rmsprop, sgd, yogi
 from .contract import Rule as Rule
 from .contract import Slot as Slot
 
-_FAMILIES = (sgd, rmsprop, adagrad, adam, lion, adabelief)
+_FAMILIES = (sgd, rmsprop, adagrad, adam, lion, adabelief, yogi)
 RULES: dict[str, Rule] = {name: rule for family in _FAMILIES for name, rule in family.RULES.items()}
