@@ -20,6 +20,7 @@ from .optimizers import NAdam as NAdam
 from .optimizers import Optimizer as Optimizer
 from .optimizers import RAdam as RAdam
 from .optimizers import RMSProp as RMSProp
+from .optimizers import Rprop as Rprop
 from .optimizers import Stats as Stats
 from .optimizers import Yogi as Yogi
 
@@ -30,7 +31,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "SGD", "AMSGrad", "AdaBelief", "AdaDelta", "AdaGrad", "Adam", "AdamW", "Adamax", "Flat", "Lion", "NAdam",
-    "Optimizer", "RAdam", "RMSProp", "Stats", "Yogi", "schedules",
+    "Optimizer", "RAdam", "RMSProp", "Rprop", "Stats", "Yogi", "schedules",
 ]  # fmt: skip
 
 

@@ -265,6 +265,42 @@ ROWS["Yogi"] = _row(
 )
 
 
+def rprop(p, g, state, t, lr, convention, etas, step_sizes):
+    """`lr` is a factor of the moves: `unscaled`."""
+    sign, step = np.sign(g * state["prev"]), state["step_size"]
+    scaled = step * reference.where(sign == 0, 1.0, reference.where(sign > 0, etas[1], etas[0]))
+    limited = np.minimum(np.maximum(scaled, step_sizes[0]), step_sizes[1])
+    step = reference.where((sign == 0) & (convention == OPTAX), step, limited)
+    move = reference.where(sign < 0, 0.0, step * np.sign(g))
+    if convention == OPTAX:
+        return p - lr * reference.where(sign < 0, 0.0, state["prev"]), {"prev": move, "step_size": step}
+    return p - lr * move, {"prev": reference.where(sign < 0, 0.0, g), "step_size": step}
+
+
+def unscaled(before: float, lr: float, t: int, **_: Any) -> float:
+    """Factor of an update whose size is in the state."""
+    return 1.0
+
+
+ROWS["Rprop"] = _row(
+    rprop,
+    ("Rprop", {"lr": 1e-2, "etas": (0.5, 1.2), "step_sizes": (1e-6, 50.0)}),
+    None,
+    ("rprop", {"etas": (0.5, 1.2), "step_sizes": (1e-6, 50.0)}),
+    ("prev", "step_size"),
+    usual_lr=1e-2,
+    decay={OPTAX: "coupled"},
+    decayed={TORCH: None},
+    decays=("coupled", "independent"),
+    start={"step_size": "lr"},
+    signed=("prev",),
+    unflushed=("prev", "step_size"),
+    lr="start",
+    rate=unscaled,
+    bounded=True,
+)
+
+
 # --- Cases from the rows ----------------------------------------------------------------------------------------------
 
 

@@ -982,3 +982,57 @@ def yogi(
     >>> p.tobytes() == q.tobytes()
     True
     """
+
+def rprop(
+    p: Array,
+    g: Array,
+    state: State,
+    n: int,
+    lr: float,
+    etas: Betas = None,
+    step_sizes: Betas = None,
+    weight_decay: Number = None,
+    decay: Word = None,
+    convention: Word = None,
+    lr_scale: float = 1.0,
+) -> None:
+    """Gradient's sign times a step size for each element, which grows until the gradient changes its sign.
+
+    The update of `pyfastlr.Rprop`, bit for bit, for your own `@njit` code. Updates p and state in place.
+
+    Parameters
+    ----------
+    p : float32[...] or float64[...]
+        Parameters: C-contiguous, of any number of dimensions.
+    g : like p
+        Gradient.
+    state : (prev, step_size)
+        Arrays in the order of ``opt.state``.
+    n : int >= 0
+        Index of the update, from 0.
+    lr : float
+        Learning rate.
+    etas : pair of float, 0 < etas[0] < 1 < etas[1], Schedule or callable
+    step_sizes : pair of float >= 0, Schedule or callable
+    weight_decay, lr_scale : float
+    decay, convention : str
+        As in the class. Literals: they choose the code. None is the default of the convention, torch's.
+
+    Raises
+    ------
+    TypeError
+        For a wrong dtype, number of dimensions, layout or tuple, while the caller is compiled.
+    ValueError
+        For a wrong shape or n < 0, when it runs. Nothing is changed then.
+
+    Examples
+    --------
+    >>> import numpy as np, pyfastlr as flr
+    >>> from pyfastlr import kernels
+    >>> p, state = np.array([1.0, 2.0]), (np.zeros(2), np.full(2, 0.1))
+    >>> kernels.rprop(p, np.array([1.0, -1.0]), state, 0, 0.1)
+    >>> q = np.array([1.0, 2.0])
+    >>> flr.Rprop(q, lr=0.1).step(np.array([1.0, -1.0]))
+    >>> p.tobytes() == q.tobytes()
+    True
+    """

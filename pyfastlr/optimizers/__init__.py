@@ -23,3 +23,4 @@ from .adagrad import AdaDelta as AdaDelta
 from .lion import Lion as Lion
 from .adabelief import AdaBelief as AdaBelief
 from .yogi import Yogi as Yogi
+from .rprop import Rprop as Rprop
