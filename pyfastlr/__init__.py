@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import schedules as schedules
 from .arrays.flat import Flat as Flat
+from .optimizers import ASGD as ASGD
 from .optimizers import SGD as SGD
 from .optimizers import AdaBelief as AdaBelief
 from .optimizers import AdaDelta as AdaDelta
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "SGD", "AMSGrad", "AdaBelief", "AdaDelta", "AdaGrad", "Adam", "AdamW", "Adamax", "Flat", "Lion", "NAdam",
+    "ASGD", "SGD", "AMSGrad", "AdaBelief", "AdaDelta", "AdaGrad", "Adam", "AdamW", "Adamax", "Flat", "Lion", "NAdam",
     "Optimizer", "RAdam", "RMSProp", "Rprop", "Stats", "Yogi", "schedules",
 ]  # fmt: skip
 

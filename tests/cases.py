@@ -301,6 +301,39 @@ ROWS["Rprop"] = _row(
 )
 
 
+def asgd(p, g, state, t, lr, convention, lambd, alpha, t0):
+    """`lr` is the rate of the update itself: `asgd_rate`."""
+    p = p - lr * (lambd * p + g)
+    mu = 1 / max(1, t - 1 - t0)
+    return p, {"ax": p if mu == 1 else state["ax"] + mu * (p - state["ax"])}
+
+
+def asgd_rate(before: float, lr: float, t: int, lambd: float, alpha: float, **_: Any) -> float:
+    """Rate of update t: the first one's lr, then made from the lr of the update before."""
+    return lr if t == 1 else before / (1 + lambd * before * (t - 1)) ** alpha
+
+
+def asgd_carry(t: int, lr: float, **hyper: Any) -> float:
+    """Rate that is carried into update t, if lr is constant."""
+    return asgd_rate(lr, lr, t, **hyper)
+
+
+ROWS["ASGD"] = _row(
+    asgd,
+    ("ASGD", {"lr": 1e-2, "lambd": 1e-4, "alpha": 0.75, "t0": 1e6}),
+    None,
+    None,
+    {"asgd": (("ax",), {}), "asgd-averaging": (("ax",), {"lambd": 0.01, "alpha": 0.6, "t0": 3.0})},
+    decays=("coupled",),
+    signed=("ax",),
+    unflushed=("ax",),
+    rate=asgd_rate,
+    carry=asgd_carry,
+    pulls=True,
+    moves=True,
+)
+
+
 # --- Cases from the rows ----------------------------------------------------------------------------------------------
 
 

@@ -1036,3 +1036,59 @@ def rprop(
     >>> p.tobytes() == q.tobytes()
     True
     """
+
+def asgd(
+    p: Array,
+    g: Array,
+    state: State,
+    n: int,
+    lr: float,
+    lambd: Number = None,
+    alpha: Number = None,
+    t0: Number = None,
+    weight_decay: Number = None,
+    decay: Word = None,
+    convention: Word = None,
+    lr_scale: float = 1.0,
+) -> None:
+    """Gradient descent with a falling rate; state `ax` is the average of the parameters from update t0 on.
+
+    The update of `pyfastlr.ASGD`, bit for bit, for your own `@njit` code. Updates p and state in place.
+
+    Parameters
+    ----------
+    p : float32[...] or float64[...]
+        Parameters: C-contiguous, of any number of dimensions.
+    g : like p
+        Gradient.
+    state : (ax, carry)
+        Arrays in the order of ``opt.state``, then the float64[1] carry.
+    n : int >= 0
+        Index of the update, from 0.
+    lr : float
+        Learning rate.
+    lambd : float >= 0, Schedule or callable
+    alpha : float >= 0, Schedule or callable
+    t0 : float >= 0, Schedule or callable
+    weight_decay, lr_scale : float
+    decay, convention : str
+        As in the class. Literals: they choose the code. None is the default of the convention, torch's.
+
+    Raises
+    ------
+    TypeError
+        For a wrong dtype, number of dimensions, layout or tuple, while the caller is compiled.
+    ValueError
+        For a wrong shape or n < 0, when it runs. Nothing is changed then.
+
+    Examples
+    --------
+    >>> import numpy as np, pyfastlr as flr
+    >>> from pyfastlr import kernels
+    >>> p, state = np.array([1.0, 2.0]), (np.zeros(2), np.zeros(1))
+    >>> kernels.asgd(p, np.array([1.0, -1.0]), state, 0, 0.1)
+    >>> q = np.array([1.0, 2.0])
+    >>> flr.ASGD(q, lr=0.1).step(np.array([1.0, -1.0]))
+    >>> p.tobytes() == q.tobytes()
+    True
+    """

@@ -24,3 +24,4 @@ from .lion import Lion as Lion
 from .adabelief import AdaBelief as AdaBelief
 from .yogi import Yogi as Yogi
 from .rprop import Rprop as Rprop
+from .asgd import ASGD as ASGD
