@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from . import schedules as schedules
 from .arrays.flat import Flat as Flat
 from .optimizers import ASGD as ASGD
+from .optimizers import FTRL as FTRL
 from .optimizers import SGD as SGD
 from .optimizers import AdaBelief as AdaBelief
 from .optimizers import AdaDelta as AdaDelta
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "ASGD", "SGD", "AMSGrad", "AdaBelief", "AdaDelta", "AdaGrad", "Adam", "AdamW", "Adamax", "Flat", "Lion", "NAdam",
-    "Optimizer", "RAdam", "RMSProp", "Rprop", "Stats", "Yogi", "schedules",
+    "ASGD", "FTRL", "SGD", "AMSGrad", "AdaBelief", "AdaDelta", "AdaGrad", "Adam", "AdamW", "Adamax", "Flat", "Lion",
+    "NAdam", "Optimizer", "RAdam", "RMSProp", "Rprop", "Stats", "Yogi", "schedules",
 ]  # fmt: skip
 
 

@@ -298,6 +298,7 @@ ROWS["Rprop"] = _row(
     lr="start",
     rate=unscaled,
     bounded=True,
+    refused={"etas": ((0.5, 1.0), (0.0, 1.2), (1.2, 0.5)), "step_sizes": ((-1.0, 50.0),)},
 )
 
 
@@ -331,6 +332,39 @@ ROWS["ASGD"] = _row(
     carry=asgd_carry,
     pulls=True,
     moves=True,
+)
+
+
+def ftrl(
+    p, g, state, t, lr, convention, learning_rate_power, initial_accumulator_value, l1_regularization_strength,
+    l2_regularization_strength, l2_shrinkage_regularization_strength, beta,
+):  # fmt: skip
+    n, l1 = state["accumulator"] + g * g, l1_regularization_strength
+    sigma = (np.sqrt(n) - np.sqrt(state["accumulator"])) / lr
+    z = state["linear"] + (g + 2 * l2_shrinkage_regularization_strength * p) - sigma * p
+    clipped = np.minimum(np.maximum(z, -l1), l1)
+    p = (clipped - z) / ((np.sqrt(n) + beta) / lr + 2 * l2_regularization_strength)
+    return p, {"accumulator": n, "linear": z}
+
+
+_FTRL = ("l1_regularization_strength", "l2_regularization_strength", "l2_shrinkage_regularization_strength", "beta")
+ROWS["FTRL"] = _row(
+    ftrl,
+    None,
+    ("Ftrl", {"lr": 1e-3, "learning_rate_power": -0.5, "initial_accumulator_value": 0.1, **dict.fromkeys(_FTRL, 0.0)}),
+    None,
+    {
+        "ftrl": (("accumulator", "linear"), {}),
+        "ftrl-regularized": (("accumulator", "linear"), dict(zip(_FTRL, (0.02, 0.3, 0.01, 0.5), strict=True))),
+    },
+    start={"accumulator": "initial_accumulator_value"},
+    signed=("linear",),
+    unflushed=("accumulator", "linear"),
+    lr="positive",
+    sets=True,
+    pulls=True,
+    moves=True,
+    refused={"learning_rate_power": (-1.0, 0.0), "beta": (-0.1,)},
 )
 
 

@@ -1092,3 +1092,61 @@ def asgd(
     >>> p.tobytes() == q.tobytes()
     True
     """
+
+def ftrl(
+    p: Array,
+    g: Array,
+    state: State,
+    n: int,
+    lr: float,
+    l1_regularization_strength: Number = None,
+    l2_regularization_strength: Number = None,
+    l2_shrinkage_regularization_strength: Number = None,
+    beta: Number = None,
+    weight_decay: Number = None,
+    decay: Word = None,
+    convention: Word = None,
+    lr_scale: float = 1.0,
+) -> None:
+    """Follow the regularized leader: sparse weights, set by the sum of all gradients so far.
+
+    The update of `pyfastlr.FTRL`, bit for bit, for your own `@njit` code. Updates p and state in place.
+
+    Parameters
+    ----------
+    p : float32[...] or float64[...]
+        Parameters: C-contiguous, of any number of dimensions.
+    g : like p
+        Gradient.
+    state : (accumulator, linear)
+        Arrays in the order of ``opt.state``.
+    n : int >= 0
+        Index of the update, from 0.
+    lr : float
+        Learning rate.
+    l1_regularization_strength : float >= 0, Schedule or callable
+    l2_regularization_strength : float >= 0, Schedule or callable
+    l2_shrinkage_regularization_strength : float >= 0, Schedule or callable
+    beta : float >= 0, Schedule or callable
+    weight_decay, lr_scale : float
+    decay, convention : str
+        As in the class. Literals: they choose the code. None is the default of the convention, keras's.
+
+    Raises
+    ------
+    TypeError
+        For a wrong dtype, number of dimensions, layout or tuple, while the caller is compiled.
+    ValueError
+        For a wrong shape or n < 0, when it runs. Nothing is changed then.
+
+    Examples
+    --------
+    >>> import numpy as np, pyfastlr as flr
+    >>> from pyfastlr import kernels
+    >>> p, state = np.array([1.0, 2.0]), (np.full(2, 0.1), np.zeros(2))
+    >>> kernels.ftrl(p, np.array([1.0, -1.0]), state, 0, 0.1)
+    >>> q = np.array([1.0, 2.0])
+    >>> flr.FTRL(q, lr=0.1).step(np.array([1.0, -1.0]))
+    >>> p.tobytes() == q.tobytes()
+    True
+    """

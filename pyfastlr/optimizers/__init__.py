@@ -25,3 +25,4 @@ from .adabelief import AdaBelief as AdaBelief
 from .yogi import Yogi as Yogi
 from .rprop import Rprop as Rprop
 from .asgd import ASGD as ASGD
+from .ftrl import FTRL as FTRL

@@ -3,9 +3,9 @@
 `contract` says what both are. A family has one file; `RULES` has all of them by name.
 """
 
-from . import adabelief, adagrad, adam, asgd, lion, rmsprop, rprop, sgd, yogi
+from . import adabelief, adagrad, adam, asgd, ftrl, lion, rmsprop, rprop, sgd, yogi
 from .contract import Rule as Rule
 from .contract import Slot as Slot
 
-_FAMILIES = (sgd, rmsprop, adagrad, adam, lion, adabelief, yogi, rprop, asgd)
+_FAMILIES = (sgd, rmsprop, adagrad, adam, lion, adabelief, yogi, rprop, asgd, ftrl)
 RULES: dict[str, Rule] = {name: rule for family in _FAMILIES for name, rule in family.RULES.items()}
