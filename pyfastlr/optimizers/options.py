@@ -51,8 +51,8 @@ class Options(Declared):
     convention: Convention | None = argument(
         default=None,
         kind='{"torch", "keras", "optax"}',
-        text="Which library's formula and defaults are used (docs/conventions.md). By default torch's, or optax's "
-        'where torch lacks the optimizer. Under "optax" `lr` must be given.',
+        text="Which library's formula and defaults are used (docs/conventions.md). By default torch's; optax's, "
+        'or else Keras\', where torch lacks the optimizer. Under "optax" `lr` must be given.',
     )
     maximize: bool = argument(default=False, kind="bool", text="Ascend instead of descend.")
     threads: int | None = argument(
