@@ -67,7 +67,7 @@ def trained(case, dtype):
     }
     k = np.linspace(0, 2, 37).astype(dtype)
     scale = {"a": k, "b": [np.ones((3, 5), dtype), np.zeros(1, dtype)]}
-    opt = case.make(params, lr=S.Cosine(0.05, steps=9), weight_decay=lambda n: 0.01 * n, lr_scale=scale)
+    opt = case.make(params, lr=case.schedule(S.Cosine(0.05, steps=9)), weight_decay=lambda n: 0.01 * n, lr_scale=scale)
     for n in range(6):
         grads = {"a": rng.standard_normal(37).astype(dtype), "b": [rng.standard_normal((3, 5)).astype(dtype), None]}
         if n == 3:

@@ -200,7 +200,9 @@ def warmup(
             work()
     new = cache.compiled[before:]
     if lost := not_kept(new):
-        raise fail(f"{len(lost)} of {len(new)} compiled functions could not be kept in {cache.directory() or 'a cache'}")
+        raise fail(
+            f"{len(lost)} of {len(new)} compiled functions could not be kept in {cache.directory() or 'a cache'}"
+        )
     typer.echo(f"{len(new)} functions compiled, {len(wanted) + 1 - len(new)} already cached in {cache.directory()}")
 
 
