@@ -409,6 +409,7 @@ def test_parameter_replaced_in_its_list(nested):
         opt.step(g)
 
 
+@pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning")
 def test_gradients_replaced_and_reshaped_in_their_list_are_seen():
     p = [np.ones(6), np.ones(2)]
     opt = flr.SGD(p, lr=0.5)

@@ -147,7 +147,7 @@ def index(value: Any) -> int:
         n = operator.index(value)
     except TypeError:
         n = None
-    if n is None or isinstance(value, bool):
+    if n is None or isinstance(value, bool | np.bool_):  # numpy 1.26 takes its bool for an index
         raise TypeError(f"`n` must be an integer >= 0 or an array of them, got {value!r}")
     if n < 0:
         raise ValueError(f"`n` must be >= 0, got {value!r}")
