@@ -402,7 +402,7 @@ def test_what_root_has_compiled_serves_others(filled, tmp_path):
     become = """
         import os, sys
         import pyfastlr as flr, numpy as np
-        from pyfastlr_kernels.cpu import load, pool  # the checkout may be closed to that user
+        import pyfastlr.engines.host, pyfastlr_kernels.cpu.load as load  # the checkout may be closed to that user
         load.versions()
         os.setgid(54321)
         os.setuid(54321)
