@@ -24,9 +24,17 @@ LIBRARY = tuple(str(Path(module.__file__).parent) for module in (pyfastlr, pyfas
 _CALLS, _LOOPS = ("CALL", "RESUME"), ("JUMP_BACKWARD", "POP_JUMP_BACKWARD")
 
 
-@cache
+_known = {}  # by id: to hash a code object takes longer than all else that is done for an instruction
+
+
 def _places(code):
     """Offsets of the instructions before which a signal is handled."""
+    if id(code) not in _known:
+        _known[id(code)] = code, _find_places(code)
+    return _known[id(code)][1]
+
+
+def _find_places(code):
     steps = dis.Bytecode(code)
 
     def handler(offset):
@@ -40,8 +48,9 @@ def _places(code):
     return {x for x in places if handler(x) == handler(before[x])}
 
 
-def _is_with(frame):
-    return linecache.getline(frame.f_code.co_filename, frame.f_lineno).lstrip().startswith("with ")
+@cache
+def _is_with(file, line):
+    return linecache.getline(file, line).lstrip().startswith("with ")
 
 
 def interrupted(work, k, inside=LIBRARY, visits=1):
@@ -58,11 +67,12 @@ def interrupted(work, k, inside=LIBRARY, visits=1):
                 return False
         elif event != "line":
             return False
-        elif _is_with(frame):  # its line comes again when the block is done, and no signal is handled there
+        elif _is_with(frame.f_code.co_filename, frame.f_lineno):
+            # Its line comes again when the block is done, and no signal is handled there.
             if (frame, frame.f_lineno) in seen:
                 return False
             seen[frame, frame.f_lineno] = 1
-        here = frame.f_code, frame.f_lasti, event
+        here = id(frame.f_code), frame.f_lasti, event
         seen[here] = seen.get(here, 0) + 1
         return seen[here] <= visits
 

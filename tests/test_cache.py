@@ -452,10 +452,15 @@ def test_every_kind_of_install_steps_from_its_cache(tmp_path, install):
     environment = {"PYTHONPATH": str(place), "PYTHONSAFEPATH": "1", "PYFASTLR_CACHE_DIR": str(tmp_path / "cache")}
     assert run(script, **environment) == "3 True []"
     assert run(script, **environment) == "0 False []"
-    load_ir = "from pyfastlr_kernels.cpu import load\nload._emit_launch()\nimport sys\nprint('numba' in sys.modules)"
-    assert run(here + load_ir, **environment) == "False", "the launch's IR was not used"
-    kernels = "import numpy as np, pyfastlr as flr\nflr.kernels.sgd(np.ones(3), np.ones(3), (), 0, 0.5)"
-    run(here + kernels, **environment)
+    more = """
+        import sys
+        import numpy as np
+        from pyfastlr_kernels.cpu import load
+        load._emit_launch()
+        print("numba" in sys.modules)  # if so, the launch's IR was not used
+        pyfastlr.kernels.sgd(np.ones(3), np.ones(3), (), 0, 0.5)
+    """
+    assert run(here + textwrap.dedent(more), **environment) == "False"
 
 
 def test_the_digest_is_of_the_text_in_files_and_in_a_zip(tmp_path):

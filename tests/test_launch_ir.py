@@ -52,27 +52,39 @@ def test_it_needs_no_numba(tmp_path):
     assert run(sys.executable, "-c", STEP, PYFASTLR_CACHE_DIR=str(tmp_path)) == "False"
 
 
-@pytest.mark.parametrize("damage", ["missing", "of other sources", "no IR"])
-def test_without_it_numba_compiles_the_text(tmp_path, damage):
+def copied(place):
+    """The kernels, to be edited; the launch's IR among them."""
     shutil.copytree(
-        ROOT / "kernels" / "pyfastlr_kernels", tmp_path / "pyfastlr_kernels",
-        ignore=shutil.ignore_patterns("__pycache__"),
-    )  # fmt: skip
-    text = tmp_path / "pyfastlr_kernels" / "cpu" / "launch.ll"
+        ROOT / "kernels" / "pyfastlr_kernels", place / "pyfastlr_kernels", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    return place / "pyfastlr_kernels" / "cpu" / "launch.ll"
+
+
+@pytest.mark.parametrize("damage", [None, "missing", "of other sources"])
+def test_only_the_ir_of_these_sources_is_taken(tmp_path, damage):
+    text = copied(tmp_path)
     if damage == "missing":
         text.unlink()
-    elif damage == "of other sources":
-        sources = tmp_path / "pyfastlr_kernels" / "cpu" / "launch.py"
+    elif damage:
+        sources = text.with_name("launch.py")
         sources.write_text(sources.read_text() + "\n# edited\n")
-    else:
-        text.write_text(text.read_text().partition("\n")[0] + "\ndefine void @f() { nonsense }\n")
-    environment = {"PYTHONPATH": str(tmp_path), "PYFASTLR_CACHE_DIR": str(tmp_path / "cache")}
-    said = """
+    script = """
+from pyfastlr_kernels.cpu import load
+load.emit = lambda entries: b"from the text"
+print(load._emit_launch() == b"from the text")
+"""
+    assert run(sys.executable, "-c", script, PYTHONPATH=str(tmp_path)) == str(damage is not None)
+
+
+def test_where_llvm_does_not_read_it_numba_compiles_the_text(tmp_path):
+    text = copied(tmp_path)
+    text.write_text(text.read_text().partition("\n")[0] + "\ndefine void @f() { nonsense }\n")
+    said = f"""
 import warnings
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    exec({step!r})
+    exec({STEP!r})
 print([w.category.__name__ for w in caught if "does not read code that came with pyfastlr" in str(w.message)])
 """
-    printed = run(sys.executable, "-c", said.format(step=STEP), **environment)
-    assert printed == ("True\n['RuntimeWarning']" if damage == "no IR" else "True\n[]")
+    environment = {"PYTHONPATH": str(tmp_path), "PYFASTLR_CACHE_DIR": str(tmp_path / "cache")}
+    assert run(sys.executable, "-c", said, **environment) == "True\n['RuntimeWarning']"
