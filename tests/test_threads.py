@@ -386,7 +386,9 @@ def test_no_hook_of_what_we_import_waits_before_ours(tmp_path):
         flr.schedules.Cosine(0.1, 10).compiled
         flr.kernels.adam(np.ones(3), np.ones(3), (np.zeros(3), np.zeros(3)), 0, 0.1)
         before = [module for module, name in hooks if name == "before"]
-        print("numba" in sys.modules, before[before.index("pyfastlr_kernels.compile.first_use") + 1 :])
+        later = before[before.index("pyfastlr_kernels.compile.first_use") + 1 :]
+        # Its lock is for handing work to an executor, which no import and no compilation does.
+        print("numba" in sys.modules, [module for module in later if module != "concurrent.futures.thread"])
     """
     assert run(script, PYFASTLR_CACHE_DIR=str(tmp_path)) == "True []"
 
