@@ -15,6 +15,7 @@ import pytest
 from numba import njit, prange
 from numba.core.runtime import _nrt_python, rtsys
 
+import processes
 import pyfastlr as flr
 from cases import CASES
 from pyfastlr import kernels
@@ -175,6 +176,25 @@ def test_a_rate_scaled_by_zero_freezes_and_the_state_goes_on(dtype):
     assert after.alloc - alive.alloc == after.free - alive.free >= 3, "what is set aside is freed"
     assert same_bits(p, before)
     assert all(same_bits(x, y) for x, y in zip(state, opt.state.values(), strict=True))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the size of the process in /proc")
+def test_without_memory_to_set_frozen_parameters_aside_nothing_changes():
+    script = """
+        import resource
+        import numpy as np, pyfastlr as flr
+        p, g, m = np.ones(20_000_000), np.ones(20_000_000), np.zeros(20_000_000)
+        step = flr.kernels.lion
+        step(p[:3], g[:3], (m[:3],), 0, 0.1, lr_scale=0.0)  # compiled by now
+        m[:3] = 0
+        size = 4096 * int(open("/proc/self/statm").read().split()[0])
+        resource.setrlimit(resource.RLIMIT_AS, (size + 50_000_000, -1))
+        try:
+            step(p, g, (m,), 0, 0.1, lr_scale=0.0)
+        except MemoryError:
+            print(p.min(), p.max(), m.max())
+    """
+    assert processes.run(script) == "1.0 1.0 0.0"
 
 
 def test_unset_arguments_are_the_conventions():
