@@ -9,7 +9,7 @@ from typing import Any
 
 from pyfastlr.benchmark.compare import compare
 from pyfastlr.benchmark.contenders import OURS
-from pyfastlr.benchmark.interleave import STEADY
+from pyfastlr.benchmark.interleave import DISTURBED
 from pyfastlr.benchmark.report import PEERS, Report, Row, contenders, duration, load_words, machine, warning
 from pyfastlr.benchmark.work import Work
 from pyfastlr.cli.files import check_writable
@@ -22,8 +22,8 @@ from .targets import LAYOUTS, RATIOS, SECONDS, judge, show
 
 HOW = f"""\
 Adam, float32. Ratios: time over pyfastlr's, of the best times and of the medians; the empty loop's is the share of the
-limit that pyfastlr reaches. Spread: distance of the quartiles. disturbed: a median, this one or pyfastlr's, is above
-{STEADY} times its best, as something else ran on the machine; no verdict is given then.
+limit that pyfastlr reaches. Spread: distance of the quartiles. disturbed: {DISTURBED}, in this row
+or in pyfastlr's. Something else ran on the machine, so no verdict is given.
 """
 HEAD = "{:<21}{:>9}{:>10}{:>10}{:>8}{:>9}{:>9}  {:>10}"
 

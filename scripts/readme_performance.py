@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from pyfastlr.benchmark.contenders import CONTENDERS, LIMIT, OURS
-from pyfastlr.benchmark.interleave import STEADY
+from pyfastlr.benchmark.interleave import DISTURBED
 from pyfastlr.benchmark.picture import throughput
 from pyfastlr.benchmark.report import Report, Row, duration, percent, read, times, warning
 
@@ -84,8 +84,9 @@ def _notes(report: Report) -> list[str]:
     if any(row.disturbed for row in report.rows):
         notes += [
             "",
-            f"{MARK} Disturbed: the median is above {STEADY} times the best time, so something else ran on the machine",
-            f"and the ratio is no result. {MARK} beside the parameters: that is so of pyfastlr's own times.",
+            f"{MARK} Disturbed: {DISTURBED} (the distance of",
+            "the quartiles). Something else ran on the machine, so the ratio is not a result.",
+            "Where the size is marked, pyfastlr's own times were disturbed, so no ratio of that row is a result.",
         ]
     limits = [row for row in report.rows if row.contender == LIMIT.name]
     if limits:

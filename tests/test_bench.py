@@ -287,7 +287,7 @@ def test_an_absent_library_is_skipped_with_its_reason():
 
 
 def comparison(medians=1.2, **minima):
-    times = {name.replace("_", " "): Times((x, medians * x, 3 * x), 1) for name, x in minima.items()}
+    times = {name.replace("_", " "): Times((x, x, medians * x, medians * x, 3 * x), 1) for name, x in minima.items()}
     return Comparison(Work(ADAM, one(64)), times, {})
 
 
@@ -318,6 +318,9 @@ def test_a_peer_that_was_disturbed_gets_no_verdict():
     assert str(judge(replace(theirs, median=1.51 * theirs.minimum), ours)) == "disturbed"
     assert str(judge(theirs, replace(ours, median=1.51 * ours.minimum))) == "disturbed"
     assert str(judge(replace(theirs, median=1.5 * theirs.minimum), ours)) == "NOT REACHED"
+    assert str(judge(replace(theirs, spread=0.51 * theirs.minimum), ours)) == "disturbed"
+    assert str(judge(theirs, replace(ours, spread=0.51 * ours.minimum))) == "disturbed"
+    assert str(judge(replace(theirs, spread=0.5 * theirs.minimum), ours)) == "NOT REACHED"
 
 
 def test_targets_name_layouts_and_contenders():
@@ -395,8 +398,8 @@ def test_every_optimizer_against_peers(monkeypatch):
 
 @pytest.mark.parametrize(("minimum", "median", "slower"), [(3.0, 3.0, False), (0.95, 1.4, True), (1.2, 0.95, True)])
 def test_slower_than_a_peer_is_by_more_than_the_spread(minimum, median, slower):
-    ours = Row("adam", "n16", 16, "float32", 1, "pyfastlr", 2.0, 2.0, 1.0, 9, 448, 1.0, 1.0, None)
-    peer = replace(ours, contender="peer", minimum=minimum, median=median, ratio=minimum / 2.0)
+    ours = Row("adam", "n16", 16, "float32", 1, "pyfastlr", 2.0, 2.0, 0.9, 9, 448, 1.0, 1.0, None)
+    peer = replace(ours, contender="peer", minimum=minimum, median=median, spread=0.1, ratio=minimum / 2.0)
     assert bool(slower_than([ours, peer])) is slower
     assert ("SLOWER than peer" in summary([ours, peer])) is slower
 
@@ -439,7 +442,7 @@ def test_command_prints_the_rule_and_refuses_a_file_that_it_cannot_write(tmp_pat
     assert command.main(["--max-n", "64", "--seconds", "0", "--json", str(tmp_path / "new" / "out.json")]) == 0
     out = capsys.readouterr().out
     assert "The machine was busy (load 9.0 for 2 threads)" in out
-    assert "no verdict is given then" in out
+    assert "so no verdict is given" in out
     assert re.search(r"^best of \d+ samples or more$", out, re.MULTILINE)
     assert read(tmp_path / "new" / "out.json").machine["load"] == 9.0
     (tmp_path / "file").write_text("")

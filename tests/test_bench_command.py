@@ -254,15 +254,18 @@ def test_tables_fit_into_80_columns_and_keep_every_name(tmp_path):
 
 
 @pytest.mark.parametrize("whose", ["pyfastlr", "thinc", "empty loop"])
-def test_marks_what_was_disturbed(whose, tmp_path):
+@pytest.mark.parametrize(("figure", "times"), [("median", 1.51), ("spread", 0.51)])
+def test_marks_what_was_disturbed(whose, figure, times, tmp_path):
     rows = [row(share=0.5), row("thinc", 4e-6, 4.0, share=0.125), row("empty loop", 5e-7, 0.5, share=1.0)]
-    rows = [replace(x, median=1.51 * x.minimum) if x.contender == whose else x for x in rows]
+    rows = [replace(x, **{figure: times * x.minimum}) if x.contender == whose else x for x in rows]
     text = shown(saved(*rows), tmp_path=tmp_path)
     marked = {x.contender for x in rows if line_of(text, f"{x.contender}  ")[-1] == "*"}
     assert marked == ({x.contender for x in rows} if whose == "pyfastlr" else {whose})
     shares = {x.contender for x in rows if "%*" in line_of(text, f"{x.contender}  ")}
     assert shares == ({x.contender for x in rows} if whose == "empty loop" else {whose})
-    assert "* disturbed: the median is above 1.5 times the best" in text
+    assert "* disturbed: the median is above 1.5 times the best time, or the spread above 0.5 times" in " ".join(
+        text.split()
+    )
 
 
 def test_explains_the_limit_and_why_a_share_may_pass_it(tmp_path):

@@ -13,7 +13,7 @@ import pyfastlr
 from pyfastlr.cli import streams
 
 ROOT = Path(__file__).resolve().parents[1]
-SAVED = str(ROOT / "bench" / "results" / "amd-epyc-zen3-2.json")
+SAVED = str(ROOT / "bench" / "results" / "amd-epyc-zen5-2.json")
 FULL = Path("/dev/full")
 COMMANDS = [
     ("--version",),

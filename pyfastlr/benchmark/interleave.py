@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 STEADY = 1.5  # median over minimum; above, something else ran on the machine, and a ratio means little
+NARROW = 0.5  # spread over minimum; above, the samples have two levels, and chance decides which is the median
+DISTURBED = f"the median is above {STEADY} times the best time, or the spread above {NARROW} times"
 SAMPLE = 200e-6  # seconds: so many calls are timed together, that the clock's own 50 ns do not show
 TURN = 2e-3  # seconds of samples in a turn, or one sample
 PAUSE = 3e-3  # seconds: GNU OpenMP's threads spin 1 to 2 ms after a call, pyfastlr's 0.1 ms
@@ -57,12 +59,12 @@ class Times:
     @property
     def disturbed(self) -> bool:
         """Whether something else ran on the machine meanwhile: no verdict is given then."""
-        return disturbed(self.minimum, self.median)
+        return disturbed(self.minimum, self.median, self.spread)
 
 
-def disturbed(minimum: float, median: float) -> bool:
-    """Whether times with this minimum and median tell that something else ran on the machine."""
-    return median > STEADY * minimum
+def disturbed(minimum: float, median: float, spread: float) -> bool:
+    """Whether times with these figures tell that something else ran on the machine."""
+    return median > STEADY * minimum or spread > NARROW * minimum
 
 
 def order(names: Sequence[str], k: int) -> list[str]:

@@ -28,6 +28,7 @@ DASHED = (
     "known: a curve passes it where the loop's samples were slower by chance, or where an update finds more of "
     "its arrays in the cores' caches than the loop does."
 )
+HOLLOW = "Hollow points: disturbed, as something else ran on the machine."
 DOTTED = "Dotted: the sizes at which the arrays of an update fill each of the caches that a core has or shares."
 
 
@@ -49,8 +50,9 @@ def throughput(report: Report) -> Figure:
     grid = figure.subplots(len(panels), squeeze=False)[:, 0]
     marked = [_panel(axes, rows, facts["caches"]) for axes, rows in zip(grid, panels.values(), strict=True)]
     limited = any(row.contender == LIMIT.name for rows in panels.values() for row in rows)
+    hollow = any(row.disturbed for rows in panels.values() for row in rows)
     small = any(row.size <= SMALL for rows in panels.values() for row in rows)
-    notes = [f"{SCALE} {RISE}" if small else SCALE, *[DASHED] * limited, *[DOTTED] * any(marked)]
+    notes = [f"{SCALE} {RISE}" if small else SCALE, *[DASHED] * limited, *[HOLLOW] * hollow, *[DOTTED] * any(marked)]
     caption = "\n".join(wrapped(note, 72 * WIDTH - 30, 8.5, 6) for note in notes)
     figure.supxlabel(caption, x=0.02, ha="left", fontsize=8.5, color="0.25", linespacing=1.35)
     return figure
@@ -62,12 +64,11 @@ def _panel(axes: Any, rows: list[Row], caches: dict[str, int]) -> bool:
     for contender in (x.name for x in CONTENDERS if x.name != LIMIT.name):
         mine = contender == OURS.name
         style = _OURS if mine else {"color": _COLORS.get(contender), "markersize": 3}
-        if points := _curve(rows, contender):
-            axes.plot(*points, marker="o", label=contender, **style)
-    if points := _curve(rows, LIMIT.name):
-        style = {"color": "black", "linestyle": "--", "linewidth": 1.2, "markersize": 2.5, "zorder": 4}
-        axes.plot(*points, marker="o", label="limit (empty loop)", **style)
-    curves = sorted(axes.lines, key=lambda line: -line.get_ydata()[-1])
+        _curve(axes, rows, contender, label=contender, **style)
+    style = {"color": "black", "linestyle": "--", "linewidth": 1.2, "markersize": 2.5, "zorder": 4}
+    _curve(axes, rows, LIMIT.name, label="limit (empty loop)", **style)
+    named = [line for line in axes.lines if not line.get_label().startswith("_")]
+    curves = sorted(named, key=lambda line: -line.get_ydata()[-1])
     threads = "1 thread" if first.threads == 1 else f"{first.threads} threads"
     moved = f"{first.bytes / first.size:g} bytes for each element and update"
     axes.set_title(f"{first.optimizer}, {first.dtype}, {threads}: {moved}", fontsize=10)
@@ -97,7 +98,14 @@ def _mark(axes: Any, row: Row, caches: dict[str, int]) -> bool:
     return bool(seen)
 
 
-def _curve(rows: list[Row], contender: str) -> tuple[list[int], list[float]] | None:
-    """Sizes, ascending, and GB/s."""
-    found = sorted((row.size, row.gigabytes_per_second) for row in rows if row.contender == contender)
-    return ([x for x, _ in found], [y for _, y in found]) if found else None
+def _curve(axes: Any, rows: list[Row], contender: str, **style: Any) -> None:
+    """Draw GB/s over sizes, where the contender has any; points that were disturbed are hollow."""
+    found = sorted((row.size, row.gigabytes_per_second, row.disturbed) for row in rows if row.contender == contender)
+    if not found:
+        return
+    sizes, speeds, disturbed = (list(x) for x in zip(*found, strict=True))
+    (line,) = axes.plot(sizes, speeds, marker="o", **style)
+    hollow = [k for k, x in enumerate(disturbed) if x]
+    if hollow:
+        dots = {**style, "color": line.get_color(), "label": "_disturbed", "markerfacecolor": "white", "linestyle": ""}
+        axes.plot([sizes[k] for k in hollow], [speeds[k] for k in hollow], marker="o", **dots)

@@ -63,7 +63,7 @@ class Row:
     @property
     def disturbed(self) -> bool:
         """Whether something else ran on the machine meanwhile: no verdict is given then."""
-        return interleave.disturbed(self.minimum, self.median)
+        return interleave.disturbed(self.minimum, self.median, self.spread)
 
 
 def disturbed(*together: Row | Times | None) -> bool:

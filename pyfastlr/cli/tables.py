@@ -64,7 +64,7 @@ def work(rows: "Sequence[Row]") -> Table:
 
 def legend(report: "Report") -> str:
     """What the columns mean, and of those that may mislead what there is."""
-    from pyfastlr.benchmark.interleave import STEADY
+    from pyfastlr.benchmark.interleave import DISTURBED
 
     rows = report.rows
     notes = [
@@ -83,8 +83,8 @@ def legend(report: "Report") -> str:
         )
     if any(row.disturbed for row in rows):
         notes.append(
-            f"{MARK} disturbed: the median is above {STEADY} times the best, of this or of ours. Something else ran on "
-            "the machine, so the ratios of that row are no result. A share has the mark of its row and of the loop's."
+            f"{MARK} disturbed: {DISTURBED}, of this library or of pyfastlr. Something else ran on the machine, so the "
+            "ratios of that row are not a result. A share has the mark of its row and of the loop's."
         )
     return _lines(notes)
 
