@@ -1,7 +1,7 @@
-"""Write the README's table of performance and its picture, or compare: `python scripts/readme_performance.py FILE`.
+"""Write the README's performance table and picture, or check them: `python scripts/readme_performance.py FILE`.
 
-FILE is what `python -m bench --scaling --json FILE` saved. `--check` writes nothing and says whether the table is that
-of the file. Without FILE it is the one that the README names.
+`python -m bench --scaling --json FILE` saves FILE. The default is the file that the README names. `--check` writes
+nothing and fails if the table is not that of the file.
 """
 
 import json
@@ -19,12 +19,12 @@ PICTURE = ROOT / "docs" / "performance.png"
 SECTION = re.compile(r"(<!-- performance:begin -->\n)(.*?)(<!-- performance:end -->)", re.DOTALL)
 SOURCE = re.compile(r"\[saved run\]\((bench/results/[^)]+)\)")
 SHOWN = ("pyfastlr", "numpy", "torch for-loop", "torch foreach", "torch fused", "optax jit", "DeepSpeedCPUAdam")
-MARK = "†"  # of what was disturbed
+MARK = "†"  # of a disturbed measurement
 SPECIAL = {"transformer-226": "226 arrays, {:,} elements", "tiny-226": "226 arrays of 64 elements"}
 
 
 def section(report: Report, name: str) -> str:
-    """What stands between the markers, from a run of this file name."""
+    """Return the text between the markers, from the report saved under this file name."""
     facts = report.machine
     versions = ", ".join(f"{x} {facts[x]}" for x in ("numpy", "torch", "jax", "optax", "deepspeed") if x in facts)
     there = {row.contender for row in report.rows}
@@ -32,10 +32,10 @@ def section(report: Report, name: str) -> str:
     peers = [x for x in shown if x != OURS.name]
     machine = f"{facts['threads']} threads of {facts['cpu'].partition(' (')[0]}"
     lines = [
-        f"One step of Adam, float32, {machine}: the best time of so many samples, and in",
-        "parentheses their median. 15x means that the library took 15 times as long as pyfastlr.",
+        f"One step of Adam, float32, {machine}: the best time, with the median in parentheses.",
+        "15x means that the library took 15 times as long as pyfastlr.",
         "",
-        f"| parameters | pyfastlr | best of | of the limit | {' | '.join(peers)} |",
+        f"| parameters | pyfastlr | samples | share of limit | {' | '.join(peers)} |",
         "|---" + "|--:" * (3 + len(peers)) + "|",
     ]
     lines += [_line({row.contender: row for row in rows}, peers) for rows in report.works()]
@@ -57,7 +57,7 @@ def section(report: Report, name: str) -> str:
 
 
 def _line(rows: dict[str, Row], peers: list[str]) -> str:
-    """A work: what is made of a row that was disturbed is marked; where ours was, that is all of it."""
+    """Return the table's line for one work; mark each ratio of a disturbed row, or the size if ours was disturbed."""
     ours, limit = rows[OURS.name], rows.get(LIMIT.name)
     what = SPECIAL.get(ours.layout, "{:,} elements").format(ours.size)
     share = "" if limit is None else _pair(limit, percent(limit.ratio), percent(limit.ratio_of_medians), ours)
@@ -79,28 +79,28 @@ def _pair(row: Row, best: str, median: str, ours: Row) -> str:
 
 
 def _notes(report: Report) -> list[str]:
-    """What the table needs to be read, and no more."""
+    """Return the notes below the table: only those that this table needs."""
     notes = []
     if any(row.disturbed for row in report.rows):
         notes += [
             "",
-            f"{MARK} Disturbed: {DISTURBED} (the distance of",
-            "the quartiles). Something else ran on the machine, so the ratio is not a result.",
-            "Where the size is marked, pyfastlr's own times were disturbed, so no ratio of that row is a result.",
+            f"{MARK} Disturbed: {DISTURBED}",
+            "(spread: interquartile range). Something else ran on the machine, so the ratio is not a result.",
+            "If the size is marked, pyfastlr's own times were disturbed, so no ratio in that row is a result.",
         ]
     limits = [row for row in report.rows if row.contender == LIMIT.name]
     if limits:
-        notes += ["", "The limit is a loop that moves the same bytes and computes next to nothing."]
+        notes += ["", "The limit is a loop that moves the same bytes and computes almost nothing."]
     if any(max(row.ratio, row.ratio_of_medians) > 1 for row in limits):
         notes += [
-            "Above 100 % it is no bound: its threads are Python's, and lose more than a step's where something else",
-            "runs on the cores.",
+            "Above 100 % it is not a bound: its threads are Python threads, and lose more than a step's threads when",
+            "something else runs on the cores.",
         ]
     return notes
 
 
 def render(text: str, source: Path) -> str:
-    """Return the README's text with the section that the saved run makes."""
+    """Return the README's text with the section made from the saved run."""
     if not SECTION.search(text):
         raise ValueError("need a section from <!-- performance:begin --> to <!-- performance:end -->, got none")
     new = section(read(source), source.name)
@@ -108,19 +108,19 @@ def render(text: str, source: Path) -> str:
 
 
 def draw(source: Path) -> None:
-    """Write the picture: of the sweep over sizes, where the run has one."""
+    """Draw the picture, from the sweep over sizes if the run has one."""
     report = read(source)
     sweep = json.loads(source.read_text(encoding="utf-8")).get("scaling")
     throughput(Report(report.machine, [Row(**row) for row in sweep] if sweep else report.rows)).savefig(PICTURE)
 
 
 def main(arguments: list[str]) -> None:
-    """Write or check."""
+    """Write the section, or check it."""
     readme = ROOT / "README.md"
     before = readme.read_text(encoding="utf-8")
     files = [x for x in arguments if x != "--check"] or SOURCE.findall(before)
     if len(files) != 1:
-        sys.exit("need the file that `python -m bench --scaling --json FILE` saved")
+        sys.exit("need one file, saved by `python -m bench --scaling --json FILE`")
     source = ROOT / files[0]
     if source.resolve().parent != ROOT / "bench" / "results":
         sys.exit("the file must be in bench/results")

@@ -1,8 +1,8 @@
 """The timing: contenders take turns, and each turn yields samples of the time of one call.
 
-What this guards against, all of it seen on shared machines: a clock that changes over the run (every contender is
-measured in every round), the neighbour before (the order rotates, and every second round runs backwards), OpenMP's
-threads that still spin for the contender before (a pause, then calls that are not timed), and the garbage collector.
+It guards against four effects, all seen on shared machines: a clock speed that changes during the run (every contender
+is measured in every round), the contender before (the order rotates, and every second round runs backwards), OpenMP
+threads that still spin for that contender (a pause, then untimed calls), and the garbage collector.
 """
 
 import gc
@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-STEADY = 1.5  # median over minimum; above, something else ran on the machine, and a ratio means little
-NARROW = 0.5  # spread over minimum; above, the samples have two levels, and chance decides which is the median
-DISTURBED = f"the median is above {STEADY} times the best time, or the spread above {NARROW} times"
-SAMPLE = 200e-6  # seconds: so many calls are timed together, that the clock's own 50 ns do not show
-TURN = 2e-3  # seconds of samples in a turn, or one sample
-PAUSE = 3e-3  # seconds: GNU OpenMP's threads spin 1 to 2 ms after a call, pyfastlr's 0.1 ms
+STEADY = 1.5  # median / minimum; above it, something else ran on the machine, and a ratio means little
+NARROW = 0.5  # spread / minimum; above it, the samples have two levels, and chance decides which is the median
+DISTURBED = f"the median is above {STEADY} times the best time, or the spread is above {NARROW} times the best time"
+SAMPLE = 200e-6  # seconds: calls are timed in batches this long, so that the clock's own 50 ns do not show
+TURN = 2e-3  # seconds of samples in a turn; at least one sample
+PAUSE = 3e-3  # seconds: GNU OpenMP's threads spin for 1 to 2 ms after a call, pyfastlr's for 0.1 ms
 MIN_ROUNDS = 5
 
 Step = Callable[[], Any]
@@ -28,47 +28,47 @@ Step = Callable[[], Any]
 class Run(NamedTuple):
     """A contender, ready to go."""
 
-    turn: Callable[[int], Step]  # k -> the step with the k-th gradient of the pool, to be called any number of times
-    result: Callable[[], Sequence[Any]] | None = None  # parameters now; None if it does not compute them
-    updates: int = 1  # that one call of the step does
+    turn: Callable[[int], Step]  # k -> the step with the pool's k-th gradient, which may be called any number of times
+    result: Callable[[], Sequence[Any]] | None = None  # current parameters; None if the contender has none
+    updates: int = 1  # done by one call of the step
 
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds per update: one sample for every few calls."""
+    """Seconds per update: each sample is the mean over a few calls."""
 
     samples: tuple[float, ...]
-    calls: int  # in a sample
+    calls: int  # per sample
 
     @property
     def minimum(self) -> float:
-        """The quickest sample: what the rest of the machine disturbed least."""
+        """Fastest sample: the one that the rest of the machine disturbed least."""
         return min(self.samples)
 
     @property
     def median(self) -> float:
-        """Of the samples."""
+        """Median of the samples."""
         return float(np.median(self.samples))
 
     @property
     def spread(self) -> float:
-        """Distance of the quartiles."""
+        """Interquartile range of the samples."""
         low, high = np.quantile(self.samples, (0.25, 0.75))
         return float(high - low)
 
     @property
     def disturbed(self) -> bool:
-        """Whether something else ran on the machine meanwhile: no verdict is given then."""
+        """Whether something else ran on the machine at the same time; if so, no verdict is given."""
         return disturbed(self.minimum, self.median, self.spread)
 
 
 def disturbed(minimum: float, median: float, spread: float) -> bool:
-    """Whether times with these figures tell that something else ran on the machine."""
+    """Return whether these figures show that something else ran on the machine."""
     return median > STEADY * minimum or spread > NARROW * minimum
 
 
 def order(names: Sequence[str], k: int) -> list[str]:
-    """Turns of round k: forwards, backwards, then both with the first name moved to the end, and so on."""
+    """Return the turns of round k: forwards, backwards, then both with the first name moved to the end, and so on."""
     first = k // 2 % len(names)
     rotated = [*names[first:], *names[:first]]
     return rotated[::-1] if k % 2 else rotated
@@ -82,8 +82,8 @@ def interleave(
     clock: Callable[[], float] = time.perf_counter,
     sleep: Callable[[float], object] = time.sleep,
 ) -> dict[str, Times]:
-    """Time the runs against each other for so many seconds, and at least MIN_ROUNDS rounds."""
-    # The most of three: a call that was interrupted looks as if few would do.
+    """Time the runs in turns for this many seconds, and for at least MIN_ROUNDS rounds."""
+    # The largest of three: an interrupted call is slow, so too few calls would seem enough.
     calls = {name: max(_calibrate(run.turn(0), clock) for _ in range(3)) for name, run in runs.items()}
     samples: dict[str, list[float]] = {name: [] for name in runs}
     collecting = gc.isenabled()
@@ -106,7 +106,7 @@ def interleave(
 
 
 def _calibrate(step: Step, clock: Callable[[], float]) -> int:
-    """Calls that take a sample's time."""
+    """Return the number of calls that fill one sample."""
     calls = 1
     while (seconds := _time(step, calls, clock) * calls) < SAMPLE / 2:
         calls *= 2
@@ -114,7 +114,7 @@ def _calibrate(step: Step, clock: Callable[[], float]) -> int:
 
 
 def _time(step: Step, calls: int, clock: Callable[[], float]) -> float:
-    """Seconds per call."""
+    """Return the seconds per call."""
     times = repeat(None, calls)
     start = clock()
     for _ in times:
