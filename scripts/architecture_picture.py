@@ -1,4 +1,4 @@
-"""Draw docs/architecture.png: the layers from top to bottom, and the way of one step through them.
+"""Draw docs/architecture.png: the layers from top to bottom, and the path of one step through them.
 
 python scripts/architecture_picture.py
 """
@@ -12,12 +12,12 @@ from matplotlib.patches import FancyBboxPatch
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "architecture.png"
 BLUE, GREEN, GREY, RED = "#0072b2", "#009e73", "#777777", "#d55e00"
 
-# From top to bottom; a layer imports only what is below or beside it, without circles. (colour, [(box, what is in it)])
+# From top to bottom; a layer imports only from layers below or beside it, without cycles. (colour, [(box, content)])
 LAYERS: list[tuple[str, list[tuple[str, str]]]] = [
-    (GREY, [("cli/  demo  plot", "commands, the demo, pictures"), ("benchmark/", "measuring against peers")]),
+    (GREY, [("cli/  demo  plot", "commands, the demo, pictures"), ("benchmark/", "comparison with other libraries")]),
     (BLUE, [("optimizers/", "arguments, groups, errors, state_dict"), ("kernels/", "the rules for users' @njit code")]),
     (BLUE, [("engines/", "settings, state, lock; a step on the host, on a device")]),
-    (BLUE, [("arrays/", "what users hand over; Flat"), ("schedules/", "rates as functions of the index")]),
+    (BLUE, [("arrays/", "checked user input; Flat"), ("schedules/", "rates as functions of the index")]),
     (
         GREEN,
         [
@@ -39,7 +39,7 @@ LAYERS: list[tuple[str, list[tuple[str, str]]]] = [
 STEP = [
     ("Optimizer.step(grads)", "optimizers/base: find the leaves"),
     ("launch", "cpu/launch, compiled: the rest in one call"),
-    ("  take", "own the optimizer, or wait"),
+    ("  take", "lock the optimizer, or wait"),
     ("  bind", "check every array's record"),
     ("  schedules", "call them, then check the arrays again"),
     ("  hyperparameters", "copy what Python set"),
@@ -50,7 +50,7 @@ STEP = [
 
 
 def box(axes: Any, x: float, y: float, width: float, height: float, colour: str, head: str, text: str) -> None:
-    """Rectangle with a name and what is in it."""
+    """Draw a rectangle with a name and its content."""
     style = "round,pad=0.02,rounding_size=0.08"
     axes.add_patch(
         FancyBboxPatch((x, y), width, height, boxstyle=style, facecolor=colour, alpha=0.13, edgecolor=colour)
@@ -60,7 +60,7 @@ def box(axes: Any, x: float, y: float, width: float, height: float, colour: str,
 
 
 def draw() -> Figure:
-    """The picture."""
+    """Return the picture."""
     figure = Figure(figsize=(9.6, 7), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     rows, left, right = len(LAYERS), 0.1, 10.0
@@ -82,7 +82,7 @@ def draw() -> Figure:
 
 
 def steps(axes: Any, x: float, top: float) -> None:
-    """The phases of a step, from top to bottom."""
+    """Draw the phases of a step, from top to bottom."""
     axes.text(x, top, "one step", size=12, weight="bold", color=RED, va="center")
     distance = (top + 0.1) / len(STEP)
     for k, (head, text) in enumerate(STEP):

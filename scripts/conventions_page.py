@@ -1,7 +1,7 @@
-"""Write the tables of docs/conventions.md: `python scripts/conventions_page.py`.
+"""Write the table of docs/conventions.md: `python scripts/conventions_page.py`.
 
-A table stands between `<!-- NAME:begin -->` and `<!-- NAME:end -->`. Defaults, formulas and updates are the classes'
-own; tests/test_conventions.py and tests/cases.py have a test for each formula.
+The table is between `<!-- conventions:begin -->` and `<!-- conventions:end -->`. Defaults, formulas and updates come
+from the classes. tests/test_conventions.py and tests/cases.py have a test for each formula.
 """
 
 from pathlib import Path
@@ -28,12 +28,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def gradient(t: int) -> float:
-    """Return the gradient of update t, from 1: it dies away."""
+    """Return the gradient of update t, counted from 1: it decays."""
     return 1e-4 / t
 
 
 def updates(cls: str, convention: str, variant: str) -> list[float]:
-    """Return how far some of the updates move a parameter that starts at 1, all but the rate left at the defaults."""
+    """Return how far the updates in STEPS move a parameter that starts at 1, with defaults for all but the rate."""
     p, moved = np.ones(1), {}
     made = getattr(flr, cls)
     rate = RATE(0) if isinstance(made.fields["lr"], StartNumber) else RATE
@@ -52,7 +52,7 @@ def number(value: Any) -> str:
 
 def defaults(cls: str, convention: str) -> tuple[str, str]:
     """Return a class's defaults: the numbers, and the weight decay with its kind."""
-    moving = {"momentum": 0.9} if cls == "SGD" else {}  # for its keys
+    moving = {"momentum": 0.9} if cls == "SGD" else {}  # adds momentum's keys
     try:
         group = dict(getattr(flr, cls)(np.ones(1), convention=convention, **moving).groups[0])
         lr = number(group["lr"])
@@ -66,12 +66,12 @@ def defaults(cls: str, convention: str) -> tuple[str, str]:
 
 
 def row(*cells: str) -> str:
-    """Return a table's line."""
+    """Return a line of a table."""
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def conventions() -> str:
-    """Return the table of what differs, with the updates."""
+    """Return the table of differences, with the updates."""
     head = ("optimizer", "convention", "defaults", "weight decay", "what it does", *(f"update {t}" for t in STEPS))
     lines = [row(*head), "|" + "---|" * len(head)]
     for cls, variant, formulas in ((x.__name__, *pair) for x in registry for pair in x.formulas.items()):
@@ -86,7 +86,7 @@ def conventions() -> str:
 
 
 def render(text: str) -> str:
-    """Return the page with its table as it must be."""
+    """Return the page with an up-to-date table."""
     head, begin, rest = text.partition("<!-- conventions:begin -->\n")
     _, end, tail = rest.partition("<!-- conventions:end -->")
     if not end:

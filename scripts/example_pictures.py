@@ -1,4 +1,7 @@
-"""Write the pictures of docs/examples.md: `python scripts/example_pictures.py`, with OPENBLAS_NUM_THREADS=1 if busy."""
+"""Draw the pictures of docs/examples.md: `python scripts/example_pictures.py`.
+
+Set OPENBLAS_NUM_THREADS=1 on a busy machine.
+"""
 
 import subprocess
 import sys

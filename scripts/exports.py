@@ -1,7 +1,8 @@
-"""Write the imports that name every optimizer and rule, or compare them: `python scripts/exports.py [--check]`.
+"""Write the imports that name every optimizer and rule, or check them: `python scripts/exports.py [--check]`.
 
-A file in rules/ that has `RULES`, and a class in optimizers/ that is an `Optimizer`, are found by their text. What is
-listed already keeps its place, because tables, help and the benchmark have that order; what is new comes last.
+The script reads the source text. It finds each file in rules/ that has `RULES`, and each `Optimizer` class in
+optimizers/. Names that are already listed keep their place, because tables, help and the benchmark use that order. New
+names come last.
 """
 
 import ast
@@ -17,7 +18,7 @@ PACKAGE = ROOT / "pyfastlr"
 
 
 def families() -> list[str]:
-    """Files of rules/ that have a table of rules."""
+    """Return the files of rules/ that have a table of rules."""
     return [
         path.stem
         for path in sorted(RULES.glob("*.py"))
@@ -29,7 +30,7 @@ def families() -> list[str]:
 
 
 def classes() -> dict[str, str]:
-    """Optimizer classes, each with its file."""
+    """Return the optimizer classes, each with its file."""
     return {
         node.name: path.stem
         for path in sorted((PACKAGE / "optimizers").glob("*.py"))
@@ -39,27 +40,27 @@ def classes() -> dict[str, str]:
 
 
 def in_order(listed: Iterable[str], found: Iterable[str]) -> list[str]:
-    """Those found: first the listed ones in their order, then the others in theirs."""
+    """Return the found names: first the listed ones in their order, then the others in theirs."""
     found = list(found)
     old = [name for name in listed if name in found]
     return [*old, *(name for name in found if name not in old)]
 
 
 def as_ruff_sorts(names: Iterable[str], key: str = "lower") -> list[str]:
-    """Constants, then classes, then others."""
+    """Return the names sorted: constants, then classes, then others."""
     return sorted(names, key=lambda x: (0 if x.isupper() else 1 if x[0].isupper() else 2, getattr(x, key)()))
 
 
 def replaced(text: str, pattern: str, new: str) -> str:
-    """Text with the one match of a pattern replaced."""
+    """Return the text with the first match of a pattern replaced."""
     result, count = re.subn(pattern, lambda _: new, text, count=1, flags=re.DOTALL | re.MULTILINE)
     if count != 1:
-        raise ValueError(f"need a place that fits {pattern!r}, got none")
+        raise ValueError(f"need a match for {pattern!r}, got none")
     return result
 
 
 def rules(text: str) -> str:
-    """rules/__init__.py."""
+    """Return rules/__init__.py with up-to-date imports."""
     (listed,) = re.findall(r"^_FAMILIES = \((.*?)\)$", text, re.DOTALL | re.MULTILINE)
     names = in_order(re.findall(r"\w+", listed), families())
     text = replaced(text, r"^from \. import [^\n]*$", f"from . import {', '.join(sorted(names))}")
@@ -67,7 +68,7 @@ def rules(text: str) -> str:
 
 
 def optimizers(text: str) -> str:
-    """optimizers/__init__.py."""
+    """Return optimizers/__init__.py with up-to-date imports."""
     line = re.compile(r"^from \.(\w+) import (\w+) as \2\n", re.MULTILINE)
     made = classes()
     ours = [name for module, name in line.findall(text) if module != "base"]
@@ -77,7 +78,7 @@ def optimizers(text: str) -> str:
 
 
 def package(text: str) -> str:
-    """pyfastlr/__init__.py."""
+    """Return pyfastlr/__init__.py with up-to-date imports."""
     names = [*classes(), "Optimizer", "Stats"]
     lines = "".join(f"from .optimizers import {name} as {name}\n" for name in as_ruff_sorts(names))
     gone = set(re.findall(r"^from \.optimizers import (\w+)", text, re.MULTILINE)) - {*names}
@@ -102,4 +103,4 @@ if __name__ == "__main__":
         if "--check" not in sys.argv[1:]:
             path.write_text(after, encoding="utf-8")
         elif before != after:
-            sys.exit(f"{path} does not name what there is: run python scripts/exports.py")
+            sys.exit(f"{path} is stale: run python scripts/exports.py")

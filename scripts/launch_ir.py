@@ -2,7 +2,7 @@
 
     python scripts/launch_ir.py            # after a change of one of cpu.load.LAUNCH_SOURCES
 
-It is made for any CPU of this kind of machine: the vectors of the one it runs on are not used.
+The IR is for a generic CPU of this architecture, without the vector instructions of the CPU that runs the script.
 """
 
 import os
@@ -15,7 +15,7 @@ GENERIC = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
 
 
 def made() -> str:
-    """The text, stamp and all. Numba reads the variables of GENERIC when it is imported."""
+    """Return the IR with its stamp. Numba reads the variables of GENERIC when it is imported."""
     from pyfastlr_kernels.compile import codegen
     from pyfastlr_kernels.cpu import load
 

@@ -1,7 +1,7 @@
-"""Write tests/golden/<library>.npz: what the live libraries compute, for machines that do not have them.
+"""Write tests/golden/<library>.npz: results of the live libraries, for machines that do not have them.
 
-Run it in an environment with the `interop` extra when tests/cases.py gains or changes a row. The runs of rows that a
-file has already are kept: `python scripts/make_golden.py --all` makes them again.
+Run it in an environment with the `interop` extra after adding or changing a row of tests/cases.py. Runs that a file
+already has are kept. `python scripts/make_golden.py --all` repeats them.
 """
 
 import json
@@ -19,12 +19,14 @@ from cases import CASES  # noqa: E402
 from oracles import STEPS, other_process, problem, run_lr, runs, trajectories, weight_decay  # noqa: E402
 
 SEED, SIZE, BANK = 20240, 13, 29
-CHECKPOINTS = np.array([1, 2, 3, 5, 6, 7, 10, 100, 500, 610, 1_000, STEPS])  # RAdam sets in at 6; the rate is 0 at 610
+CHECKPOINTS = np.array(
+    [1, 2, 3, 5, 6, 7, 10, 100, 500, 610, 1_000, STEPS]
+)  # RAdam rectifies from 6; the rate is 0 at 610
 PACKAGES = {"torch": ("torch",), "keras": ("keras", "jax"), "optax": ("optax", "jax")}
 
 
 def kept(path: Path, about: dict[str, Any]) -> dict[str, tuple[Any, np.ndarray]]:
-    """Return the runs of a file, each with its row, if the same versions would make them."""
+    """Return the runs in a file, each with its row, if they were made with the current versions."""
     if not path.exists():
         return {}
     with np.load(path) as file:
@@ -34,7 +36,7 @@ def kept(path: Path, about: dict[str, Any]) -> dict[str, tuple[Any, np.ndarray]]
 
 
 def write(library: str) -> None:
-    """Run a library's rows that are new, in a process of their own, and write its file if there are any."""
+    """Run a library's new rows in a separate process, and write its file if anything changed."""
     run, path = problem(SIZE, BANK, SEED), TESTS / "golden" / f"{library}.npz"
     about = {"versions": {x: version(x) for x in (*PACKAGES[library], "numpy")}, "seed": SEED}
     there = {} if "--all" in sys.argv[1:] else kept(path, about)

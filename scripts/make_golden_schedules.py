@@ -1,6 +1,6 @@
 """Write tests/golden/schedules.npz: rates of the live libraries' schedules, for machines that do not have them.
 
-Run it in an environment with the `interop` extra when tests/foreign_schedules.py gains or changes a row.
+Run it in an environment with the `interop` extra after adding or changing a row of tests/foreign_schedules.py.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""The README's commands, so that what it promises is what CI runs: `python scripts/readme_commands.py demo|test`.
+"""Print a command of the README, so that CI runs what the README says: `python scripts/readme_commands.py demo|test`.
 
-A command is the one line of the sh block that follows its marker, `<!-- command: NAME -->`. Standard library only: CI
-runs this before anything is installed.
+A command is the only line of the sh block after its marker, `<!-- command: NAME -->`. The script uses the standard
+library only, because CI runs it before anything is installed.
 """
 
 import re
@@ -12,7 +12,7 @@ README = Path(__file__).resolve().parents[1] / "README.md"
 
 
 def commands(text: str) -> dict[str, str]:
-    """Every marked command of a Markdown text, by name."""
+    """Return every marked command of a Markdown text, by name."""
     return dict(re.findall(r"^<!-- command: (\w+) -->\n```sh\n(.+)\n```$", text, re.MULTILINE))
 
 

@@ -1,6 +1,6 @@
-"""Write the README's generated tables, or compare them: `python scripts/readme_tables.py [--check]`.
+"""Write the README's generated tables, or check them: `python scripts/readme_tables.py [--check]`.
 
-A table stands between `<!-- NAME:begin -->` and `<!-- NAME:end -->`.
+Each table is between `<!-- NAME:begin -->` and `<!-- NAME:end -->`.
 """
 
 import sys
@@ -14,7 +14,7 @@ from pyfastlr_kernels.rules import RULES  # noqa: E402
 
 
 def optimizers() -> str:
-    """Each class with its state and its names elsewhere, as the classes declare them."""
+    """Return the table of classes, with their state and their names in other libraries, as the classes declare them."""
     rows = ["| pyfastlr | state | torch | Keras | optax |", "|---|---|---|---|---|"]
     for cls in registry:
         state = dict.fromkeys(name for rule in cls.rules for name in RULES[rule].state_names)
@@ -28,7 +28,7 @@ TABLES = {"optimizers": optimizers}
 
 
 def render(text: str) -> str:
-    """Return a Markdown text with every table as it must be."""
+    """Return a Markdown text with up-to-date tables."""
     for name, table in TABLES.items():
         head, begin, rest = text.partition(f"<!-- {name}:begin -->\n")
         _, end, tail = rest.partition(f"<!-- {name}:end -->")

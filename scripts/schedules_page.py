@@ -1,6 +1,6 @@
 """Write the tables and the picture of docs/schedules.md: `python scripts/schedules_page.py`.
 
-A table stands between `<!-- NAME:begin -->` and `<!-- NAME:end -->` and comes from the classes: signature, `equation`,
+Each table is between `<!-- NAME:begin -->` and `<!-- NAME:end -->`. It comes from the classes: signature, `equation`,
 and the paragraphs "Ends", "Elsewhere" and "References" of the docstring.
 """
 
@@ -32,12 +32,12 @@ METHODS = {
 
 
 def classes() -> list[type[S.Schedule]]:
-    """Return the schedules that are not made of others, in the order of the picture."""
+    """Return the schedules that are not made from other schedules, in the order of the picture."""
     return [*dict.fromkeys(type(s) for s in DRAWN if type(s) not in METHODS.values())]
 
 
 def symbols(schedule: type[S.Schedule]) -> str:
-    """Return the equation with the parameters' names."""
+    """Return the equation, with parameter names in its fields."""
     return schedule.equation.format_map({name: name for _, name, _, _ in Formatter().parse(schedule.equation) if name})
 
 
@@ -48,7 +48,7 @@ def signature(function: object) -> str:
 
 
 def paragraph(schedule: object, start: str) -> str:
-    """Return the docstring's paragraph that begins so, in one line."""
+    """Return the docstring's paragraph that begins with `start`, in one line."""
     found = re.search(rf"^{start}(.+?)(?:\n\n|\Z)", inspect.getdoc(schedule), re.DOTALL | re.MULTILINE)
     if found is None:
         raise ValueError(f"the docstring of {schedule.__name__} must have a paragraph {start!r}")
@@ -56,7 +56,7 @@ def paragraph(schedule: object, start: str) -> str:
 
 
 def row(*cells: str) -> str:
-    """Return a table's line."""
+    """Return a line of a table."""
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
@@ -71,7 +71,7 @@ def schedules() -> str:
 
 
 def algebra() -> str:
-    """Return the table of what makes schedules of schedules."""
+    """Return the table of operations on schedules."""
     lines = [row("call", "value"), "|---|---|"]
     operators = {"__mul__": "s * t", "__add__": "s + t"}
     for method, c in METHODS.items():
@@ -99,7 +99,7 @@ TABLES = {"schedules": schedules, "algebra": algebra} | {x: partial(foreign, x) 
 
 
 def render(text: str) -> str:
-    """Return the page with its tables as they must be."""
+    """Return the page with up-to-date tables."""
     for name, table in TABLES.items():
         head, begin, rest = text.partition(f"<!-- {name}:begin -->\n")
         _, end, tail = rest.partition(f"<!-- {name}:end -->")
@@ -110,7 +110,7 @@ def render(text: str) -> str:
 
 
 def draw(path: Path) -> Any:
-    """Write the picture: the first 100 updates of schedules of each kind, with the code that makes them."""
+    """Draw the picture: the first 100 updates of schedules of each kind, with the code that makes them."""
     from matplotlib.figure import Figure
 
     from pyfastlr.schedules.drawing import wrapped
