@@ -91,7 +91,7 @@ def test_loads_and_compares(tmp_path):
     ]
     assert "another machine: Z80" in result.output
     other = write(tmp_path / "other.json", saved(row(size=65)))
-    assert "Nothing in common" in invoke("--load", new, "--compare", other).output
+    assert "no measurement in common" in invoke("--load", new, "--compare", other).output
 
 
 def test_changes_are_of_the_same_work():
@@ -106,16 +106,16 @@ def test_changes_are_of_the_same_work():
         (("--optimizer", "Adamm"), "Adamm"),
         (("--dtype", "float16"), "float16"),
         (("--sizes", "64,x"), "got 'x'"),
-        (("--sizes", "0"), "integers from 1 on"),
+        (("--sizes", "0"), "integers >= 1"),
         (("--plot", "out.txt"), "out.txt"),
         (("--json", "no/such/folder.json"), "folder.json"),
         (("--compare", "no-such.json"), "no-such.json"),
         (("--compare", "no-such.json"), "No such file or directory"),
         (("--load", __file__), "it is no JSON, from line 1 on"),
         (("--sizes", "99999999999"), "need about"),
-        (("--sizes", "1e400"), "integers from 1 on"),
-        (("--sizes", "64,1.5"), "integers from 1 on"),
-        (("--sizes", "nan"), "integers from 1 on"),
+        (("--sizes", "1e400"), "integers >= 1"),
+        (("--sizes", "64,1.5"), "integers >= 1"),
+        (("--sizes", "nan"), "integers >= 1"),
         (("--seconds", "inf"), "`seconds` must be a finite number"),
         (("--json", f"{__file__}/out.json"), "Not a directory"),
     ],
@@ -235,7 +235,7 @@ def test_shows_medians_beside_best_times_and_how_many_samples(tmp_path):
     assert line_of(text, "thinc")[-2:] == ["4.00x", "3.00x"]
     assert "*" not in text
     assert "limit" not in text.partition("best, median:")[2]
-    assert "spread: distance of their quartiles" in " ".join(text.split())
+    assert "spread: their interquartile range" in " ".join(text.split())
 
 
 def test_tables_fit_into_80_columns_and_keep_every_name(tmp_path):
@@ -277,7 +277,7 @@ def test_explains_the_limit_and_why_a_share_may_pass_it(tmp_path):
     assert "< 1 %" in below
     above = shown(saved(row(share=2.93)), tmp_path=tmp_path)
     assert "293 %" in above
-    assert "Above 100 % the loop is no bound" in above
+    assert "Above 100 % the loop is not a bound" in above
 
 
 @pytest.mark.parametrize(("load", "warned"), [(1.0, False), (1.1, True), (None, False)])

@@ -75,7 +75,7 @@ def test_command_fails_where_nothing_is_kept(tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        f"pyfastlr: 2 of 2 compiled functions could not be kept in {tmp_path / 'file' / 'cache'}"
+        f"pyfastlr: 2 of 2 compiled functions could not be saved in {tmp_path / 'file' / 'cache'}"
     )
     assert "1/2  launch\n" in done.stderr  # it says what it is at
     assert done.stdout == ""

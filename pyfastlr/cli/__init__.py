@@ -1,17 +1,17 @@
-"""The entry point of the `pyfastlr` command: what runs without the extras that its commands need."""
+"""The entry point of the `pyfastlr` command. It runs without the extras that the commands need."""
 
 import sys
 
 from . import streams
 
-#: Package that may be missing -> the extra of pyfastlr that brings it.
+#: Package that may be missing -> the extra of pyfastlr that installs it.
 EXTRAS = {"typer": "cli", "rich": "cli", "sklearn": "demo", "matplotlib": "demo"}
 
 
 def main(name: str = "pyfastlr") -> None:
-    """Run the command and exit: with 0, 1 if it failed, or 2 if it was called wrongly or an extra is missing.
+    """Run the command and exit: with 0, with 1 after a failure, or with 2 for wrong usage or a missing extra.
 
-    What a user can cause ends in one line on stderr. A traceback is a bug of pyfastlr.
+    An error that a user can cause prints one line on stderr. A traceback is a bug in pyfastlr.
     """
     streams.accept_every_character()
     try:
@@ -22,14 +22,14 @@ def main(name: str = "pyfastlr") -> None:
     except KeyboardInterrupt:
         status = 1
     except OSError as error:
-        if error.filename is not None:  # a file of our own, or of a library
+        if error.filename is not None:  # one of our files, or a library's
             raise
         status = streams.fail("" if isinstance(error, BrokenPipeError) else f"cannot write output: {error.strerror}")
     sys.exit(status)
 
 
 def _run(name: str) -> int:
-    """Exit status of the command."""
+    """Run the command and return its exit status."""
     try:
         from .commands import app
 
@@ -40,7 +40,7 @@ def _run(name: str) -> int:
         package = (error.name or "").partition(".")[0]
         if package not in EXTRAS:
             raise
-        # Where pyfastlr is installed, pip only adds what the extra needs: it looks for no index of ours.
+        # pyfastlr is already installed, so pip adds the extra's dependencies and does not look for pyfastlr itself.
         return streams.fail(
             f'this needs {package}, which is not installed: pip install "pyfastlr[{EXTRAS[package]}]"', status=2
         )

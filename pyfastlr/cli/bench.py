@@ -1,4 +1,4 @@
-"""`pyfastlr bench`: a step of ours and of every library that is there, in turns, on this machine."""
+"""`pyfastlr bench`: time a step of pyfastlr and of every installed library, in turns, on this machine."""
 
 import json
 import math
@@ -16,15 +16,18 @@ if TYPE_CHECKING:
     from pyfastlr.benchmark.work import Work
 
 SIZES = "64,1e3,1e4,1e5,1e6,1e7"
-MEASURES = ("optimizer", "sizes", "dtype", "threads", "seconds")  # options that only a measurement needs
+MEASURES = ("optimizer", "sizes", "dtype", "threads", "seconds")  # options that choose what is measured
 
 
 def bench(
     context: typer.Context,
     optimizer: Annotated[
-        list[str] | None, typer.Option(help="Optimizer class, in any case; may be repeated. Without it, Adam.")
+        list[str] | None,
+        typer.Option(help="Optimizer class, in upper or lower case; may be repeated. Default: Adam."),
     ] = None,
-    sizes: Annotated[str, typer.Option(help="Elements of one buffer, separated by commas; 1e6 is a million.")] = SIZES,
+    sizes: Annotated[
+        str, typer.Option(help="Elements in the buffer; several sizes are separated by commas. 1e6 is a million.")
+    ] = SIZES,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     threads: Annotated[
         int | None, typer.Option(min=1, max=1024, help="Threads of pyfastlr, torch and the empty loop.")
@@ -32,16 +35,18 @@ def bench(
     seconds: Annotated[
         float, typer.Option(min=0.0, help="Seconds of measurement for each size, shared by all libraries.")
     ] = 1.5,
-    save: Annotated[Path | None, typer.Option("--json", dir_okay=False, help="Save what was measured.")] = None,
+    save: Annotated[Path | None, typer.Option("--json", dir_okay=False, help="Save the results to this file.")] = None,
     plot: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="Write a picture of throughput against size to this file.")
+        Path | None, typer.Option(dir_okay=False, help="Draw throughput against size to this file.")
     ] = None,
     compare: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="Show what changed since this file was saved by --json.")
+        Path | None, typer.Option(dir_okay=False, help="Show the changes since this file, saved by --json.")
     ] = None,
-    load: Annotated[Path | None, typer.Option(dir_okay=False, help="Show a saved file instead of measuring.")] = None,
+    load: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Show this file, saved by --json, instead of measuring.")
+    ] = None,
 ) -> None:
-    """Time whole steps against every other library that is installed, in turns, after checking that results agree."""
+    """Time whole steps against every other installed library, in turns, after checking that the results agree."""
     from pyfastlr.benchmark import report as reports
 
     from . import tables
@@ -49,17 +54,17 @@ def bench(
     console = Console()
     with usage_errors():
         if plot is not None:
-            check_picture(plot)  # now, not after the measurement
+            check_picture(plot)  # before the measurement
         if save is not None:
             check_writable("json", save)
         old = None if compare is None else reports.read(compare)
         if load is not None:
-            _refuse_what_measures(context)
+            _refuse_measurement_options(context)
             report = reports.read(load)
         else:
             works = _works(optimizer or ["Adam"], sizes, dtype, threads)
             if not math.isfinite(seconds):
-                raise ValueError(f"`seconds` must be a finite number from 0 on, got {seconds!r}")
+                raise ValueError(f"`seconds` must be a finite number >= 0, got {seconds!r}")
             report = reports.Report(reports.machine())
     _print(console, tables.heading(report))
     if warning := reports.warning(report.machine):
@@ -72,15 +77,15 @@ def bench(
             console.print(tables.work(rows), "")
     _print(console, tables.legend(report))
     for name, reason in report.absent.items():
-        _print(console, f"{name}: left out, {reason}")
+        _print(console, f"{name}: left out: {reason}")
     if old is not None:
         if old.machine["cpu"] != report.machine["cpu"]:
-            _print(console, f"The old file is of another machine: {old.machine['cpu']}")
+            _print(console, f"The old file is from another machine: {old.machine['cpu']}")
         if table := tables.changed(old, report):
             console.print(table, "")
             _print(console, tables.changed_legend())
         else:
-            _print(console, "Nothing in common with the old file.")
+            _print(console, "The old file has no measurement in common with this one.")
     if save is not None:
         with writing("json", save):
             save.write_text(json.dumps(report.as_json(), indent=1) + "\n", encoding="utf-8")
@@ -99,8 +104,8 @@ def _print(console: Console, text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def _refuse_what_measures(context: typer.Context) -> None:
-    """A saved file is shown as it is: an option that would choose what is measured would be ignored."""
+def _refuse_measurement_options(context: typer.Context) -> None:
+    """Refuse options that choose what is measured: with a saved file they would be ignored."""
     for name in MEASURES:
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
@@ -125,7 +130,7 @@ def _works(optimizers: list[str], sizes: str, dtype: str, threads: int | None) -
 
 
 def _size(text: str) -> int:
-    """Number of elements, from "1000000" or "1e6"."""
+    """Return the number of elements from "1000000" or "1e6"."""
     try:
         size = int(text)
     except ValueError:
@@ -134,7 +139,7 @@ def _size(text: str) -> int:
         except ValueError:
             size = 0
     if size < 1:
-        raise ValueError(f"`sizes` must be integers from 1 on, separated by commas, got {text!r}")
+        raise ValueError(f"`sizes` must be integers >= 1, separated by commas, got {text!r}")
     return size
 
 
@@ -146,7 +151,7 @@ def _measure(report: "Report", works: "list[Work]", seconds: float, console: Con
     from . import tables
 
     for number, work in enumerate(works, 1):
-        console.file.flush()  # a pipe would show all of it at the end
+        console.file.flush()  # otherwise a pipe shows everything at the end
         with under_way(work.name, number, len(works)):
             try:
                 comparison = compare(work, seconds, contenders(work.layout.size))

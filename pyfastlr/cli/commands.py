@@ -1,4 +1,4 @@
-"""The commands of `pyfastlr`; `pyfastlr.cli.main` calls `app`. What a command alone needs is imported in it."""
+"""The commands of `pyfastlr`. `pyfastlr.cli.main` calls `app`. Each command imports what only it needs."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ UNUSED = 30  # days
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    pretty_exceptions_enable=False,  # an exception is a bug here: a plain traceback is easier to report
+    pretty_exceptions_enable=False,  # an exception here is a bug: a plain traceback is easier to report
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Compiled optimizer steps over flat parameter buffers, with a learning rate for every step.",
 )
@@ -46,22 +46,24 @@ def _options(
 
 @app.command()
 def demo(
-    optimizer: Annotated[str, typer.Option(help="Any optimizer class (AdamW, SGD, Lion, ...), in any case.")] = "AdamW",
+    optimizer: Annotated[
+        str, typer.Option(help="Optimizer class (AdamW, SGD, Lion, ...), in upper or lower case.")
+    ] = "AdamW",
     schedule: Annotated[
         str,
         typer.Option(
             help="constant, cosine, cyclic, exponential, inverse-sqrt, inverse-time, linear, one-cycle, polynomial, "
-            "restarts, step or wsd; cosine, linear and wsd warm up first."
+            "restarts, step or wsd. cosine, linear and wsd start with a warm-up."
         ),
     ] = "cosine",
-    steps: Annotated[int, typer.Option(min=1, help="Updates.")] = 1500,
-    seed: Annotated[int, typer.Option(min=0, help="Of the split, the weights and the mini-batches.")] = 0,
-    lr: Annotated[float | None, typer.Option(help="Peak rate; by default one that suits the optimizer.")] = None,
-    hidden: Annotated[int, typer.Option(min=1, help="Hidden units.")] = 128,
-    batch: Annotated[int, typer.Option(min=1, help="Images in a mini-batch.")] = 64,
+    steps: Annotated[int, typer.Option(min=1, help="Number of updates.")] = 1500,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the split, the weights and the mini-batches.")] = 0,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate. The default depends on the optimizer.")] = None,
+    hidden: Annotated[int, typer.Option(min=1, help="Number of hidden units.")] = 128,
+    batch: Annotated[int, typer.Option(min=1, help="Number of images in a mini-batch.")] = 64,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the optimizer.")] = None,
     plot: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="Write a picture of loss, accuracy and rate to this file.")
+        Path | None, typer.Option(dir_okay=False, help="Draw loss, accuracy and rate to this file.")
     ] = None,
 ) -> None:
     """Train a two-layer network on scikit-learn's digits and compare the optimizer with plain numpy."""
@@ -70,7 +72,7 @@ def demo(
     console = Console()
     with usage_errors():
         if plot is not None:
-            check_picture(plot)  # now, not after the training
+            check_picture(plot)  # before the training
         training = Training(
             optimizer, schedule, steps=steps, lr=lr, hidden=hidden, batch=batch, seed=seed, threads=threads
         )
@@ -88,7 +90,7 @@ def demo(
 
 
 def _train(training: "Training", console: Console) -> None:
-    """Run the training under a progress bar, or with a line for every tenth of it where output is no terminal."""
+    """Run the training with a progress bar, or with ten lines of progress if the output is not a terminal."""
     steps = len(training.losses)
     if not console.is_terminal:
         tenths = 0
@@ -96,7 +98,7 @@ def _train(training: "Training", console: Console) -> None:
             if 10 * point.step // steps > tenths:
                 tenths = 10 * point.step // steps
                 console.print(f"{point.step:>{len(str(steps))}}/{steps}  {_describe(point)}", highlight=False)
-                console.file.flush()  # a pipe would show all of it at the end
+                console.file.flush()  # otherwise a pipe shows everything at the end
         return
     columns = (BarColumn(), TextColumn("{task.completed}/{task.total}  {task.description}"), TimeRemainingColumn())
     with Progress(*columns, console=console, auto_refresh=False) as progress:  # a refresh thread would be timed too
@@ -115,7 +117,7 @@ def _summary(training: "Training") -> Table:
     name, compared = training.name, training.plain is not None
     table = Table(
         title=f"{name}: {training.params.buffer.size:,} float32 weights, {len(training.losses):,} updates",
-        caption="Both got the same gradients; times are of the optimizer alone."
+        caption="Both use the same gradients. Times are for the optimizer only."
         if compared
         else f"There is no plain numpy {name} to compare with.",
     )
@@ -131,13 +133,13 @@ def _summary(training: "Training") -> Table:
     row("test accuracy", *(f"{evaluate(params, training.test_images)[1]:.4f}" for params in weights))
     row("final training loss (nats)", *(f"{evaluate(params, training.images)[0]:.6f}" for params in weights))
     if compared:
-        row("largest difference of a weight", "", f"{training.largest_difference():.1e}")
+        row("largest difference in a weight", "", f"{training.largest_difference():.1e}")
     first, rest = training.seconds[0], training.seconds[1:]
     row("first update (compiles or loads)", *map(_duration, first))
     if len(rest):
         for what, times in (
             (f"the other {len(rest):,} updates", rest.sum(axis=0)),
-            ("the median of those", np.median(rest, axis=0)),
+            ("their median", np.median(rest, axis=0)),
         ):
             ours, plain = times
             row(what, _duration(ours), _duration(plain))
@@ -155,12 +157,12 @@ def _duration(seconds: float) -> str:
 
 @app.command()
 def info(
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what pyfastlr runs on: versions, instruction set, threads, cache."""
+    """Show what pyfastlr runs on: versions, instruction set, threads, cache."""
     from .info import collect
 
-    with usage_errors():  # of environment variables
+    with usage_errors():  # from environment variables
         facts = collect()
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
@@ -171,19 +173,18 @@ def info(
 
 @app.command()
 def warmup(
-    optimizer: Annotated[
-        list[str] | None, typer.Option(help="Optimizer class; may be repeated. Without it, all of them.")
-    ] = None,
-    dtype: Annotated[list[str] | None, typer.Option(help="float32 or float64; may be repeated.")] = None,
+    optimizer: Annotated[list[str] | None, typer.Option(help="Optimizer class; may be repeated. Default: all.")] = None,
+    dtype: Annotated[list[str] | None, typer.Option(help="float32 or float64; may be repeated. Default: both.")] = None,
     convention: Annotated[
-        list[str] | None, typer.Option(help="torch, keras or optax; may be repeated. Without it, each class's own.")
+        list[str] | None,
+        typer.Option(help="torch, keras or optax; may be repeated. Default: the default of each class."),
     ] = None,
-    by_element: Annotated[bool, typer.Option(help="With an array as lr_scale.")] = False,
+    by_element: Annotated[bool, typer.Option(help="Compile for lr_scale arrays instead of numbers.")] = False,
     prune: Annotated[
-        bool, typer.Option("--prune", help=f"Instead, delete compiled code that nothing has used for {UNUSED} days.")
+        bool, typer.Option("--prune", help=f"Delete compiled code unused for {UNUSED} days; compile nothing.")
     ] = False,
 ) -> None:
-    """Compile ahead of time, so that no first step has to."""
+    """Compile ahead of time, so that the first step does not have to."""
     from pyfastlr_kernels.compile import cache
 
     from .warmup import compile_all, not_kept, targets
@@ -201,7 +202,7 @@ def warmup(
     new = cache.compiled[before:]
     if lost := not_kept(new):
         raise fail(
-            f"{len(lost)} of {len(new)} compiled functions could not be kept in {cache.directory() or 'a cache'}"
+            f"{len(lost)} of {len(new)} compiled functions could not be saved in {cache.directory() or 'a cache'}"
         )
     typer.echo(f"{len(new)} functions compiled, {len(wanted) + 1 - len(new)} already cached in {cache.directory()}")
 

@@ -1,4 +1,4 @@
-"""What the commands have in common."""
+"""Parts that the commands share."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,14 +21,14 @@ def usage_errors() -> Iterator[None]:
 
 
 def fail(message: str) -> typer.Exit:
-    """Say on stderr why the command failed; return what to raise, for exit status 1."""
+    """Print on stderr why the command failed; return the exception to raise, for exit status 1."""
     typer.echo(f"pyfastlr: {message}", err=True)
     return typer.Exit(1)
 
 
 @contextmanager
 def writing(option: str, path: Path) -> Iterator[None]:
-    """Turn what goes wrong while a file is written (its disk is full) into a message and exit status 1."""
+    """Turn an error while a file is written (such as a full disk) into a message and exit status 1."""
     try:
         yield
     except OSError as error:
@@ -37,14 +37,14 @@ def writing(option: str, path: Path) -> Iterator[None]:
 
 @contextmanager
 def under_way(what: str, number: int, total: int) -> Iterator[None]:
-    """Show on stderr what is being done now: in a terminal a bar, which then goes away, else a line."""
+    """Show the current work on stderr: as a temporary progress bar in a terminal, otherwise as a line."""
     console = Console(stderr=True)
     if not console.is_terminal:
         typer.echo(f"{number}/{total}  {what}", err=True)
         yield
         return
     columns = (BarColumn(), TextColumn("{task.completed}/{task.total}  {task.description}"))
-    # A refresh thread would run on a core that is being timed.
+    # A refresh thread would run on a core that is being measured.
     with Progress(*columns, console=console, auto_refresh=False, transient=True) as progress:
         progress.add_task(what, total=total, completed=number - 1)
         progress.refresh()
@@ -52,7 +52,7 @@ def under_way(what: str, number: int, total: int) -> Iterator[None]:
 
 
 def check_picture(path: Path) -> None:
-    """Refuse a file that no picture can be written to."""
+    """Raise ValueError if a picture cannot be written to this file."""
     from pyfastlr.plot import FORMATS
 
     if path.suffix[1:].lower() not in FORMATS:

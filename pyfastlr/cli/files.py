@@ -1,20 +1,22 @@
-"""Files that a command is to write, checked before it begins."""
+"""Checks of the files that a command will write, before it begins."""
 
 from pathlib import Path
 
 
 def check_writable(option: str, path: Path) -> None:
-    """Refuse a file that cannot be written, by opening it: permissions do not tell everything.
+    """Check that a file can be written, by opening it: permissions do not tell everything.
+
+    An existing file keeps its content, and no new file is left behind.
 
     Raises
     ------
     ValueError
-        If it cannot; nothing is left behind, and a file that is there keeps its content.
+        If the file cannot be written.
     """
     try:
         new = not path.exists()
         if not new and not path.is_file():
-            return  # a pipe would wait for its reader, a device has nothing to try
+            return  # opening a pipe would wait for its reader; a device needs no check
         path.open("ab").close()
         if new:
             path.unlink()

@@ -1,4 +1,4 @@
-"""What `pyfastlr info` says."""
+"""The facts that `pyfastlr info` shows."""
 
 import os
 import platform
@@ -10,7 +10,7 @@ from pyfastlr_kernels.compile.sources import version_of
 from pyfastlr_kernels.cuda import missing
 from pyfastlr_kernels.python_side import ndarray_record_fits
 
-#: LLVM's name of a feature that the kernels gain from -> its usual name.
+#: LLVM's name of an instruction set that makes the kernels faster -> its usual name.
 INSTRUCTIONS = {
     "sse4.2": "SSE4.2",
     "avx": "AVX",
@@ -25,12 +25,12 @@ INSTRUCTIONS = {
 
 
 def collect() -> dict[str, Any]:
-    """Return what pyfastlr runs on, by name, as JSON can hold it; nothing is compiled, written or started.
+    """Return what pyfastlr runs on, by name, as JSON values. Nothing is compiled, written or started.
 
     Raises
     ------
     ValueError
-        For an environment variable of pyfastlr that has no meaning.
+        If an environment variable of pyfastlr has an invalid value.
 
     Examples
     --------
@@ -65,7 +65,7 @@ def collect() -> dict[str, Any]:
 
 
 def _launch() -> str:
-    """How a step of this process starts."""
+    """Return how a step starts in this process."""
     return "compiled" if ndarray_record_fits() else "plain Python: 10 µs a step more"
 
 
@@ -80,6 +80,6 @@ def _cpu_name() -> str:
 
 
 def _writable(directory: Path) -> bool:
-    """Whether files can be made there, the directory itself if need be."""
+    """Return whether files can be created in this directory, which may have to be created first."""
     existing = next(place for place in (directory, *directory.parents) if place.exists())
     return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)

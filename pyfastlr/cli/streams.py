@@ -1,4 +1,4 @@
-"""Standard output and standard error, whatever is behind them: an ASCII terminal, a full disk, a reader that left."""
+"""Standard output and standard error that work with an ASCII terminal, a full disk, or a closed pipe."""
 
 import codecs
 import contextlib
@@ -6,23 +6,23 @@ import io
 import os
 import sys
 
-#: What ASCII has for the characters that the commands and their libraries print. All others become "?".
+#: ASCII substitutes for characters that the commands and their libraries print. All other characters become "?".
 ASCII = {"µ": "u", "±": "+-", "…": "...", "•": "*", "❱": ">", "━": "-", "─": "-", "│": "|", "╸": "-", "╺": "-"}
 _NAME = "pyfastlr.ascii"
 
 
 def _substitute(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Replace one character that an encoding lacks."""
+    """Return the substitute for one character that an encoding lacks."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     character = error.object[error.start]
-    if "\udc80" <= character <= "\udcff":  # a byte of a file's name that is no text: as it was
+    if "\udc80" <= character <= "\udcff":  # an undecodable byte of a file name: print it unchanged
         return bytes([ord(character) - 0xDC00]), error.start + 1
     return ASCII.get(character, "?"), error.start + 1
 
 
 def accept_every_character() -> None:
-    """Make both streams print a substitute for what their encoding lacks, instead of raising UnicodeEncodeError."""
+    """Make both streams print substitutes for missing characters, instead of raising UnicodeEncodeError."""
     codecs.register_error(_NAME, _substitute)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -30,16 +30,16 @@ def accept_every_character() -> None:
 
 
 def flush() -> None:
-    """Write what is buffered; OSError says what the end of the process would otherwise complain about."""
+    """Write buffered output. An OSError here would otherwise appear as a complaint when the process ends."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
 
 
 def fail(message: str, status: int = 1) -> int:
-    """Say why the command failed, if there is a message, in one line on stderr; return the exit status.
+    """Print the message, if there is one, in one line on stderr; return the exit status.
 
-    Streams that cannot be written to are closed for good, so that Python does not complain of them at its end.
+    Streams that cannot be written to are redirected to the null device, so that Python does not complain at exit.
     """
     if message and sys.stderr is not None:
         with contextlib.suppress(OSError):

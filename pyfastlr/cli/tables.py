@@ -1,4 +1,4 @@
-"""What `pyfastlr bench` prints of a report."""
+"""The tables that `pyfastlr bench` prints of a report."""
 
 from collections.abc import Sequence
 from textwrap import fill
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from pyfastlr.benchmark.report import Report, Row
 
 
-MARK = "*"  # of what was disturbed
+MARK = "*"  # of a disturbed measurement
 
 
 def heading(report: "Report") -> str:
-    """The machine and the versions."""
+    """Return the machine and the versions."""
     from pyfastlr.benchmark.report import PEERS, load_words
 
     facts = report.machine
@@ -25,7 +25,7 @@ def heading(report: "Report") -> str:
 
 
 def _table(title: str, word: str, figures: Sequence[str]) -> Table:
-    """A table that fits into 80 columns; where there are fewer, the names keep their place."""
+    """Return a table that fits into 80 columns; in a narrower terminal the names keep their width."""
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column(word, min_width=18, no_wrap=True)
     for name in figures:
@@ -34,13 +34,13 @@ def _table(title: str, word: str, figures: Sequence[str]) -> Table:
 
 
 def _name(row: "Row") -> str:
-    """What was measured."""
+    """Return what was measured."""
     layout = "" if row.layout == f"n{row.size}" else f" ({row.layout})"
     return f"{row.optimizer}, {row.size:,} x {row.dtype}{layout}, {row.threads} threads"
 
 
 def work(rows: "Sequence[Row]") -> Table:
-    """One work: a row for each contender."""
+    """Return the table of one work: a row for each contender."""
     from pyfastlr.benchmark.contenders import LIMIT, OURS
     from pyfastlr.benchmark.report import disturbed, duration, percent, times
 
@@ -63,28 +63,28 @@ def work(rows: "Sequence[Row]") -> Table:
 
 
 def legend(report: "Report") -> str:
-    """What the columns mean, and of those that may mislead what there is."""
+    """Return what the columns mean, with notes only for what this report has."""
     from pyfastlr.benchmark.interleave import DISTURBED
 
     rows = report.rows
     notes = [
-        "best, median: of samples of 0.2 ms or one step; spread: distance of their quartiles, over the median.",
+        "best, median: over samples of 0.2 ms or one step. spread: their interquartile range, divided by the median.",
         "GB/s: the bytes that the update must read and write, divided by the best time.",
-        "ratio, medians: 2x takes twice as long as pyfastlr, by the best times and by the medians.",
+        "ratio, medians: 2x takes twice as long as pyfastlr, for the best times and for the medians.",
     ]
     if any(row.share is not None for row in rows):
         notes.append(
-            "limit: the best time of a loop that moves the same bytes and computes next to nothing, over this one."
+            "limit: the best time of a loop that moves the same bytes and computes almost nothing, divided by this one."
         )
     if any(row.share is not None and row.share > 1 for row in rows):
         notes.append(
-            "Above 100 % the loop is no bound: on several threads, which are Python's, it loses more than a step where "
-            "something else runs on the cores; on one thread it is a bound to a few per cent."
+            "Above 100 % the loop is not a bound: with several threads, which are Python threads, it loses more than a "
+            "step when something else runs on the cores. With one thread it is a bound to a few per cent."
         )
     if any(row.disturbed for row in rows):
         notes.append(
             f"{MARK} disturbed: {DISTURBED}, of this library or of pyfastlr. Something else ran on the machine, so the "
-            "ratios of that row are not a result. A share has the mark of its row and of the loop's."
+            "ratios in that row are not results. A share of the limit is marked if its row or the loop was disturbed."
         )
     return _lines(notes)
 
@@ -94,7 +94,7 @@ def _lines(notes: Sequence[str]) -> str:
 
 
 def changed(old: "Report", new: "Report") -> Table | None:
-    """What both have, before and now; None if there is nothing."""
+    """Return the table of what both reports have, before and now; None if there is nothing."""
     from pyfastlr.benchmark.changes import changes
     from pyfastlr.benchmark.contenders import OURS
     from pyfastlr.benchmark.report import duration, times
@@ -118,13 +118,13 @@ def changed(old: "Report", new: "Report") -> Table | None:
 
 
 def changed_legend() -> str:
-    """What the columns of `changed` mean."""
+    """Return what the columns of `changed` mean."""
     return _lines(
         [
-            "pyfastlr: its best time. Others: time over ours, where more is better for pyfastlr; the empty loop's is "
-            "our share of the limit. change, medians: of the best times, of the medians.",
-            "noise: the spreads of all times in a figure, added as independent errors are.",
-            "better, worse: for pyfastlr; only where the best times and the medians agree and the change exceeds the "
+            "pyfastlr: its best time. Others: their time divided by ours, where more is better for pyfastlr. The empty "
+            "loop's ratio is our share of the limit. change, medians: of the best times, of the medians.",
+            "noise: the spreads of all times in a figure, added as independent errors.",
+            "better, worse: for pyfastlr; only if the best times and the medians agree and the change exceeds the "
             "noise.",
         ]
     )

@@ -1,4 +1,4 @@
-"""Ahead-of-time compilation: what the first step of an optimizer would compile, into the cache, now."""
+"""Ahead-of-time compilation, into the cache, of what an optimizer's first step would compile."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -14,18 +14,18 @@ def targets(
     conventions: Sequence[str] | None = None,
     by_element: bool = False,
 ) -> "list[tuple[str, str, str, bool]]":
-    """List what `compile_all` compiles: (rule, convention, dtype, whether with a rate for each element).
+    """List what `compile_all` compiles: (rule, convention, dtype, whether rates are per element).
 
     Parameters
     ----------
     optimizers, dtypes, conventions
-        None is every optimizer, float32 and float64, and each optimizer's own convention. Of every optimizer those are
-        left out that a convention lacks; one that is named must be in each convention that is named.
+        None means every optimizer, float32 and float64, and each optimizer's default convention. Without named
+        optimizers, those that a convention lacks are left out. A named optimizer must exist in each named convention.
 
     Raises
     ------
     ValueError
-        For an unknown name, or an optimizer that a convention lacks.
+        If a name is unknown, or a named convention lacks a named optimizer.
 
     Examples
     --------
@@ -49,7 +49,7 @@ def targets(
 def compile_all(
     wanted: "Sequence[tuple[str, str, str, bool]]",
 ) -> "Iterator[tuple[str, Callable[[], object]]]":
-    """Yield the name of what every step needs and of each wanted drive, with the call that compiles or loads it."""
+    """Yield a name and a function that compiles or loads it: first the launch for all steps, then each wanted drive."""
     from pyfastlr_kernels.cpu import load
 
     yield "launch", load.step_addresses
@@ -58,7 +58,7 @@ def compile_all(
 
 
 def not_kept(names: Sequence[str]) -> list[str]:
-    """Those of the functions compiled in this process that the cache's folder does not have."""
+    """Return the functions compiled in this process that are not in the cache's folder."""
     from pyfastlr_kernels.compile import cache
     from pyfastlr_kernels.cpu import load
 
