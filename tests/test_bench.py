@@ -247,13 +247,13 @@ def nan(x):
 @pytest.mark.parametrize("spoil", [nudge, nan, np.float64, lambda x: x[:-1], lambda x: 0.99 * x], ids=range(5))
 def test_a_wrong_result_is_refused(spoil):
     wrong = Contender("wrong", partial(spoiled, spoil), lambda work: True)
-    with pytest.raises(Mismatch, match="wrong does not do the work of pyfastlr"):
+    with pytest.raises(Mismatch, match="wrong does not do the same work as pyfastlr"):
         compare(Work(ADAM, TINY), 0.0, [OURS, wrong])
 
 
 def test_every_contender_is_checked():
     same, wrong = replace(OURS, name="same"), Contender("wrong", partial(spoiled, nudge), lambda work: True)
-    with pytest.raises(Mismatch, match="wrong does not do the work of pyfastlr"):
+    with pytest.raises(Mismatch, match="wrong does not do the same work as pyfastlr"):
         compare(Work(ADAM, one(64)), 0.0, [OURS, same, wrong])
 
 

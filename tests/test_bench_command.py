@@ -203,12 +203,12 @@ def test_says_what_it_measures_and_prints_each_table_at_once(few, monkeypatch):
 
 def test_a_contender_that_does_other_work_is_told_not_traced(few, monkeypatch):
     def wrong(*_):
-        raise Mismatch("numpy does not do the work of pyfastlr")
+        raise Mismatch("numpy does not do the same work as pyfastlr")
 
     monkeypatch.setattr(compare, "compare", wrong)
     result = invoke("--sizes", "64", "--seconds", 0)
     assert result.exit_code == 1
-    assert result.stderr.endswith("pyfastlr: numpy does not do the work of pyfastlr\n")
+    assert result.stderr.endswith("pyfastlr: numpy does not do the same work as pyfastlr\n")
 
 
 # --- What is so ------------------------------------------------------------------------------------------------------

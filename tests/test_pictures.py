@@ -76,11 +76,11 @@ def test_caption_explains_what_is_there():
 
     rows = curves((64, 4096))
     assert "divided by the time of the fastest sample" in caption(rows)
-    assert "a curve passes it where" in caption(rows)
+    assert "a curve can exceed it if" in caption(rows)
     assert "Dotted" in caption(rows)
     assert "Dotted" not in caption(rows, caches={})
-    assert "On the left curves rise" in caption(rows)
-    assert "On the left curves rise" not in caption(curves((10**5, 10**6)))
+    assert "On the left, curves rise" in caption(rows)
+    assert "On the left, curves rise" not in caption(curves((10**5, 10**6)))
     assert "Dashed" not in caption([x for x in rows if x.contender != "empty loop"])
 
 

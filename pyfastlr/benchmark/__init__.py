@@ -1,4 +1,4 @@
-"""The engine of `pyfastlr bench`: contenders that do the same work take turns in one process, checked, then timed.
+"""The engine of `pyfastlr bench`: contenders do the same work in turns, in one process, checked and then timed.
 
-It is no public interface: it changes with what is worth measuring.
+It is not a public interface and may change with what is worth measuring.
 """

@@ -1,4 +1,4 @@
-"""What changed between two reports, and whether that is more than noise."""
+"""Changes between two reports, and whether they exceed the noise."""
 
 import math
 from collections.abc import Iterator
@@ -12,22 +12,22 @@ from .report import Report, Row, disturbed
 class Change:
     """One contender at the same work, in an old and a new report.
 
-    Of ours it is the time. Of the others it is their time over ours: a machine's speed changes from hour to hour, and
-    its ratios much less. For the empty loop that is our share of the limit.
+    For pyfastlr the figure is its time. For the others it is their time divided by ours: a machine's speed changes from
+    hour to hour, ratios much less. For the empty loop, that ratio is our share of the limit.
     """
 
     old: Row
     new: Row
-    before: float  # seconds or a ratio, by the minima
+    before: float  # seconds or a ratio, of the minima
     now: float
     of_minima: float  # now / before - 1
     of_medians: float
-    noise: float  # of either: the relative spreads of all times that it is made of, added as independent errors are
+    noise: float  # of both: the relative spreads of all times in the figure, added as independent errors
     disturbed: bool
 
     @property
     def verdict(self) -> str:
-        """Whether ours gained: only where the minima and the medians say the same and noise does not explain it."""
+        """Whether ours became better: only if the minima and the medians agree and the change exceeds the noise."""
         if self.disturbed:
             return "disturbed"
         low, high = sorted((self.of_minima, self.of_medians))
@@ -38,7 +38,7 @@ class Change:
 
 
 def changes(old: Report, new: Report) -> Iterator[Change]:
-    """Changes of what both reports have, in the order of the new one."""
+    """Yield the changes for what both reports have, in the order of the new one."""
     was = {(row.key, row.contender): row for row in old.rows}
     ours = {row.key: row for row in new.rows if row.contender == OURS.name}
     for now in new.rows:

@@ -1,8 +1,8 @@
-"""The contenders: each does the same steps as ours, on equal data, its library's best way.
+"""The contenders: each does the same steps as ours, on equal data, in the best way that its library has.
 
-Every one gets new parameters, the same pool of gradients and a rate that changes at every step. torch and we take it
-from a Schedule of ours; optax computes its own in the jitted step. A library is imported when its contender starts, and
-by name, as none of them need be there.
+Each gets new parameters, the same pool of gradients and a rate that changes at every step. torch and pyfastlr take the
+rate from our Schedule; optax computes its own in the jitted step. A library is imported by name when its contender
+starts, because it may not be installed.
 """
 
 import os
@@ -24,13 +24,13 @@ from .work import STEPS, Gradients, Work
 
 
 class Absent(Exception):
-    """Why a contender cannot take part."""
+    """The reason why a contender cannot take part."""
 
 
 def _need_all_cores(work: Work, who: str) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     if work.threads != cores:
-        raise Absent(f"{who} takes all {cores} cores, not {work.threads}: restrict the process by taskset")
+        raise Absent(f"{who} uses all {cores} cores, not {work.threads}: restrict the process with taskset")
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,16 @@ class Contender:
     """A library's way to do a step."""
 
     name: str
-    start: Callable[[Work, Gradients], Run]  # ImportError or Absent if it cannot
+    start: Callable[[Work, Gradients], Run]  # raises ImportError or Absent if it cannot take part
     takes: Callable[[Work], bool]  # whether it has this optimizer with this formula; imports nothing
-    large: bool = True  # whether it can do without many passes and temporaries: the others leave out large work
+    large: bool = True  # False: it makes many passes or temporaries, so large work is left out
 
 
 # --- Ours ------------------------------------------------------------------------------------------------------------
 
 
 def ours(work: Work, gradients: Gradients, threads: int | None = None) -> Run:
-    """The public step, of an array or a list of arrays."""
+    """Run the public step, over one array or a list of arrays."""
     params = work.params()
     single = len(params) == 1
     opt = work.variant.make(
@@ -64,18 +64,18 @@ OURS = Contender("pyfastlr", ours, lambda work: True)
 
 
 def _by_hand(work: Work, gradients: Gradients) -> Run:
-    """The obvious expressions, array by array."""
+    """Run the obvious numpy expressions, array by array."""
     options = {"weight_decay": work.weight_decay} if work.weight_decay else {}
     update = partial(PLAIN[work.variant.cls].update, **options)
     return _array_by_array(work, gradients, update, [defaultdict(float) for _ in work.layout.shapes])
 
 
 def _in_plain(work: Work) -> bool:
-    return work.variant.name in map(str.lower, PLAIN)  # without options that choose another rule
+    return work.variant.name in map(str.lower, PLAIN)  # variants without options that choose another rule
 
 
 def _without_temporaries(work: Work, gradients: Gradients) -> Run:
-    """The same with `out=`: more to write and to read, fewer passes over new memory."""
+    """Run the same with `out=`: longer code, but less new memory."""
     states = [[np.zeros(shape, work.dtype) for _ in range(3)] for shape in work.layout.shapes]
     return _array_by_array(work, gradients, partial(_IN_PLACE[work.variant.name], work.weight_decay), states)
 
@@ -119,11 +119,11 @@ _IN_PLACE = {"sgd": _sgd_in_place, "adam": _adam_in_place, "adamw": _adam_in_pla
 
 # --- torch -----------------------------------------------------------------------------------------------------------
 
-_FUSED = {"SGD", "AdaGrad", "Adam", "AdamW", "AMSGrad"}  # our names of torch's optimizers with fused=True on the CPU
+_FUSED = {"SGD", "AdaGrad", "Adam", "AdamW", "AMSGrad"}  # our names for torch's optimizers with fused=True on the CPU
 
 
 def _torch(work: Work, gradients: Gradients, **implementation: bool) -> Run:
-    """torch.optim over the memory of numpy arrays, as many threads as ours, the rate set in param_groups."""
+    """Run torch.optim over numpy's memory, with as many threads as ours and the rate set in param_groups."""
     torch: Any = import_module("torch")
     torch.set_num_threads(work.threads)
     variant = work.variant
@@ -160,7 +160,7 @@ def _of_torch(work: Work) -> bool:
 
 
 def _foreach_in_torch(work: Work) -> bool:
-    return _of_torch(work) and not work.variant.kwargs.get("nesterov")  # there it writes into the gradients
+    return _of_torch(work) and not work.variant.kwargs.get("nesterov")  # with nesterov it writes into the gradients
 
 
 def _fused_in_torch(work: Work) -> bool:
@@ -171,7 +171,7 @@ def _fused_in_torch(work: Work) -> bool:
 
 
 def _optax(work: Work, gradients: Gradients) -> Run:
-    """One jitted function that is given its arrays for good (donated), with all cores that jax finds."""
+    """Run one jitted function with donated arrays, on all cores that jax finds."""
     _need_all_cores(work, "jax")
     jax, optax = (import_module(name) for name in ("jax", "optax"))
     jax.config.update("jax_platforms", "cpu")
@@ -191,7 +191,7 @@ def _optax(work: Work, gradients: Gradients) -> Run:
     def step(grads: Any) -> None:
         nonlocal params, state
         params, state = update(params, grads, state)
-        params[0].block_until_ready()  # one execution's results are all ready at once
+        params[0].block_until_ready()  # all results of one execution become ready together
 
     return Run(lambda k: partial(step, pool[k]), lambda: [np.asarray(p) for p in params])
 
@@ -204,7 +204,7 @@ def _in_optax(work: Work) -> bool:
 
 
 def _sklearn(work: Work, gradients: Gradients) -> Run:
-    """What scikit-learn's MLPs train with: plain numpy."""
+    """Run the Adam of scikit-learn's MLPs: plain numpy."""
     from sklearn.neural_network._stochastic_optimizers import AdamOptimizer
 
     params, rate, updates = work.params(), work.rate, count()
@@ -218,7 +218,7 @@ def _sklearn(work: Work, gradients: Gradients) -> Run:
 
 
 def _thinc(work: Work, gradients: Gradients) -> Run:
-    """Its compiled Adam. It clears the gradients it is given, so each step first copies them."""
+    """Run thinc's compiled Adam. It clears the gradients that it gets, so each step first copies them."""
     thinc: Any = import_module("thinc.api")
     params, rate = work.params(), work.rate
     opt = thinc.Adam(thinc.Schedule("cosine", lambda schedule, step, **_: rate(step)), L2=0.0, grad_clip=0.0)
@@ -235,7 +235,7 @@ def _thinc(work: Work, gradients: Gradients) -> Run:
 
 
 def _deepspeed(work: Work, gradients: Gradients) -> Run:
-    """DeepSpeedCPUAdam, if it has been built: making the first one on a machine compiles it, for minutes."""
+    """Run DeepSpeedCPUAdam if it is already built: the first use on a machine compiles it for minutes."""
     _need_all_cores(work, "DeepSpeed's OpenMP")
     info: Any = import_module("deepspeed.git_version_info")
     torch, extensions = (import_module(name) for name in ("torch", "torch.utils.cpp_extension"))

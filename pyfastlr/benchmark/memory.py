@@ -1,4 +1,4 @@
-"""Whether a measurement fits into the machine's memory: if not, Linux would end the process in the middle."""
+"""Check that a measurement fits into the machine's memory. Otherwise Linux would kill the process in the middle."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +12,9 @@ MEMINFO = Path("/proc/meminfo")
 
 
 def needed(work: Work, contenders: Sequence[Contender]) -> int:
-    """Bytes, about: parameters, state and one temporary of each contender, and the gradients.
+    """Return about how many bytes are needed: each contender's parameters, state and one temporary, and the gradients.
 
-    The gradients are there twice, and the parameters twice more, while results are compared.
+    While results are compared, there is a second copy of the gradients and two more copies of the parameters.
     """
     each = 2 + work.variant.states
     arrays = 2 * POOL + 2 + each * sum(1 for x in contenders if x.takes(work))
@@ -22,7 +22,7 @@ def needed(work: Work, contenders: Sequence[Contender]) -> int:
 
 
 def available(source: Path = MEMINFO) -> int | None:
-    """Bytes that can be had without swapping; None where the system does not say."""
+    """Return the bytes that are available without swapping; None if the system does not say."""
     try:
         lines = source.read_text(encoding="ascii").splitlines()
     except OSError:
@@ -31,12 +31,12 @@ def available(source: Path = MEMINFO) -> int | None:
 
 
 def check(work: Work, contenders: Sequence[Contender]) -> None:
-    """Refuse what does not fit.
+    """Check that a measurement fits.
 
     Raises
     ------
     ValueError
-        If more is needed than is available.
+        If it needs more memory than is available.
     """
     need, free = needed(work, contenders), available()
     if free is not None and need > free:

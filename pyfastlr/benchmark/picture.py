@@ -1,4 +1,4 @@
-"""The picture of a report: throughput against size, with the caches, the memory's limit, and what these lines are."""
+"""The picture of a report: throughput against size, with the caches, the limit, and an explanation of these lines."""
 
 from typing import Any
 
@@ -21,28 +21,28 @@ _OURS = {"color": BLUE, "linewidth": 2.5, "markersize": 4.5, "zorder": 3}
 WIDTH, PANEL, CAPTION = 8.0, 4.6, 1.9  # inches
 
 SCALE = "GB/s: the bytes that an update must read and write, divided by the time of the fastest sample."
-RISE = "On the left curves rise because a call costs the same for few elements as for many."
-SMALL = 10_000  # elements: a call of fewer costs more than its work
+RISE = "On the left, curves rise because a call costs the same for few elements as for many."
+SMALL = 10_000  # elements: below it a call costs more than its work
 DASHED = (
-    "Dashed, the limit: a loop that reads and writes the same bytes and computes next to nothing. It is timed too, not "
-    "known: a curve passes it where the loop's samples were slower by chance, or where an update finds more of "
-    "its arrays in the cores' caches than the loop does."
+    "Dashed, the limit: a loop that reads and writes the same bytes and computes almost nothing. It is measured too, "
+    "so a curve can exceed it if the loop's samples were slower by chance, or if an update finds more of its arrays in "
+    "the caches than the loop does."
 )
-HOLLOW = "Hollow points: disturbed, as something else ran on the machine."
-DOTTED = "Dotted: the sizes at which the arrays of an update fill each of the caches that a core has or shares."
+HOLLOW = "Hollow points: disturbed, because something else ran on the machine."
+DOTTED = "Dotted: the sizes at which the arrays of an update fill each cache that a core has or shares."
 
 
 def throughput(report: Report) -> Figure:
-    """Draw GB/s over the elements of one buffer: a panel for each optimizer, a curve for each contender.
+    """Draw GB/s against the elements of one buffer: a panel for each optimizer, a curve for each contender.
 
-    Below the panels stands what the lines are. A legend has its names from top to bottom as the curves end.
+    A caption below the panels explains the lines. The names in a legend are in the order of the curves' right ends.
     """
     panels: dict[tuple[str, str, int], list[Row]] = {}
     for row in report.rows:
         if row.layout == f"n{row.size}":
             panels.setdefault((row.optimizer, row.dtype, row.threads), []).append(row)
     if not panels:
-        raise ValueError("`plot` needs rows of one buffer, got none")
+        raise ValueError("`plot` needs measurements of one buffer, got none")
     figure = Figure(figsize=(WIDTH, CAPTION + PANEL * len(panels)), dpi=120, layout="constrained")
     facts = report.machine
     title = f"Optimizer steps of pyfastlr {facts['pyfastlr']} and others on {facts['cpu'].partition(' (')[0]}"
@@ -85,11 +85,11 @@ def _panel(axes: Any, rows: list[Row], caches: dict[str, int]) -> bool:
 
 
 def _mark(axes: Any, row: Row, caches: dict[str, int]) -> bool:
-    """Mark the sizes at which what an update touches fills each cache; return whether one is in sight."""
-    touched = (row.bytes / row.size + np.dtype(row.dtype).itemsize) / 2  # for each element: read or written once
+    """Mark the sizes at which the memory that an update touches fills each cache; return whether one is in range."""
+    touched = (row.bytes / row.size + np.dtype(row.dtype).itemsize) / 2  # bytes per element, each counted once
     low, high = axes.get_xlim()
     seen = {level: size / touched for level, size in caches.items() if low < size / touched < high}
-    axes.margins(y=0.08)  # room for the names
+    axes.margins(y=0.08)  # room for the labels
     for level, size in seen.items():
         axes.axvline(size, color="black", linewidth=0.8, linestyle=":")
         near_the_end = size > high**0.93 * low**0.07

@@ -1,9 +1,9 @@
-"""The machine's limit: a loop that moves an optimizer's bytes and computes next to nothing.
+"""The machine's limit: a loop that moves an optimizer's bytes and computes almost nothing.
 
-It is to be an upper bound at every size, not a rival at starting threads: where the work is small, one call of the step
-passes over it many times, a thread over its own part many times in one compiled call, and the time is that of one pass.
-On one thread it is a bound, to a few per cent. On several it is slower than a step where something else runs on the
-cores: its threads are Python's, and lose more.
+It is meant as an upper bound at every size. The time to start threads must not count. So for small work, one call of
+the step passes over the arrays many times (each thread passes many times over its own part, in one compiled call), and
+the reported time is that of one pass. On one thread it is a bound, to a few per cent. On several threads it is slower
+than a step when something else runs on the cores: its threads are Python threads, and lose more.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,11 +19,11 @@ from pyfastlr_kernels.compile.intrinsics import load, pointers, put, scaled, sto
 
 from .work import Gradients, Work
 
-# A claim in Python costs some 5 us, and waking a thread some 20. Where SGD's 2**18 elements are done in 10 us (Zen 5),
-# a loop that claimed so few took 2.4 times as long as the step that it is to bound.
-UNIT = 1 << 21  # elements that a thread claims at once: 0.1 ms of work at least
-CALL = 1 << 23  # elements that one call of the step moves at least: 0.2 ms of two threads at least
-SHARED = 1 << 14  # elements that a thread has at least: fewer do not pay for a second one
+# A claim in Python costs some 5 us, and waking a thread some 20. On Zen 5, SGD updates 2**18 elements in 10 us. There a
+# loop that claimed only 2**18 elements at a time took 2.4 times as long as the step that it should bound.
+UNIT = 1 << 21  # elements that a thread claims at once: at least 0.1 ms of work
+CALL = 1 << 23  # least number of elements that one call of the step moves: at least 0.2 ms on two threads
+SHARED = 1 << 14  # least number of elements per thread: fewer do not pay for a second thread
 
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -35,7 +35,7 @@ def _compiled(function: F) -> F:
 
 @_compiled
 def _move_once(n: Any, p: Any, g: Any, s: Any, minus_one: Any) -> None:
-    """Read p, g and s, write p and s: one addition or multiplication for each number written."""
+    """Read p, g and s, write p and s, with one addition or multiplication for each number written."""
     for i in range(n):
         put(p, i, p[i] + g[i])  # type: ignore[call-arg]  # an intrinsic gets its first argument from numba
         store(s, i, scaled(load(s, i, minus_one), minus_one))
@@ -60,12 +60,12 @@ class Loop:
         length = min(UNIT, -(-size // threads))
         self._passes = -(-UNIT // length)
         rounds = -(-CALL // (size * self._passes))
-        self.updates = self._passes * rounds  # passes over everything in one call of the step
+        self.updates = self._passes * rounds  # passes over all elements in one call of the step
         self._parts = [(min(length, size - k), k) for k in range(0, size, length)] * rounds
         self._helpers = [ThreadPoolExecutor(1) for _ in range(threads - 1)]
 
     def turn(self, k: int) -> Callable[[], None]:
-        """Step with the k-th gradient."""
+        """Return the step with the k-th gradient."""
         return partial(self._step, self._gradients[k].ctypes.data)
 
     def _step(self, g: int) -> None:
@@ -77,10 +77,8 @@ class Loop:
             done.result()
 
     def _claim(self, g: int, parts: list[Iterator[tuple[int, int]]]) -> None:
-        """Move a thread's own parts, which its core's cache may still have, and then what others have left."""
+        """Move a thread's own parts, which may still be in its core's cache, then the parts that others have left."""
         p, s, minus_one = self.params.ctypes.data, tuple(x.ctypes.data for x in self.state), self.params.dtype.type(-1)
         likes = (minus_one,) * len(s)
-        for n, first in chain(
-            *parts
-        ):  # iterators that threads share: the interpreter lock makes each part one thread's
+        for n, first in chain(*parts):  # threads share the iterators; the GIL gives each part to one thread
             _move(self._passes, n, p, g, s, first, minus_one, likes)

@@ -1,4 +1,4 @@
-"""The optimizers that are measured, and the names under which the peers compute the same."""
+"""The measured optimizers, and their names in the libraries that compute the same."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,17 +15,17 @@ from pyfastlr_kernels.rules import RULES
 
 @dataclass(frozen=True)
 class Variant:
-    """An optimizer with arguments that choose another rule, under one convention."""
+    """An optimizer with the arguments that select its rule, under one convention."""
 
     name: str
     cls: str  # in pyfastlr
     convention: str
-    torch: str | None  # in torch.optim, where it computes the same
-    optax: str | None  # in optax, likewise
-    kwargs: Mapping[str, Any] = field(default_factory=dict)  # the same here and there
+    torch: str | None  # name in torch.optim, if that computes the same
+    optax: str | None  # name in optax, likewise
+    kwargs: Mapping[str, Any] = field(default_factory=dict)  # the same in all libraries
 
     def make(self, params: Any, lr: Any, **options: Any) -> pyfastlr.Optimizer:
-        """Our optimizer, without weight decay unless the options have it."""
+        """Return our optimizer, without weight decay unless the options set it."""
         options = {"weight_decay": 0.0, "convention": self.convention, **self.kwargs, **options}
         optimizer: pyfastlr.Optimizer = getattr(pyfastlr, self.cls)(
             params, lr if self.scheduled or not callable(lr) else lr(0), **options
@@ -34,26 +34,26 @@ class Variant:
 
     @property
     def lr(self) -> float:
-        """A usual rate: that of the first convention that has one."""
+        """A usual rate: the default of the first convention that has one."""
         defaults = getattr(pyfastlr, self.cls).conventions.values()
         usual = next((x["lr"] for x in defaults if x["lr"] is not None), 1e-3)
         return 1e-4 if self.cls == "Lion" else float(usual)
 
     @property
     def scheduled(self) -> bool:
-        """Whether it takes a schedule for the rate."""
+        """Whether the rate may be a schedule."""
         return not isinstance(getattr(pyfastlr, self.cls).fields["lr"], StartNumber)
 
     @cached_property
     def states(self) -> int:
-        """State arrays, from the slots of the rule that it runs."""
+        """Number of state arrays of its rule."""
         return len(RULES[self.make(np.zeros(1), self.lr).rule].slots)
 
 
 def _variants() -> Iterator[Variant]:
-    """Every rule of every class under its first convention, and under optax's where that is another formula.
+    """Yield every rule of every class under its first convention, and under optax's if that is another formula.
 
-    A convention changes what is computed once per step, never the loop, so that others would show nothing new.
+    A convention changes only what is computed once per step, never the loop, so the others would show nothing new.
     """
     for cls in registry:
         first = next(iter(cls.conventions))
@@ -69,12 +69,12 @@ def _variants() -> Iterator[Variant]:
 
 
 def _flags(cls: type[pyfastlr.Optimizer]) -> list[str]:
-    """Arguments that no convention lacks."""
+    """Return the arguments that every convention has."""
     return [name for name, field in cls.fields.items() if not field.of_convention]
 
 
 def _same_in_optax(cls: type[pyfastlr.Optimizer], rule: str, convention: str) -> bool:
-    """Whether optax, with its defaults, computes what the convention does."""
+    """Return whether optax, with its defaults, computes the same as the convention."""
     if "optax" not in cls.conventions:
         return False
     ours, theirs = cls.conventions[convention], cls.conventions["optax"]

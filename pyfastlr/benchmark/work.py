@@ -1,4 +1,4 @@
-"""What is measured: an optimizer over arrays of some shapes, with the data that every contender gets."""
+"""The measured work: an optimizer over arrays of given shapes, with the data that every contender gets."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,11 +13,11 @@ from pyfastlr_kernels.cpu.pool import default_threads
 
 from .variants import Variant
 
-POOL = 2  # gradients take turns, so that the moments settle neither at zero nor at one gradient
-STEPS = 10_000_000  # of the cosine: more than any run makes, so that the rate changes at every step and never ends
+POOL = 2  # gradients, used in turns, so that the moments settle neither at zero nor at one gradient
+STEPS = 10_000_000  # of the cosine: more than any run makes, so that the rate changes at every step
 DECAY = 0.01  # weight decay of the optimizers that are named for it or recommended with it
 
-Gradients = list[list[Any]]  # a pool of what goes with the list of parameters
+Gradients = list[list[Any]]  # a pool; each entry has one array for each parameter
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Layout:
 
     @property
     def size(self) -> int:
-        """Elements in all."""
+        """Total number of elements."""
         return sum(map(prod, self.shapes))
 
 
 def one(n: int) -> Layout:
-    """One buffer of n elements."""
+    """Return the layout of one buffer of n elements."""
     return Layout(f"n{n}", ((n,),))
 
 
@@ -52,7 +52,7 @@ TINY = Layout("tiny-226", ((64,),) * 226)
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """An optimizer over a layout, by so many threads where a library can have them."""
+    """An optimizer over a layout, on this many threads if the library can use them."""
 
     variant: Variant
     layout: Layout
@@ -61,30 +61,30 @@ class Work:
 
     @property
     def name(self) -> str:
-        """Words for messages and tests' names."""
+        """Name for messages and test names."""
         return f"{self.variant.name}-{self.layout.name}-{self.dtype}"
 
     @property
     def bytes(self) -> int:
-        """Bytes that a step must move: it reads parameters, gradients and state, and writes all but the gradients."""
+        """Bytes that a step must move: it reads parameters, gradients and state, and writes parameters and state."""
         return (3 + 2 * self.variant.states) * np.dtype(self.dtype).itemsize * self.layout.size
 
     @property
     def weight_decay(self) -> float:
-        """Of every contender."""
+        """Weight decay of every contender."""
         return DECAY if self.variant.cls in ("AdamW", "Lion") else 0.0
 
     @property
     def rate(self) -> S.Schedule:
-        """Of every contender; constant where it is only the first step's size."""
+        """Rate of every contender; constant if the optimizer takes only a number."""
         return S.Cosine(self.variant.lr, steps=STEPS) if self.variant.scheduled else S.Constant(self.variant.lr)
 
     def params(self) -> list[Any]:
-        """New arrays, the same at every call."""
+        """Return new arrays, with the same values at every call."""
         return self._normal(seed=0)
 
     def gradients(self) -> Gradients:
-        """A pool of gradients, none below 0.1: scikit-learn's and thinc's eps is another where gradients are tiny."""
+        """Return a pool of gradients, none below 0.1 in size: scikit-learn and thinc add eps in another place."""
         pool = [self._normal(seed=1 + k) for k in range(POOL)]
         for g in chain(*pool):
             g += np.copysign(g.dtype.type(0.1), g)
