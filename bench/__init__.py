@@ -1,1 +1,1 @@
-"""Benchmarks on the engine of `pyfastlr bench`: every optimizer, targets, scaling. docs/benchmarks.md says how."""
+"""Benchmarks on the engine of `pyfastlr bench`: every optimizer, targets, scaling. See docs/benchmarks.md."""

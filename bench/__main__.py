@@ -1,4 +1,4 @@
-"""Adam against its targets: ``python -m bench``."""
+"""Compare Adam with its targets: ``python -m bench``."""
 
 import argparse
 import json
@@ -15,15 +15,16 @@ from pyfastlr.benchmark.work import Work
 from pyfastlr.cli.files import check_writable
 from pyfastlr.engines import host
 
-from .everyone import BYTES_SIZE, against_bytes, against_peers, slower_than, summary
+from .all_optimizers import BYTES_SIZE, against_bytes, against_peers, slower_than, summary
 from .first_step import first_step
 from .scaling import ADAM, DEFAULT_MAX, QUANTILES, beside_neighbour, crossover, sweep
 from .targets import LAYOUTS, RATIOS, SECONDS, judge, show
 
 HOW = f"""\
-Adam, float32. Ratios: time over pyfastlr's, of the best times and of the medians; the empty loop's is the share of the
-limit that pyfastlr reaches. Spread: distance of the quartiles. disturbed: {DISTURBED}, in this row
-or in pyfastlr's. Something else ran on the machine, so no verdict is given.
+Adam, float32. Ratio: time divided by pyfastlr's, for the best times and for the medians. The empty loop's ratio is the
+share of the limit that pyfastlr reaches. Spread: interquartile range.
+disturbed: {DISTURBED},
+in this row or in pyfastlr's. Something else ran on the machine, so no verdict is given.
 """
 HEAD = "{:<21}{:>9}{:>10}{:>10}{:>8}{:>9}{:>9}  {:>10}"
 
@@ -37,10 +38,10 @@ def against_targets(report: Report, seconds: float, max_n: int) -> None:
         found = report.take(comparison)
         ours = next(row for row in found if row.contender == OURS.name)
         print(f"best of {min(row.samples for row in found)} samples or more")
-        print(HEAD.format(layout.name, "best", "median", "spread", "GB/s", "ratio", "median's", "target"))
+        print(HEAD.format(layout.name, "best", "median", "spread", "GB/s", "ratio", "medians", "target"))
         print("\n".join(show(row, judge(row, ours)) for row in found))
         if any((row.share or 0) > 1 for row in found):
-            print("  Above its own speed the empty loop is no bound: where the cores are busy, its threads lose more.")
+            print("  Faster than the empty loop: it is not a bound here. On busy cores, its threads lose more time.")
         for name, reason in comparison.absent.items():
             print(f"  {name:<19} skipped: {reason}")
         print(flush=True)
@@ -55,13 +56,13 @@ def against_sizes(seconds: float, max_n: int) -> list[Row]:
         speeds = ", ".join(f"{row.contender} {row.gigabytes_per_second:.1f}" for row in at_size)
         print(f"  {at_size[0].size:>11,}  {speeds}", flush=True)
     bounds = ("never" if x is None else f"{x:,}" for x in crossover(found))
-    print("All threads pay from so many bytes on, by minima and medians: {}, {}".format(*bounds))
-    print(f"  (pyfastlr takes them from {host.PARALLEL_ABOVE:,} on)\n")
+    print("All threads are faster from this many bytes on, by minima and by medians: {}, {}".format(*bounds))
+    print(f"  (pyfastlr uses them from {host.PARALLEL_ABOVE:,} on)\n")
     return found
 
 
 def beside(seconds: float) -> dict[str, Any]:
-    """Measure with a neighbour on one of the cores, and print quantiles."""
+    """Measure with a busy process on one of the cores, and print quantiles."""
     found = beside_neighbour(seconds)
     print("A step of 1,000,000 elements")
     for where, by_contender in found.items():
@@ -72,24 +73,24 @@ def beside(seconds: float) -> dict[str, Any]:
 
 
 def every_rule(seconds: float, max_n: int) -> list[dict[str, Any]]:
-    """Measure every optimizer against its bytes, and print."""
+    """Compare every optimizer's time with that of its bytes, and print."""
     size = max(1, min(BYTES_SIZE, max_n))
-    print(f"Every optimizer, {size:,} elements: time over that of its bytes at Adam's bandwidth, by minima and medians")
+    print(f"Every optimizer, {size:,} elements: time / time of its bytes at Adam's bandwidth, by minima and medians")
     found = against_bytes(seconds, size)
     print("\n".join(map(str, found)), end="\n\n", flush=True)
     return [share._asdict() for share in found]
 
 
 def every_peer(seconds: float, max_n: int) -> list[Row]:
-    """Measure every optimizer at every size against every peer, and print the quickest of these."""
-    print("Every optimizer: our time, and how many times as long the quickest peer takes, by minima and medians")
+    """Measure every optimizer at every size against every peer, and print the fastest peer."""
+    print("Every optimizer: our time, and the fastest peer's time divided by ours, by minima and medians")
     found: list[Row] = []
     slower = 0
     for at_size in against_peers(seconds, max_n):
         print(summary(at_size), flush=True)
         found += at_size
         slower += len(slower_than(at_size))
-    print(f"Slower than a peer by more than the spread, where nothing was disturbed: {slower or 'never'}\n")
+    print(f"Slower than a peer by more than the spread (disturbed rows left out): {slower or 'never'}\n")
     return found
 
 
@@ -108,16 +109,16 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure, print, save."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--max-n", type=int, default=DEFAULT_MAX, help="leave out work with more elements")
-    parser.add_argument("--seconds", type=float, default=10.0, help="of timing for each work")
-    parser.add_argument("--scaling", action="store_true", help="sizes, threads and a busy neighbour too")
-    parser.add_argument("--rules", action="store_true", help="every optimizer against its bytes, too")
-    parser.add_argument("--peers", action="store_true", help="every optimizer at every size against every peer, too")
-    parser.add_argument("--json", type=Path, help="save what was measured")
+    parser.add_argument("--seconds", type=float, default=10.0, help="seconds of measurement for each work")
+    parser.add_argument("--scaling", action="store_true", help="also measure sizes, threads and a busy neighbour")
+    parser.add_argument("--rules", action="store_true", help="also compare every optimizer with the time of its bytes")
+    parser.add_argument("--peers", action="store_true", help="also compare every optimizer with every peer")
+    parser.add_argument("--json", type=Path, help="save the results to this file")
     options = parser.parse_args(arguments)
     if options.json:
         try:
             options.json.parent.mkdir(parents=True, exist_ok=True)
-            check_writable("json", options.json)  # now, not after the measurement
+            check_writable("json", options.json)  # before the measurement
         except (OSError, ValueError) as problem:
             parser.error(getattr(problem, "strerror", None) or str(problem))
 

@@ -15,5 +15,5 @@ def pytest_addoption(parser):
         "--seconds",
         type=float,
         default=float(os.environ.get("BENCH_SECONDS", "0.5")),
-        help="of timing for each work, all its contenders together (BENCH_SECONDS; %(default)s)",
+        help="seconds of measurement for each work, shared by its contenders (BENCH_SECONDS; %(default)s)",
     )

@@ -1,4 +1,4 @@
-"""The first step of a process: import, and the first update with and without compiled code in the cache."""
+"""The first step of a process: the import, and the first update with and without compiled code in the cache."""
 
 import json
 import os
@@ -22,9 +22,9 @@ print(json.dumps([imported, time.perf_counter() - start]))
 
 
 def first_step(repeats: int = 3) -> dict[str, float]:
-    """Seconds, the best of some processes: import of pyfastlr (without numba), and the first Adam step after numba's.
+    """Return the best seconds of some processes: import of pyfastlr (without numba), and first Adam step after numba's.
 
-    A million elements, so that the pool's threads are compiled and started too.
+    A step has a million elements, so that the pool's threads are compiled and started too.
     """
     cold, warm = [], []
     for _ in range(repeats):

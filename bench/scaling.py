@@ -1,4 +1,4 @@
-"""Scaling: throughput against size and threads, where more threads pay, and what a busy neighbour does to a step."""
+"""Scaling: throughput by size and threads, the size where more threads pay, and the effect of a busy neighbour."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ ADAM = next(x for x in VARIANTS if x.name == "adam")
 
 
 def _parallel(work: Work, gradients: Gradients) -> Run:
-    """Our step on all threads, however small."""
+    """Run our step on all threads, however small it is."""
     with patch.object(host, "PARALLEL_ABOVE", 0):
         return ours(work, gradients)
 
@@ -38,7 +38,7 @@ PARALLEL = Contender("pyfastlr parallel", _parallel, lambda work: work.threads >
 
 
 def sweep(seconds: float, max_n: int = DEFAULT_MAX, sizes: Sequence[int] = SIZES) -> Iterator[list[Row]]:
-    """Rows of each size: all contenders, and our step on all threads where by itself it would take one."""
+    """Yield the rows of each size: all contenders, and our step forced onto all threads if it would use one."""
     for size in sizes:
         if size <= max_n:
             work = Work(ADAM, one(size))
@@ -47,9 +47,9 @@ def sweep(seconds: float, max_n: int = DEFAULT_MAX, sizes: Sequence[int] = SIZES
 
 
 def crossover(found: Sequence[Row]) -> tuple[int | None, int | None]:
-    """Bytes of the smallest step from which on all threads were faster than one, by the minima and by the medians."""
+    """Return the bytes from which on all threads were faster than one, by the minima and by the medians."""
     serial = {row.size: row for row in found if row.contender == "pyfastlr threads=1"}
-    # Where `pyfastlr parallel` was left out, ours takes all threads by itself.
+    # Where `pyfastlr parallel` was left out, our step uses all threads anyway.
     parallel = {row.size: row for name in (OURS.name, PARALLEL.name) for row in found if row.contender == name}
     by_minima, by_medians = (
         [(row.bytes, getattr(parallel[size], what) < getattr(row, what)) for size, row in sorted(serial.items())]
@@ -59,7 +59,7 @@ def crossover(found: Sequence[Row]) -> tuple[int | None, int | None]:
 
 
 def _from_there_on(faster: Sequence[tuple[int, bool]]) -> int | None:
-    """The first place from which on all are true."""
+    """Return the first place from which on all are true."""
     last = None
     for place, true in reversed(faster):
         if not true:
@@ -70,14 +70,14 @@ def _from_there_on(faster: Sequence[tuple[int, bool]]) -> int | None:
 
 @contextmanager
 def busy_neighbour() -> Iterator[subprocess.Popen[bytes]]:
-    """Another process that never sleeps, on one of the cores that this one may use."""
+    """Run another process that never sleeps, on one of the cores that this process may use."""
     program = (
         "import os\nos.sched_setaffinity(0, {max(os.sched_getaffinity(0))})\nprint(flush=True)\nwhile True:\n    pass"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
-        process.stdout.readline()  # it runs
+        process.stdout.readline()  # now it runs
         yield process
     finally:
         process.kill()
@@ -85,7 +85,7 @@ def busy_neighbour() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def beside_neighbour(seconds: float, size: int = 1_000_000) -> dict[str, dict[str, dict[str, float]]]:
-    """Quantiles of the seconds of a step, of serial, parallel and torch's fused one: alone, then beside a neighbour."""
+    """Return quantiles of a step's seconds (parallel, serial, torch's fused one): alone, then with a busy neighbour."""
     measured = partial(compare, Work(ADAM, one(size)), seconds, [x for x in CONTENDERS if x.name in BESIDE_NEIGHBOUR])
     alone = quantiles(measured())
     with busy_neighbour():
@@ -93,7 +93,7 @@ def beside_neighbour(seconds: float, size: int = 1_000_000) -> dict[str, dict[st
 
 
 def quantiles(comparison: Comparison) -> dict[str, dict[str, float]]:
-    """By contender, in seconds."""
+    """Return the quantiles by contender, in seconds."""
     return {
         name: {label: float(np.quantile(times.samples, q)) for label, q in QUANTILES.items()}
         for name, times in comparison.times.items()

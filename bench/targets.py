@@ -1,4 +1,4 @@
-"""Adam's targets, and whether a row reaches them."""
+"""Adam's targets, and the check whether a row reaches them."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from pyfastlr.benchmark.work import TINY, TRANSFORMER, one
 
 LAYOUTS = (one(64), one(10_000), one(1_000_000), one(40_000_000), TRANSFORMER, TINY)
 
-# Each contender's time over ours must reach this, by the minima; for the empty loop it is our share of its speed.
+# Each contender's time divided by ours (of the minima) must reach this. For the empty loop it is our share of its speed.
 RATIOS = {
     "n64": {"numpy": 5.0, "optax jit": 8.0, "torch fused": 30.0},
     "n10000": {"numpy": 6.0, "optax jit": 4.0, "torch fused": 12.0},
@@ -21,7 +21,7 @@ SECONDS = {"n64": 2.0e-6, "cold": 2.0, "warm": 0.3}  # at most
 
 
 class Verdict(NamedTuple):
-    """A target, and what became of it; both None where there is none, and no verdict on what was disturbed."""
+    """A target, and whether it was reached. Both are None if there is none; a disturbed row gets no verdict."""
 
     target: float | None
     reached: bool | None
@@ -43,7 +43,7 @@ def judge(row: Row, ours: Row) -> Verdict:
 
 
 def show(row: Row, verdict: Verdict) -> str:
-    """A line of the table."""
+    """Return a line of the table."""
     target = verdict.target
     wanted = "" if target is None else f">= {target:g}x" if target >= 0.1 else f"<= {duration(target)}"
     return (

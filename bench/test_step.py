@@ -1,7 +1,7 @@
-"""Every optimizer over every layout, by every contender: ``pytest bench --benchmark-only``.
+"""Time every optimizer over every layout with every contender: ``pytest bench --benchmark-only``.
 
 pytest-benchmark times one test after the other. Here the contenders of one work are timed together, in turns, and each
-test hands its own samples over: tables, JSON and `--benchmark-compare` are pytest-benchmark's, the samples are not.
+test passes its samples on. Tables, JSON and `--benchmark-compare` come from pytest-benchmark, the samples do not.
 """
 
 from functools import lru_cache
@@ -15,7 +15,7 @@ from pyfastlr.benchmark.work import Work
 
 from .targets import LAYOUTS
 
-measured = lru_cache(maxsize=1)(compare)  # the tests of one work follow one another
+measured = lru_cache(maxsize=1)(compare)  # the tests of one work run one after another
 
 
 def pytest_generate_tests(metafunc):
@@ -34,7 +34,7 @@ def test_step(benchmark, work, contender, pytestconfig):
     times = comparison.times[contender.name]
     by_minima, by_medians = comparison.ratios(contender.name)
     benchmark.extra_info |= {"bytes": work.bytes, "ratio_of_minima": by_minima, "ratio_of_medians": by_medians}
-    benchmark.pedantic(lambda: None)  # opens the record that the samples go to
+    benchmark.pedantic(lambda: None)  # creates the record for the samples
     if benchmark.enabled:
         benchmark.stats.iterations = times.calls
         benchmark.stats.stats.data[:] = times.samples

@@ -15,8 +15,8 @@ import pytest
 
 import pyfastlr
 from bench import __main__ as command
-from bench import everyone
-from bench.everyone import LOOPS, against_bytes, against_peers, slower_than, summary
+from bench import all_optimizers
+from bench.all_optimizers import LOOPS, against_bytes, against_peers, slower_than, summary
 from bench.scaling import PARALLEL, busy_neighbour, crossover, quantiles, sweep
 from bench.targets import LAYOUTS, RATIOS, SECONDS, judge, show
 from cases import CASES
@@ -381,8 +381,8 @@ def test_every_optimizer_against_its_bytes():
 
 @pytest.mark.parametrize(("by_minima", "words"), [(1.15, " reached"), (1.16, "NOT REACHED")])
 def test_bytes_are_judged_by_the_minima(by_minima, words):
-    assert str(everyone.Share("lion", 20, 2e-6, 3e-6, by_minima, 1.0, False)).endswith(words)
-    assert str(everyone.Share("lion", 20, 2e-6, 3e-6, by_minima, 1.0, True)).endswith("x  disturbed")
+    assert str(all_optimizers.Share("lion", 20, 2e-6, 3e-6, by_minima, 1.0, False)).endswith(words)
+    assert str(all_optimizers.Share("lion", 20, 2e-6, 3e-6, by_minima, 1.0, True)).endswith("x  disturbed")
 
 
 def test_all_loops_are_measured():
@@ -390,7 +390,7 @@ def test_all_loops_are_measured():
 
 
 def test_every_optimizer_against_peers(monkeypatch):
-    monkeypatch.setattr(everyone, "contenders", lambda size: NUMPY)
+    monkeypatch.setattr(all_optimizers, "contenders", lambda size: NUMPY)
     found = list(against_peers(0.0, 100, [16, 1000], [ADAM]))
     assert [[row.size for row in rows] for rows in found] == [[16, 16, 16]]
     assert "SLOWER" not in summary(found[0])

@@ -1,7 +1,8 @@
-"""Adam on a CUDA device: ``python -m bench.cuda``; needs a device and CuPy or torch with CUDA.
+"""Time Adam on a CUDA device: ``python -m bench.cuda``. It needs a device and torch with CUDA.
 
-Contenders take turns in one process; times are by events of the device, minima of many rounds. The share is of the
-bandwidth of a copy within the device, in the same rounds. Launch costs are the host's time of a call at n = 64.
+Contenders take turns in one process. Times are measured by device events; each is the minimum over many rounds. The
+share is relative to the bandwidth of a copy within the device, in the same rounds. The launch cost is the host's time
+of a call at n = 64.
 """
 
 import argparse
@@ -16,13 +17,13 @@ from typing import Any
 import pyfastlr as flr
 from pyfastlr import schedules as S
 
-BYTES = 28  # of float32 Adam an element: p, g, two states read; p and the states written
+BYTES = 28  # per element of float32 Adam: reads p, g and two states; writes p and the states
 SIZES = (10_000, 1_000_000, 40_000_000, 100_000_000)
 ROUNDS, CALLS = 30, 200
 
 
 def contenders(torch: Any, p: Any, g: Any) -> dict[str, Callable[[], Any]]:
-    """One step each, over copies of p, of all that is installed."""
+    """Return one step of each installed contender, over its own copy of p."""
     steps: dict[str, Callable[[], Any]] = {}
     ours = flr.Adam(p.clone(), lr=S.Cosine(1e-3, steps=10_000))
     steps["pyfastlr"] = lambda: ours.step(g)
@@ -46,7 +47,7 @@ def contenders(torch: Any, p: Any, g: Any) -> dict[str, Callable[[], Any]]:
 
 
 def device_time(torch: Any, call: Callable[[], Any]) -> float:
-    """Seconds on the device of one call."""
+    """Return the device's seconds for one call."""
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     start.record()
     call()
@@ -56,7 +57,7 @@ def device_time(torch: Any, call: Callable[[], Any]) -> float:
 
 
 def measure(torch: Any, n: int) -> dict[str, float]:
-    """Smallest device time of each contender, and of a copy of n numbers."""
+    """Return the smallest device time of each contender, and of a copy of n numbers."""
     p, g = torch.randn(n, device="cuda"), torch.randn(n, device="cuda")
     target = torch.empty_like(p)
     steps = {**contenders(torch, p, g), "copy": lambda: target.copy_(p)}
@@ -68,7 +69,7 @@ def measure(torch: Any, n: int) -> dict[str, float]:
 
 
 def launch_cost(torch: Any) -> dict[str, float]:
-    """Host seconds of a call that does next to nothing on the device."""
+    """Return the host's seconds for a call that does almost nothing on the device."""
     p, g = torch.randn(64, device="cuda"), torch.randn(64, device="cuda")
     cost = {}
     for name, call in contenders(torch, p, g).items():
@@ -95,7 +96,7 @@ def main() -> int:
     except ModuleNotFoundError:
         torch = None
     if torch is None or not torch.cuda.is_available():
-        print("bench.cuda needs a CUDA device and torch with CUDA: nothing was measured", file=sys.stderr)
+        print("bench.cuda needs a CUDA device and torch with CUDA; nothing was measured", file=sys.stderr)
         return 1
     report: dict[str, Any] = {
         "device": torch.cuda.get_device_name(), "torch": torch.__version__, "pyfastlr": flr.__version__,

@@ -1,4 +1,4 @@
-"""Every optimizer: its time against its bytes at Adam's bandwidth, and against every peer that has it."""
+"""Every optimizer, compared with the time of its bytes at Adam's bandwidth and with every peer that has it."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -12,15 +12,15 @@ from pyfastlr.benchmark.work import POOL, Work, one
 
 from .scaling import ADAM
 
-BYTES_SIZE = 20_000_000  # elements: twenty times the caches, and all optimizers' arrays take 5 GB
-BYTES_TARGET = 1.15  # time over the time that its bytes take at Adam's bandwidth
+BYTES_SIZE = 20_000_000  # elements: twenty times the caches; the arrays of all optimizers take 5 GB
+BYTES_TARGET = 1.15  # time / time that its bytes take at Adam's bandwidth
 PEER_SIZES = (16, 64, 1000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000)
-MAIN = tuple(x for x in VARIANTS if x.name != "sgd-dampening")  # momentum's loop with another number
+MAIN = tuple(x for x in VARIANTS if x.name != "sgd-dampening")  # that is momentum's loop with another number
 LOOPS = tuple(x for x in MAIN if not x.name.endswith("-optax"))  # a convention changes no loop
 
 
 class Share(NamedTuple):
-    """An optimizer's time, and the time that its bytes take at Adam's bandwidth; seconds."""
+    """An optimizer's time in seconds, and its ratio to the time that its bytes take at Adam's bandwidth."""
 
     name: str
     bytes: int
@@ -28,7 +28,7 @@ class Share(NamedTuple):
     median: float
     by_minima: float
     by_medians: float
-    disturbed: bool  # this one or Adam
+    disturbed: bool  # this one's times or Adam's
 
     def __str__(self) -> str:
         reached = "reached" if self.by_minima <= BYTES_TARGET else "NOT REACHED"  # as all targets are judged
@@ -39,7 +39,7 @@ class Share(NamedTuple):
 
 
 def against_bytes(seconds: float, size: int = BYTES_SIZE, variants: Sequence[Variant] = LOOPS) -> list[Share]:
-    """All optimizers in turns, over buffers of one size."""
+    """Measure all optimizers in turns, over buffers of one size."""
     works = [Work(variant, one(size)) for variant in variants]
     gradients = works[0].gradients()
     found = interleave({x.variant.name: ours(x, gradients) for x in works}, seconds, POOL)
@@ -58,7 +58,7 @@ def against_bytes(seconds: float, size: int = BYTES_SIZE, variants: Sequence[Var
 def against_peers(
     seconds: float, max_n: int, sizes: Sequence[int] = PEER_SIZES, variants: Sequence[Variant] = MAIN
 ) -> Iterator[list[Row]]:
-    """Rows of every optimizer at every size, all contenders in turns."""
+    """Yield the rows of every optimizer at every size, all contenders in turns."""
     for size in sizes:
         if size <= max_n:
             for variant in variants:
@@ -67,9 +67,9 @@ def against_peers(
 
 
 def slower_than(found: Sequence[Row]) -> list[Row]:
-    """Peers that are quicker than ours by more than the measured spread, in the minimum or in the median.
+    """Return the peers that are faster than ours by more than the measured spread, in the minimum or in the median.
 
-    A disturbed row says nothing of either.
+    Disturbed rows are left out.
     """
     mine = next(row for row in found if row.contender == OURS.name)
     return [
@@ -81,7 +81,7 @@ def slower_than(found: Sequence[Row]) -> list[Row]:
 
 
 def summary(found: Sequence[Row]) -> str:
-    """A line: ours, and the quickest peer."""
+    """Return a line with our time and the fastest peer."""
     mine = next(row for row in found if row.contender == OURS.name)
     best = min((row for row in found if row is not mine), key=lambda row: row.ratio, default=None)
     peer = f"{best.contender} {times(best.ratio)} {times(best.ratio_of_medians)}" if best else "no peer"
