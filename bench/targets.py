@@ -8,7 +8,7 @@ from pyfastlr.benchmark.work import TINY, TRANSFORMER, one
 
 LAYOUTS = (one(64), one(10_000), one(1_000_000), one(40_000_000), TRANSFORMER, TINY)
 
-# Each contender's time divided by ours (of the minima) must reach this. For the empty loop it is our share of its speed.
+# Each contender's time divided by ours (minima) must reach this. For the empty loop it is our share of its speed.
 RATIOS = {
     "n64": {"numpy": 5.0, "optax jit": 8.0, "torch fused": 30.0},
     "n10000": {"numpy": 6.0, "optax jit": 4.0, "torch fused": 12.0},

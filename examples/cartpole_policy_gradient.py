@@ -1,12 +1,13 @@
-"""A policy gradient balances CartPole's pole: python examples/cartpole_policy_gradient.py [--steps N] [--plot F.png].
+"""Balance CartPole's pole by policy gradient: python examples/cartpole_policy_gradient.py [--steps N] [--plot F.png].
 
-REINFORCE with a learned baseline (Williams, Simple statistical gradient-following algorithms for connectionist
-reinforcement learning, 1992): each update plays 16 whole episodes with the policy pi and ascends the mean of
+The method is REINFORCE with a learned baseline (Williams, Simple statistical gradient-following algorithms for
+connectionist reinforcement learning, 1992). Each update plays 16 whole episodes with the policy pi and ascends the mean
+of
 
-    (R - V(s)) grad log pi(a | s),    R = r + gamma R': the discounted return from the state s on,
+    (R - V(s)) grad log pi(a | s),    R = r + gamma R': the discounted return from the state s on.
 
-with R - V(s) scaled to mean 0 and deviation 1, while V, another network, descends on (R - V(s))^2. Both lie in one
-`Flat` and take one step: V is a group with a rate of its own.
+R - V(s) is scaled to mean 0 and standard deviation 1. V, another network, descends on (R - V(s))^2. Both networks are
+in one `Flat` and take one step together. V is a group with its own rate.
 """
 
 import argparse
@@ -27,7 +28,7 @@ EPISODES, DISCOUNT, EXPECTED = 16, 0.99, 475  # 475 of at most 500 is gymnasium'
 
 
 def network(outputs, rng):
-    """Return the weights of a network with four inputs, 32 hidden units and last weights that are nearly zero."""
+    """Return the weights of a network with four inputs and 32 hidden units. The last weights are nearly zero."""
     return {
         "w1": rng.normal(0, 4**-0.5, (4, 32)).astype("f4"),
         "b1": np.zeros(32, "f4"),
@@ -43,7 +44,7 @@ def forward(params, net, x):
 
 
 def backward(params, grads, net, x, hidden, dy):
-    """Write the gradient of the network's weights, given the gradient `dy` of its outputs, into `grads`."""
+    """Write the gradient of the network's weights into `grads`, given the gradient `dy` of its outputs."""
     da = dy @ params[f"{net}.w2"].T * (1 - hidden**2)
     for name, gradient in {"w1": x.T @ da, "b1": da.sum(axis=0), "w2": hidden.T @ dy, "b2": dy.sum(axis=0)}.items():
         grads[f"{net}.{name}"][...] = gradient
@@ -52,8 +53,8 @@ def backward(params, grads, net, x, hidden, dy):
 def play(params, envs, rng, seed=None, greedy=False):
     """Play one episode in every environment.
 
-    Return, per step and episode, the states, the actions and whether the episode was still on; the states at the end;
-    and which episodes were still on there, stopped by the limit of 500 steps: these stop all at once.
+    Return the states, the actions and whether the episode was still running, per step and episode; then the final
+    states, and which episodes were still running at the end. The limit of 500 steps stops those, all at the same time.
     """
     state, _ = envs.reset(seed=seed)
     on, timeout = np.ones(envs.num_envs, bool), np.False_
@@ -69,8 +70,8 @@ def play(params, envs, rng, seed=None, greedy=False):
 
 
 def gradients(params, grads, states, actions, alive, last, stopped):
-    """Write the gradients, averaged over the steps of all episodes, into `grads`; each step's reward is 1."""
-    following = stopped * forward(params, "value", last)[1][:, 0]  # what was cut off, or long episodes look bad
+    """Write the gradients, averaged over the steps of all episodes, into `grads`. Each step's reward is 1."""
+    following = stopped * forward(params, "value", last)[1][:, 0]  # estimate of the returns cut off by the limit
     returns = np.empty(alive.shape, "f4")
     for n in reversed(range(len(alive))):
         returns[n] = following = alive[n] * (1 + DISCOUNT * following)
@@ -107,11 +108,11 @@ def plot(path, returns, rates):
 
 
 def main():
-    """Train, print the return on the way and check that of 20 new episodes."""
+    """Train, print the return during training, and check the return of 20 new episodes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=100, help="updates, of 16 episodes each (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, states and actions (default: %(default)s)")
-    parser.add_argument("--plot", help="where to write a picture")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights, states, actions (default: %(default)s)")
+    parser.add_argument("--plot", help="file for a picture")
     options = parser.parse_args()
 
     rng = np.random.default_rng(options.seed)
@@ -138,9 +139,9 @@ def main():
         plot(options.plot, np.array(returns), np.array(rates))
     envs = gym.make_vec("CartPole-v1", num_envs=20, vectorization_mode="vector_entry_point")
     reached = play(params, envs, rng, seed=options.seed + 1, greedy=True)[2].sum(axis=0).mean()
-    print(f"mean return of 20 new episodes: {reached:.1f} (at least {EXPECTED} is expected)")
+    print(f"mean return of 20 new episodes: {reached:.1f} (expected: at least {EXPECTED})")
     if reached < EXPECTED:
-        raise SystemExit("that is too low")
+        raise SystemExit("the mean return is too low")
 
 
 if __name__ == "__main__":

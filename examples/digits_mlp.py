@@ -1,4 +1,4 @@
-"""A two-layer network learns handwritten digits, in plain numpy; run as python examples/digits_mlp.py [--steps N]."""
+"""Train a two-layer network on handwritten digits, in plain numpy: python examples/digits_mlp.py [--steps N]."""
 
 import argparse
 
@@ -17,9 +17,9 @@ def forward(params, x):
 
 
 def loss_and_gradients(params, x, y):
-    """Return the mean cross-entropy of the softmax with the labels, and its gradients."""
+    """Return the mean cross-entropy between the softmax and the labels, and its gradients."""
     hidden, z = forward(params, x)
-    z -= z.max(axis=1, keepdims=True)  # or the exponential overflows
+    z -= z.max(axis=1, keepdims=True)  # keeps the exponential from overflowing
     log_q = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
     dz = (np.exp(log_q) - np.eye(10, dtype=z.dtype)[y]) / len(y)
     da = dz @ params["w2"].T * (hidden > 0)
@@ -28,7 +28,7 @@ def loss_and_gradients(params, x, y):
 
 
 def main():
-    """Train, print the loss on the way and check the accuracy on the images that were held out."""
+    """Train, print the loss during training, and check the accuracy on the held-out images."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=1000, help="updates (default: %(default)s)")
     steps = parser.parse_args().steps
@@ -57,9 +57,9 @@ def main():
             print(f"update {step:5d}  rate {optimizer.lr:.2e}  loss {loss:.4f}")
 
     reached = (forward(params, x_test)[1].argmax(axis=1) == y_test).mean()
-    print(f"accuracy on {len(y_test)} images that were held out: {reached:.4f} (at least 0.95 is expected)")
+    print(f"accuracy on {len(y_test)} held-out images: {reached:.4f} (expected: at least 0.95)")
     if reached < 0.95:
-        raise SystemExit("that is too low")
+        raise SystemExit("the accuracy is too low")
 
 
 if __name__ == "__main__":

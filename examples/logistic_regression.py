@@ -1,7 +1,7 @@
-"""L2-penalised logistic regression reaches scikit-learn's optimum; python examples/logistic_regression.py [--steps N].
+"""Fit L2-penalised logistic regression to scikit-learn's optimum: python examples/logistic_regression.py [--steps N].
 
-With labels s = +-1 the loss is mean(log(1 + exp(-s (x w + b)))) + |w|^2 / (2 n): scikit-learn's with C = 1, divided by
-the number of samples n. The penalty's gradient w / n is coupled weight decay: the optimizer adds it.
+With labels s = +-1 the loss is mean(log(1 + exp(-s (x w + b)))) + |w|^2 / (2 n). It is scikit-learn's loss with C = 1,
+divided by the number of samples n. The penalty's gradient, w / n, is coupled weight decay: the optimizer adds it.
 """
 
 import argparse
@@ -16,12 +16,12 @@ TOLERANCE = 1e-10  # of a loss of 0.066
 
 
 def loss(w, b, x, s):
-    """Return the penalised loss, which both minimise."""
+    """Return the penalised loss, which both libraries minimise."""
     return np.logaddexp(0, -s * (x @ w + b)).mean() + w @ w / (2 * len(s))
 
 
 def main():
-    """Descend with all samples in every gradient and compare the loss with scikit-learn's."""
+    """Descend, with all samples in every gradient, and compare the loss with scikit-learn's."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=1000, help="updates (default: %(default)s)")
     steps = parser.parse_args().steps
@@ -49,9 +49,9 @@ def main():
     model = LogisticRegression(C=1.0, tol=1e-12, max_iter=10_000).fit(x, y)
     theirs = loss(model.coef_[0], model.intercept_, x, s)
     print(f"loss: pyfastlr {ours:.12f}, scikit-learn {theirs:.12f}")
-    print(f"difference {ours - theirs:.1e} (at most {TOLERANCE:.0e} is expected)")
+    print(f"difference: {ours - theirs:.1e} (expected: at most {TOLERANCE:.0e})")
     if abs(ours - theirs) > TOLERANCE:
-        raise SystemExit("that is too much")
+        raise SystemExit("the difference is too large")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""The constants of a driven, damped spring from noisy positions: examples/physics_fit.py [--steps N] [--plot F.png].
+"""Fit the constants of a driven, damped spring to noisy positions: examples/physics_fit.py [--steps N] [--plot F.png].
 
-The motion m x'' + c x' + k x + b x^3 = F cos(w t) from rest is observed at 201 times with noise; mass m, damping c,
-stiffness k and hardening b are wanted. The gradient of the squared error comes from sensitivities: s = dx/dp for a
-parameter p solves the equation's own derivative by p, so x and all s are integrated together.
+The motion m x'' + c x' + k x + b x^3 = F cos(w t), from rest, is observed at 201 times with noise. The unknowns are
+mass m, damping c, stiffness k and hardening b. The gradient of the squared error comes from sensitivities: for a
+parameter p, s = dx/dp solves the equation's derivative with respect to p, so x and all s are integrated together.
 
-The constants differ by six orders of magnitude. Adam moves every parameter by about the rate, in the parameter's own
-units, so that no single rate fits all; `lr_scale`, an array, makes the rate a diagonal matrix. Adam works on each
-element by itself, so one optimizer runs all the fits that are compared: they are the rows of one array.
+The constants differ by six orders of magnitude. Adam moves every parameter by about the rate, in the parameter's units,
+so no single rate suits all. An `lr_scale` array makes the rate a diagonal matrix. Adam treats each element separately,
+so one optimizer runs all the fits that are compared: they are the rows of one array.
 """
 
 import argparse
@@ -25,7 +25,7 @@ NOISE = 5e-4  # m, standard deviation; the motion's amplitude is 0.02 m
 
 
 def derivative(t, z, params):
-    """Return the time derivative of z, float64[2, 5, fits]: position and velocity, then their sensitivities to each."""
+    """Return the time derivative of z, float64[2, 5, fits]: position and velocity, each with its four sensitivities."""
     m, c, k, b = params.T
     x, v = z[:, 0]
     a = (FORCE * np.cos(FREQUENCY * t) - c * v - (k + b * x**2) * x) / m
@@ -35,7 +35,7 @@ def derivative(t, z, params):
 
 
 def simulate(params, substeps=1):
-    """Return positions, float64[201, fits], and sensitivities, float64[201, 4, fits], by Runge and Kutta's method."""
+    """Return positions, float64[201, fits], and sensitivities, float64[201, 4, fits], by the Runge-Kutta method."""
     h = TIME[1] / substeps
     z = np.zeros((2, 5, len(params)))
     positions = [z[0]]
@@ -53,7 +53,7 @@ def simulate(params, substeps=1):
 
 
 def fit(data, scales, steps):
-    """Fit one row of constants for each row of scales; return constants and chi^2 before each update and at the end."""
+    """Fit one row of constants per row of scales; return constants and chi^2 before each update and at the end."""
     params = np.tile(GUESS, (len(scales), 1))
     optimizer = flr.Adam(params, lr=S.Cosine(0.05, steps), betas=(0.9, 0.9), lr_scale=scales)
     path, chi2 = [], []
@@ -91,16 +91,16 @@ def plot(file, data, path, chi2, sigma):
 
 
 def main():
-    """Make the data, fit them with five choices of lr_scale and check the constants by their standard errors."""
+    """Make the data, fit them with five choices of lr_scale, and check the constants against their standard errors."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=200, help="updates (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the noise (default: %(default)s)")
-    parser.add_argument("--plot", help="where to write a picture")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the noise (default: %(default)s)")
+    parser.add_argument("--plot", help="file for a picture")
     options = parser.parse_args()
 
     noise = np.random.default_rng(options.seed).normal(0, NOISE, len(TIME))
     data = simulate(TRUE[None], substeps=10)[0][:, 0] + noise
-    scales = np.vstack([GUESS, np.repeat(GUESS[:, None], 4, axis=1)])  # each its own, then one for all
+    scales = np.vstack([GUESS, np.repeat(GUESS[:, None], 4, axis=1)])  # one per constant, then one for all
     path, chi2 = fit(data, scales, options.steps)
 
     fitted = path[-1, 0]
@@ -113,14 +113,14 @@ def main():
     for scale, value in zip(GUESS, chi2[-1, 1:], strict=True):
         print(f"lr_scale = {scale:g} for all: chi^2 = {value:.0f}")
 
-    spread = np.sqrt(2 * (len(data) - 4))  # of chi^2, whose mean is the number of data less that of constants
+    spread = np.sqrt(2 * (len(data) - 4))  # of chi^2, whose mean is the number of data minus that of constants
     worst = max(np.abs((fitted - TRUE) / sigma).max(), abs(chi2[-1, 0] - len(data) + 4) / spread)
     ratio = chi2[-1, 1:].min() / chi2[-1, 0]
-    print(f"lr_scale = the guess of each: chi^2 = {chi2[-1, 0]:.0f} of {len(data)} data")
-    print(f"one scale for all: {ratio:.1f} times as much or more (at least 5 is expected)")
-    print(f"largest deviation of a constant or chi^2: {worst:.2f} standard errors (at most 3 is expected)")
+    print(f"lr_scale = the guess of each: chi^2 = {chi2[-1, 0]:.0f} for {len(data)} data")
+    print(f"one scale for all: chi^2 is at least {ratio:.1f} times as large (expected: at least 5)")
+    print(f"largest deviation of a constant or chi^2: {worst:.2f} standard errors (expected: at most 3)")
     if not (worst <= 3 and ratio >= 5):
-        raise SystemExit("the figure is missed")
+        raise SystemExit("the result is not as expected")
 
 
 if __name__ == "__main__":

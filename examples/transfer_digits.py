@@ -1,13 +1,13 @@
-"""Digits from two labelled images each, by transfer: python examples/transfer_digits.py [--steps N] [--plot F.png].
+"""Learn digits from two labelled images of each: python examples/transfer_digits.py [--steps N] [--plot F.png].
 
 A network learns to remove noise from 1,297 images whose labels it never sees (Vincent et al., Extracting and composing
-robust features with denoising autoencoders, 2008). Then its last layer is replaced, and twenty labelled images
-fine-tune it. Three ways are compared, each on ten draws of the twenty images:
+robust features with denoising autoencoders, 2008). Then its last layer is replaced, and it is fine-tuned on twenty
+labelled images. Three ways are compared, each on ten draws of the twenty images:
 
 - from scratch;
-- pretrained, every layer at the full rate: twenty images change what 1,297 have taught;
-- pretrained, the first layer frozen (its gradients are None), the second waiting for a third of the time and then at a
-  twentieth of the rate, the new head at the full rate.
+- pretrained, every layer at the full rate: twenty images overwrite what 1,297 have taught;
+- pretrained, with the first layer frozen (its gradients are None) and the new head at the full rate. The second layer
+  waits for a third of the time, then trains at a twentieth of the rate.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def layer(inputs, outputs, rng):
 
 
 def network(outputs, rng):
-    """Return a network of 64 inputs and two hidden layers; the first outputs of its head are small."""
+    """Return a network with 64 inputs and two hidden layers. Its head starts with small outputs."""
     head = layer(128, outputs, rng)
     head["w"] *= 0.1
     return {"layer1": layer(64, 128, rng), "layer2": layer(128, 128, rng), "head": head}
@@ -44,7 +44,7 @@ def forward(params, x):
 
 
 def gradients(params, x, first, second, dz, frozen=False):
-    """Return the gradients of all weights from that of the output, `dz`; None for the first layer where frozen."""
+    """Return the gradients of all weights, given that of the output, `dz`; None for the first layer if frozen."""
     d2 = dz @ params["head"]["w"].T * (second > 0)
     d1 = None if frozen else d2 @ params["layer2"]["w"].T * (first > 0)
     return {
@@ -67,7 +67,7 @@ def pretrain(images, steps, rng):
 
 
 def fine_tune(params, way, few, test, steps):
-    """Train on the few images, all in each update; return test accuracy and rates (layer 2, head) before each."""
+    """Train on all the few images in each update; return test accuracy and rates (layer 2, head) before each update."""
     (x, y), (x_test, y_test) = few, test
     groups = []
     if way == GRADED:
@@ -87,7 +87,7 @@ def fine_tune(params, way, few, test, steps):
 
 
 def plot(path, accuracy, rates):
-    """Draw mean test accuracy with its standard error over the draws, and the graded rates."""
+    """Draw the mean test accuracy, with its standard error over the draws, and the graded rates."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 6), dpi=100, layout="constrained")
@@ -107,11 +107,13 @@ def plot(path, accuracy, rates):
 
 
 def main():
-    """Pretrain, fine-tune in three ways and check the accuracy and what is gained over training from scratch."""
+    """Pretrain, fine-tune in three ways, and check the accuracy and the gain over the other two ways."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=200, help="updates; pretraining has 5 times as many (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, noise and draws (default: %(default)s)")
-    parser.add_argument("--plot", help="where to write a picture")
+    parser.add_argument(
+        "--steps", type=int, default=200, help="updates; pretraining takes 5 times as many (%(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights, noise and draws (default: %(default)s)")
+    parser.add_argument("--plot", help="file for a picture")
     options = parser.parse_args()
 
     images, labels = load_digits(return_X_y=True)
@@ -135,9 +137,9 @@ def main():
     for way, accuracy in last.items():
         print(f"{way:25} {accuracy:.4f} of 500 test images, mean of {DRAWS} draws")
     reached, gain = last[GRADED], last[GRADED] - max(last[SCRATCH], last[FULL])
-    print(f"accuracy {reached:.3f}, {gain:+.3f} against the next (at least 0.75 and +0.02 is expected)")
+    print(f"accuracy {reached:.3f}, {gain:+.3f} against the next best (expected: at least 0.75 and +0.02)")
     if reached < 0.75 or gain < 0.02:
-        raise SystemExit("that is too low")
+        raise SystemExit("the accuracy or the gain is too low")
 
 
 if __name__ == "__main__":

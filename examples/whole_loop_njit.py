@@ -1,8 +1,8 @@
-"""A whole training loop is one compiled function: python examples/whole_loop_njit.py [--steps N] [--plot F.png].
+"""Compile a whole training loop into one function: python examples/whole_loop_njit.py [--steps N] [--plot F.png].
 
-Logistic regression with an L2 penalty on scikit-learn's breast cancer data, in minibatches: the gradient, the schedule
-and Adam's update are compiled into one function. The same steps driven from Python, by `pyfastlr.Adam.step`, give the
-same parameters, bit for bit; what differs is the time that Python takes between them.
+The model is logistic regression with an L2 penalty, trained on scikit-learn's breast cancer data in mini-batches. The
+gradient, the schedule and Adam's update are compiled into one function. The same steps driven from Python, by
+`pyfastlr.Adam.step`, give the same parameters, bit for bit. Only the time that Python takes between the steps differs.
 """
 
 import argparse
@@ -17,12 +17,12 @@ import pyfastlr as flr
 from pyfastlr import kernels
 from pyfastlr import schedules as S
 
-BATCH, PENALTY, EXPECTED = 32, 1e-2, 0.065  # EXPECTED: loss of the training rows; 0.063 is where it ends
+BATCH, PENALTY, EXPECTED = 32, 1e-2, 0.065  # EXPECTED: bound for the training loss, which ends at 0.063
 
 
 @njit
 def gradient(w, x, s, g):
-    """Write the gradient of mean(log(1 + exp(-s x.w))) over the rows of x, labels s = +-1, into g; return that mean."""
+    """Write into g the gradient of mean(log(1 + exp(-s x.w))) over the rows of x, labels s = +-1; return the mean."""
     g[:] = 0.0
     loss = 0.0
     for i in range(len(s)):
@@ -37,7 +37,7 @@ def gradient(w, x, s, g):
 
 
 def make_train(schedule):
-    """Compile the loop with that schedule: a jitted function takes its code in."""
+    """Return the loop, compiled with that schedule: the schedule's code becomes part of the function."""
     rate = schedule.compiled
 
     @njit
@@ -53,7 +53,7 @@ def make_train(schedule):
 
 
 def train_from_python(schedule, w, x, s, losses):
-    """Do the same, step by step."""
+    """Do the same steps, driven from Python."""
     optimizer = flr.Adam(w, schedule, weight_decay=PENALTY)
     g = np.empty_like(w)
     batches = len(s) // BATCH
@@ -64,7 +64,7 @@ def train_from_python(schedule, w, x, s, losses):
 
 
 def data():
-    """Return scaled rows with a column of ones, labels +-1, and how many of the rows are for training."""
+    """Return scaled rows with a column of ones, labels +-1, and the number of training rows."""
     x, y = load_breast_cancer(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(y))
     x, s, n = x[order], 2.0 * y[order] - 1.0, 448
@@ -92,10 +92,10 @@ def plot(path, losses, schedule):
 
 
 def main():
-    """Train both ways, compare, and check the accuracy."""
+    """Train both ways, compare the results, and check the loss."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=2000, help="updates (default: %(default)s)")
-    parser.add_argument("--plot", metavar="FILE", help="write a picture of loss and rate")
+    parser.add_argument("--plot", metavar="FILE", help="file for a picture of loss and rate")
     arguments = parser.parse_args()
 
     x, s, n = data()
@@ -120,9 +120,9 @@ def main():
         plot(arguments.plot, losses, schedule)
     print(f"{arguments.steps} updates: {compiled * 1e3:.1f} ms compiled, {stepwise * 1e3:.1f} ms driven from Python")
     print(f"parameters and losses are {'equal' if equal else 'NOT equal'}, bit for bit")
-    print(f"accuracy on held-out rows {accuracy:.3f}, loss {loss:.4f} (at most {EXPECTED} is expected)")
+    print(f"accuracy on held-out rows {accuracy:.3f}, loss {loss:.4f} (expected: at most {EXPECTED})")
     if not equal or loss > EXPECTED:
-        sys.exit("that is not enough")
+        sys.exit("the results differ or the loss is too large")
 
 
 if __name__ == "__main__":

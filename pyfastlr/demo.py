@@ -1,7 +1,7 @@
-"""The main job: a two-layer network in plain numpy learns scikit-learn's digits with an optimizer of this library.
+"""The demo: a two-layer network in plain numpy learns scikit-learn's digits with an optimizer of this library.
 
-`pyfastlr demo` runs it. After every update the same optimizer in plain numpy (`pyfastlr.numpy_reference`) takes the
-same gradients into weights of its own, so that both its time and its result can be compared.
+`pyfastlr demo` runs it. After every update, the same optimizer in plain numpy (`pyfastlr.numpy_reference`) applies the
+same gradients to its own copy of the weights, so that times and results can be compared.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.intp]
 Images = tuple[Floats, Labels]
 
-#: What `--optimizer` offers: every optimizer of the library that is made for mini-batches of a network.
+#: Choices of `--optimizer`: every optimizer of the library that suits training a network with mini-batches.
 OPTIMIZERS = sorted((cls.__name__ for cls in registry if cls.demo_lr is not None), key=str.lower)
 
-#: What `--schedule` offers, from the peak rate and the number of updates; "warm-up" is the first twentieth.
+#: Choices of `--schedule`, as functions of the peak rate and the number of updates. Warm-ups take a twentieth of these.
 SCHEDULES: dict[str, Callable[[float, int], S.Schedule]] = {
     "constant": lambda lr, n: S.Constant(lr),
     "cosine": lambda lr, n: S.Cosine(lr, n - n // 20).warmup(n // 20),
@@ -48,7 +48,7 @@ SCHEDULES: dict[str, Callable[[float, int], S.Schedule]] = {
 def digits(seed: int = 0) -> tuple[Images, Images]:
     """Return 1,347 training and 450 test images of 8 x 8 pixels in 0..1, float32[n, 64], with their labels 0..9.
 
-    Every digit is in both parts in equal proportion; `seed` chooses the split.
+    Both parts have the same proportion of each digit. `seed` determines the split.
 
     Examples
     --------
@@ -66,7 +66,7 @@ def digits(seed: int = 0) -> tuple[Images, Images]:
 
 
 def initial(hidden: int, rng: np.random.Generator) -> dict[str, Floats]:
-    """Return a 64-`hidden`-10 network: weights are normal with variance 2 / inputs (He et al., 2015), biases zero."""
+    """Return a 64-`hidden`-10 network: normal weights with variance 2 / inputs (He et al., 2015), zero biases."""
 
     def normal(inputs: int, outputs: int) -> Floats:
         return rng.standard_normal((inputs, outputs), np.float32) * np.float32(math.sqrt(2 / inputs))
@@ -86,7 +86,7 @@ def logits(params: flr.Flat, x: Floats) -> tuple[Floats, Floats]:
 
 
 def log_softmax(z: Floats) -> Floats:
-    """Return the log-probabilities of each row of `z`; shifted by its maximum, so that no exponential overflows."""
+    """Return the log-probabilities of each row of `z`, shifted by its maximum so that no exponential overflows."""
     z = z - z.max(axis=1, keepdims=True)
     total: Floats = np.exp(z).sum(axis=1, keepdims=True)
     return z - np.log(total)
@@ -108,7 +108,7 @@ def loss_and_gradient(params: flr.Flat, grads: flr.Flat, x: Floats, y: Labels) -
     return float(-log_q[rows, y].mean())
 
 
-@np.errstate(all="ignore")  # infinite weights have an accuracy too
+@np.errstate(all="ignore")  # infinite weights also have an accuracy
 def evaluate(params: flr.Flat, images: Images) -> tuple[float, float]:
     """Return the mean cross-entropy in nats and the accuracy, a fraction, over `images`."""
     x, y = images
@@ -117,7 +117,7 @@ def evaluate(params: flr.Flat, images: Images) -> tuple[float, float]:
 
 
 def mini_batches(images: Images, size: int, rng: np.random.Generator) -> Iterator[Images]:
-    """Yield batches of `size` for ever; every epoch is shuffled anew and drops its incomplete last batch."""
+    """Yield batches of `size` for ever. Every epoch is shuffled again and drops its incomplete last batch."""
     x, y = images
     while True:
         order = rng.permutation(len(y))
@@ -127,7 +127,7 @@ def mini_batches(images: Images, size: int, rng: np.random.Generator) -> Iterato
 
 
 class Point(NamedTuple):
-    """Where the training stands after `step` updates: mean loss since the last point, last rate, test accuracy."""
+    """Progress after `step` updates: mean loss since the last point, last rate, test accuracy."""
 
     step: int
     loss: float
@@ -136,18 +136,18 @@ class Point(NamedTuple):
 
 
 class Training:
-    """One run of the demo: iterating over it, once, trains and yields a `Point` about every hundredth of the way.
+    """One run of the demo. Iterate over it once: this trains, and yields about a hundred `Point` objects.
 
     Parameters
     ----------
     optimizer : str
-        Name of an optimizer class, in upper or lower case; it has its own defaults but for the rate.
+        Name of an optimizer class, in upper or lower case. It uses the class's defaults, except for the rate.
     schedule : str
         A key of `SCHEDULES`.
-    steps, hidden, batch : int
-        Updates, hidden units and images in a mini-batch (at most 1,347), all from 1.
+    steps, hidden, batch : int >= 1
+        Number of updates, of hidden units, and of images in a mini-batch (at most 1,347).
     lr : float, optional
-        The peak rate; by default `pyfastlr.numpy_reference.PLAIN` or the class (`demo_lr`) has it.
+        Peak rate. The default is from `pyfastlr.numpy_reference.PLAIN` or the class (`demo_lr`).
     seed : int
         Seed of the split, the initial weights and the mini-batches.
     threads : int, optional
@@ -156,9 +156,9 @@ class Training:
     Raises
     ------
     ValueError
-        For a name that is not offered or a number out of its range.
+        If a name is unknown or a number is out of range.
     FloatingPointError
-        While iterating, when the loss is no longer finite.
+        During the iteration, if the loss is no longer finite.
 
     Examples
     --------
@@ -209,8 +209,8 @@ class Training:
     def __iter__(self) -> Iterator[Point]:
         from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
 
-        # Products this small gain nothing from BLAS's threads, and on busy cores these wait for each other: a gradient
-        # took 8 ms instead of 0.1.
+        # Products this small gain nothing from BLAS's threads. On busy cores these threads wait for each other, and a
+        # gradient took 8 ms instead of 0.1.
         with threadpool_limits(1, user_api="blas"):
             yield from self._points()
 
@@ -220,14 +220,14 @@ class Training:
         for n, (x, y) in enumerate(islice(mini_batches(self.images, self.batch, self.rng), steps)):
             self._update(n, x, y)
             if not math.isfinite(self.losses[n]):
-                raise FloatingPointError(f"the loss is {self.losses[n]} at update {n + 1}: take a smaller `lr`")
+                raise FloatingPointError(f"the loss is {self.losses[n]} at update {n + 1}: use a smaller `lr`")
             if (n + 1) % every == 0 or n + 1 == steps:
                 loss = float(self.losses[max(0, n + 1 - every) : n + 1].mean())
                 accuracy = evaluate(self.params, self.test_images)[1]
                 self.points.append(Point(n + 1, loss, float(self.rates[n]), accuracy))
                 yield self.points[-1]
 
-    @np.errstate(all="ignore")  # a run that diverges is told once
+    @np.errstate(all="ignore")  # a run that diverges is reported once
     def _update(self, n: int, x: Floats, y: Labels) -> None:
         self.losses[n] = loss_and_gradient(self.params, self.grads, x, y)
         lr = self.rates[n] = self.optimizer.lr

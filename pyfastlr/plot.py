@@ -1,4 +1,4 @@
-"""Pictures, by matplotlib without a display: figures are made and written without pyplot's global state."""
+"""Pictures with matplotlib, without a display: figures are made and written without pyplot's global state."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from pyfastlr.schedules.drawing import has_steps
 if TYPE_CHECKING:
     from pyfastlr.demo import Training
 
-#: Endings of the files that a figure can be written to.
+#: File name endings that a figure can be written to.
 FORMATS = frozenset(Figure().canvas.get_supported_filetypes())
 
-BLUE, GREEN, RED = "#0072b2", "#009e73", "#d55e00"  # Okabe and Ito's palette: distinct in every form of colour vision
+BLUE, GREEN, RED = "#0072b2", "#009e73", "#d55e00"  # Okabe and Ito's palette: distinct in all kinds of colour vision
 
 
 class _Plain(LogFormatter):
-    """Plain numbers instead of powers of ten, at the ticks that matplotlib would label."""
+    """Formatter that writes plain numbers instead of powers of ten, at the ticks that matplotlib would label."""
 
     text: Callable[[float], str]
 
     def __call__(self, x: float, pos: int | None = None) -> str:
-        """Label of a tick."""
+        """Return the label of a tick."""
         return self.text(x) if super().__call__(x, pos) else ""
 
 
 def plain(axis: Any, text: Callable[[float], str] = "{:,.6g}".format) -> None:
-    """Label the ticks of a logarithmic axis with plain numbers; between powers of ten too where these are few."""
+    """Label the ticks of a logarithmic axis with plain numbers, also between powers of ten if these are few."""
     major = _Plain(minor_thresholds=(2, 0.4))
     minor = _Plain(labelOnlyBase=False, minor_thresholds=(2, 0.4))
     major.text = minor.text = text
@@ -40,7 +40,7 @@ def plain(axis: Any, text: Callable[[float], str] = "{:,.6g}".format) -> None:
 
 
 def training(run: Training) -> Figure:
-    """Draw loss (log scale), test accuracy and learning rate over the updates of a finished run of the demo.
+    """Draw loss (log scale), test accuracy and learning rate against the updates of a finished run of the demo.
 
     Examples
     --------
@@ -69,7 +69,7 @@ def training(run: Training) -> Figure:
     plain(top.yaxis)
     top.legend(frameon=False)
     middle.plot(steps, accuracy, color=GREEN, **point)
-    middle.set(ylabel="test accuracy (%)", ylim=(max(0.0, accuracy[-1] - 20), 100.5))  # the end, which is what differs
+    middle.set(ylabel="test accuracy (%)", ylim=(max(0.0, accuracy[-1] - 20), 100.5))  # only the top: there runs differ
     bottom.plot(updates, run.rates, color=RED, drawstyle="steps-post" if has_steps(run.rates) else "default", **point)
     bottom.set(ylabel="learning rate", xlabel="update (from 1)", xlim=(0, max(2, len(updates))), ylim=(0, None))
     bottom.xaxis.get_major_locator().set_params(integer=True)

@@ -278,5 +278,5 @@ def test_divergence_is_told_not_traced():
     result = invoke("demo", "--optimizer", "SGD", "--schedule", "constant", "--lr", "1e20", "--steps", "50")
     assert result.exit_code == 1
     assert re.search(
-        r"^pyfastlr: the loss is (nan|inf) at update \d+: take a smaller `lr`$", result.output, re.MULTILINE
+        r"^pyfastlr: the loss is (nan|inf) at update \d+: use a smaller `lr`$", result.output, re.MULTILINE
     )

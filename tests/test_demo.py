@@ -96,5 +96,5 @@ def test_numbers_out_of_range(bad):
 
 
 def test_a_run_that_diverges_says_so():
-    with pytest.raises(FloatingPointError, match="take a smaller `lr`"):
+    with pytest.raises(FloatingPointError, match="use a smaller `lr`"):
         train("SGD", "constant", lr=1e20, steps=50)

@@ -35,7 +35,7 @@ def test_example_reaches_its_figure(example, tmp_path):
     plot = ["--plot", picture] if '"--plot"' in example.read_text(encoding="utf-8") else []
     result = python(example, "--steps", STEPS.get(example.stem, 600), *plot)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "is expected" in result.stdout.splitlines()[-1]
+    assert "(expected: at " in result.stdout.splitlines()[-1]
     if plot:
         pixels = pytest.importorskip("matplotlib.image").imread(picture)
         assert min(pixels.shape[:2]) >= 400
