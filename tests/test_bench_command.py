@@ -111,7 +111,7 @@ def test_changes_are_of_the_same_work():
         (("--json", "no/such/folder.json"), "folder.json"),
         (("--compare", "no-such.json"), "no-such.json"),
         (("--compare", "no-such.json"), "No such file or directory"),
-        (("--load", __file__), "it is no JSON, from line 1 on"),
+        (("--load", __file__), "it is not JSON (line 1)"),
         (("--sizes", "99999999999"), "need about"),
         (("--sizes", "1e400"), "integers >= 1"),
         (("--sizes", "64,1.5"), "integers >= 1"),
@@ -364,7 +364,7 @@ def test_a_file_that_is_none_of_ours_is_named_with_its_reason(found, reason, tmp
 
 def test_a_file_that_is_no_text_is_named_with_its_reason(tmp_path):
     (tmp_path / "x.json").write_bytes(b"\xff\xfe")
-    with pytest.raises(ValueError, match="it is no text"):
+    with pytest.raises(ValueError, match="it is not text"):
         read(tmp_path / "x.json")
 
 

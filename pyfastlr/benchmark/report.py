@@ -1,4 +1,4 @@
-"""What was measured, as rows that can be shown, saved, drawn and compared with others."""
+"""Reports: measurements as rows that can be shown, saved, drawn and compared."""
 
 import json
 import math
@@ -19,16 +19,16 @@ from .variants import VARIANTS
 from .work import Work, one
 
 PEERS = ("torch", "jax", "optax", "scikit-learn", "thinc", "deepspeed")  # distributions
-BUSY = 0.5  # load for each thread, before the run: above, peers that wait for all their threads look arbitrarily slow
-LARGE = 10_000_000  # elements: above, contenders with many passes and temporaries are left out, for time and memory
-WORDS = ("optimizer", "layout", "dtype", "contender")  # of a row; all else are numbers
-FACTS = {"pyfastlr": str, "cpu": str, "load": (int, float, type(None)), "caches": dict}  # that are shown
+BUSY = 0.5  # load per thread before the run; above it, peers that wait for all their threads look arbitrarily slow
+LARGE = 10_000_000  # elements; above it, contenders with many passes and temporaries are left out, for time and memory
+WORDS = ("optimizer", "layout", "dtype", "contender")  # text fields of a row; all others are numbers
+FACTS = {"pyfastlr": str, "cpu": str, "load": (int, float, type(None)), "caches": dict}  # facts that are shown
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One contender at one work. Times are in seconds for an update."""
+    """One contender at one work. Times are in seconds per update."""
 
     optimizer: str
     layout: str
@@ -38,21 +38,21 @@ class Row:
     contender: str
     minimum: float
     median: float
-    spread: float  # distance of the quartiles
+    spread: float  # interquartile range
     samples: int
     bytes: int  # that the update must move
-    ratio: float  # of minima: this contender's over ours
+    ratio: float  # this contender's minimum divided by ours
     ratio_of_medians: float
-    share: float | None  # of the speed of the empty loop; None where it did not run
+    share: float | None  # of the empty loop's speed; None if the loop did not run
 
     @property
     def key(self) -> tuple[str, str, str, int]:
-        """What rows that were measured together have in common."""
+        """Key that is equal for rows that were measured together."""
         return self.optimizer, self.layout, self.dtype, self.threads
 
     @property
     def gigabytes_per_second(self) -> float:
-        """Of the bytes that the update must move."""
+        """Bytes that the update must move, divided by the best time, in GB/s."""
         return self.bytes / self.minimum / 1e9
 
     @property
@@ -62,17 +62,17 @@ class Row:
 
     @property
     def disturbed(self) -> bool:
-        """Whether something else ran on the machine meanwhile: no verdict is given then."""
+        """Whether something else ran on the machine at the same time; if so, no verdict is given."""
         return interleave.disturbed(self.minimum, self.median, self.spread)
 
 
 def disturbed(*together: Row | Times | None) -> bool:
-    """Whether a figure that is made of these is: a ratio is of two."""
+    """Return whether a figure made from these times is disturbed: one of them is enough."""
     return any(x is not None and x.disturbed for x in together)
 
 
 def rows(comparison: Comparison) -> list[Row]:
-    """One for each contender."""
+    """Return a row for each contender."""
     work, times = comparison.work, comparison.times
     limit = times[LIMIT.name].minimum if LIMIT.name in times else None
     return [
@@ -87,38 +87,38 @@ def rows(comparison: Comparison) -> list[Row]:
 
 @dataclass(frozen=True)
 class Report:
-    """Rows, and the machine that they hold for."""
+    """Rows, and the machine that they were measured on."""
 
     machine: Mapping[str, Any]
     rows: list[Row] = field(default_factory=list)
     absent: dict[str, str] = field(default_factory=dict)  # contender -> why
 
     def take(self, comparison: Comparison) -> list[Row]:
-        """Add what was measured; return its rows."""
+        """Add a comparison; return its rows."""
         found = rows(comparison)
         self.rows.extend(found)
         self.absent.update(comparison.absent)
         return found
 
     def works(self) -> list[list[Row]]:
-        """Rows that were measured together, in the order of their works."""
+        """Return the rows grouped by work, in the order of the works."""
         found: dict[Any, list[Row]] = {}
         for row in self.rows:
             found.setdefault(row.key, []).append(row)
         return list(found.values())
 
     def as_json(self) -> dict[str, Any]:
-        """For `json.dump`."""
+        """Return the report as values for `json.dump`."""
         return {"machine": self.machine, "rows": [asdict(row) for row in self.rows], "absent": self.absent}
 
 
 def read(path: Path) -> Report:
-    """Report that `as_json` was saved from.
+    """Read a report from a file that was saved with `as_json`.
 
     Raises
     ------
     ValueError
-        If the file is none.
+        If the file cannot be read or is not such a file.
     """
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
@@ -129,16 +129,16 @@ def read(path: Path) -> Report:
     except OSError as problem:
         reason = problem.strerror or str(problem)
     except UnicodeDecodeError:
-        reason = "it is no text"
+        reason = "it is not text"
     except json.JSONDecodeError as problem:
-        reason = f"it is no JSON, from line {problem.lineno} on"
+        reason = f"it is not JSON (line {problem.lineno})"
     except ValueError as problem:
         reason = str(problem)
     raise ValueError(f"{str(path)!r} must be a file that `pyfastlr bench --json` wrote: {reason}")
 
 
 def _part(saved: Any, name: str, kind: Any) -> Any:
-    """A value of the file."""
+    """Return a value of the file."""
     if not isinstance(saved, dict) or name not in saved:
         raise ValueError(f"it has no {name!r}")
     if not isinstance(found := saved[name], kind) or isinstance(found, bool):
@@ -155,13 +155,13 @@ def _row(saved: Any) -> Row:
 
 
 def works(names: Sequence[str], sizes: Sequence[int], dtype: str, threads: int) -> list[Work]:
-    """Plain variants of these optimizer classes, over one buffer of each size."""
+    """Return the plain variants of these optimizer classes, over one buffer of each size."""
     chosen = [x for name in names for x in VARIANTS if x.cls == name and not x.kwargs]
     return [Work(variant, one(size), dtype, threads) for variant in chosen for size in sizes]
 
 
 def contenders(size: int, wanted: Collection[str] = ()) -> list[Contender]:
-    """All that this many elements allow, and those that are wanted by name."""
+    """Return all contenders that suit this many elements, and those wanted by name."""
     return [x for x in CONTENDERS if x.large or size <= LARGE or x.name in wanted]
 
 
@@ -169,7 +169,7 @@ def contenders(size: int, wanted: Collection[str] = ()) -> list[Contender]:
 
 
 def machine() -> dict[str, Any]:
-    """What is measured on and with."""
+    """Return facts about the machine and the libraries."""
     threading = {k: v for k, v in os.environ.items() if k.startswith(("OMP_", "GOMP_", "KMP_", "XLA_"))}
     return {
         **{name: value for name, value in collect().items() if not name.startswith("cache")},
@@ -181,17 +181,17 @@ def machine() -> dict[str, Any]:
 
 
 def load_words(machine: Mapping[str, Any]) -> str:
-    """The load, where it is known."""
+    """Return the load as text."""
     return "load unknown" if machine["load"] is None else f"load {machine['load']:.1f}"
 
 
 def warning(machine: Mapping[str, Any]) -> str:
-    """What to say of a machine that was busy before the measurement, or nothing."""
+    """Return a warning if the machine was busy before the measurement, or an empty string."""
     load, threads = machine["load"], machine.get("threads", 1)
     if load is None or load <= BUSY * threads:
         return ""
     return (
-        f"The machine was busy (load {load:.1f} for {threads} threads): these numbers are not to be relied on. "
+        f"The machine was busy (load {load:.1f} for {threads} threads): do not rely on these numbers. "
         "Measure again when it is quiet."
     )
 
@@ -204,7 +204,7 @@ def _version(name: str) -> str | None:
 
 
 def caches(folder: Path = CACHES) -> dict[str, int]:
-    """Bytes of data cache by level ("L1", ...), as one core sees them; nothing where the system does not say."""
+    """Return the bytes of data cache by level ("L1", ...) for one core; empty if the system does not say."""
     found = {}
     for index in sorted(folder.glob("index*")):
         level, kind, size = ((index / name).read_text().strip() for name in ("level", "type", "size"))
@@ -217,16 +217,16 @@ def caches(folder: Path = CACHES) -> dict[str, int]:
 
 
 def duration(seconds: float) -> str:
-    """Three digits and a unit."""
+    """Return seconds as three digits and a unit."""
     factor, unit = next((x for x in ((1.0, "s"), (1e3, "ms"), (1e6, "µs")) if seconds * x[0] >= 1.0), (1e9, "ns"))
     return f"{seconds * factor:{'.3g' if seconds * factor < 999.5 else '.0f'}} {unit}"
 
 
 def times(ratio: float) -> str:
-    """Two decimals, or none."""
+    """Return a ratio with two decimals, or without from 100 on."""
     return f"{ratio:.2f}x" if ratio < 100 else f"{ratio:.0f}x"
 
 
 def percent(fraction: float) -> str:
-    """No decimals; what would be 0 is less than 1."""
+    """Return a percentage without decimals; "< 1 %" instead of 0."""
     return f"{100 * fraction:.0f} %" if fraction >= 0.005 else "< 1 %"
