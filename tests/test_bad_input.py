@@ -149,9 +149,9 @@ def test_one_array_as_gradient_of_two():
 
 
 STRUCTURES = {
-    "missing key": ({"a": 1}, ValueError, "no ['b']"),
-    "unknown key": ({"a": 1, "b": 1, "c": 1}, ValueError, "unknown ['c']"),
-    "other key": ({"a": 1, "c": 1}, ValueError, "no ['b'] and unknown ['c']"),
+    "missing key": ({"a": 1}, ValueError, "missing keys ['b']"),
+    "unknown key": ({"a": 1, "b": 1, "c": 1}, ValueError, "unknown keys ['c']"),
+    "other key": ({"a": 1, "c": 1}, ValueError, "missing keys ['b'] and unknown keys ['c']"),
     "list": ([1, 1], TypeError, "must be a dict"),
     "array": (1, TypeError, "must be a dict"),
     "None": (None, TypeError, "must be a dict"),
@@ -459,7 +459,7 @@ def test_error_names_the_rates_that_were_resized(resized):
     opt = flr.SGD([np.ones(6), np.ones(5)], lr=0.5, lr_scale=list(rates))
     opt.step([np.ones(6), np.ones(5)])
     rates[resized].resize(3, refcheck=False)
-    with pytest.raises(ValueError, match=rf"`lr_scale\[{resized}\]` must stay as it was"):
+    with pytest.raises(ValueError, match=rf"`lr_scale\[{resized}\]` must keep the memory, shape and dtype"):
         opt.step([np.ones(6), np.ones(5)])
     assert opt.steps == 1
 

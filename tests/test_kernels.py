@@ -20,7 +20,7 @@ import pyfastlr as flr
 from cases import CASES
 from pyfastlr import kernels
 from pyfastlr import schedules as S
-from pyfastlr.engines.hyper import CALLED
+from pyfastlr.engines.hyper import PUBLIC_NAMES
 from pyfastlr.kernels import entry
 from pyfastlr.optimizers.functions import FUNCTIONS
 from pyfastlr_kernels import njit as steps
@@ -78,7 +78,7 @@ def test_arguments_are_those_of_the_class(name):
     assert given[:5] == ["p", "g", "state", "n", "lr"]
     own = given[5:-4]
     fields = RULES[FUNCTIONS[name].rule].hyper
-    need = list(dict.fromkeys(CALLED.get(field, field).partition("[")[0] for field in fields))
+    need = list(dict.fromkeys(PUBLIC_NAMES.get(field, field).partition("[")[0] for field in fields))
     assert sorted(own) == sorted(set(need) - ({"dampening"} if name == "nesterov" else set()))
     assert given[-4:] == ["weight_decay", "decay", "convention", "lr_scale"]
     assert set(given[4:]) <= set(inspect.signature(FUNCTIONS[name].cls).parameters)
@@ -343,7 +343,7 @@ def test_carry_is_checked():
 
 
 def test_what_a_convention_lacks_is_refused():
-    with pytest.raises(ValueError, match="`momentum_decay` must be left out: optax's NAdam has none"):
+    with pytest.raises(ValueError, match="`momentum_decay` must be left out: optax's NAdam does not have it"):
         kernels.nadam(np.ones(3), np.ones(3), (np.zeros(3), np.zeros(3), np.ones(1)), 0, 0.1, momentum_decay=0.1,
                       convention="optax")  # fmt: skip
 

@@ -88,8 +88,8 @@ def test_structure_may_come_from_json():
 
 WRONG = {
     "no dict": (lambda s: 3, TypeError, "must be a dict"),
-    "missing": (lambda s: {k: v for k, v in s.items() if k != "counts"}, ValueError, "no ['counts']"),
-    "unknown": (lambda s: {**s, "ema": 1}, ValueError, "unknown ['ema']"),
+    "missing": (lambda s: {k: v for k, v in s.items() if k != "counts"}, ValueError, "missing keys ['counts']"),
+    "unknown": (lambda s: {**s, "ema": 1}, ValueError, "unknown keys ['ema']"),
     "format": (lambda s: {**s, "format": 2}, ValueError, "format"),
     "class": (lambda s: {**s, "class": "Adam"}, ValueError, "'NAdam', got 'Adam'"),
     "convention": (lambda s: {**s, "convention": "keras"}, ValueError, "convention"),

@@ -251,7 +251,7 @@ class Parameters:
         else:
             got = f"{type(x).__name__} with other memory, shape or dtype"
         raise ValueError(
-            f"`{label}` must stay as it was when the optimizer was built, {need} at one address and writeable, got "
+            f"`{label}` must stay as it was when the optimizer was built, a writeable {need} at the same address, got "
             f"{got}: something resized, reshaped, reinterpreted or replaced it in place"
         )
 

@@ -85,7 +85,8 @@ def _check_node(node: Node, x: Any, here: str) -> None:
         if len(x) == len(node.keys) and all(key in x for key in node.keys):
             return
         known = set(node.keys)
-        found = {"no": [key for key in node.keys if key not in x], "unknown": [key for key in x if key not in known]}
+        missing, unknown = [key for key in node.keys if key not in x], [key for key in x if key not in known]
+        found = {"missing keys": missing, "unknown keys": unknown}
         raise ValueError(
             f"`{here}` must have the keys of the parameters, got "
             + " and ".join(f"{what} {keys!r}" for what, keys in found.items() if keys)

@@ -1,1 +1,1 @@
-"""What runs a step: on the host or on a device, behind the one interface that `Optimizer` knows (interface.py)."""
+"""Engines, which run steps on the host or on a device. `Optimizer` knows only their interface (interface.py)."""

@@ -103,7 +103,7 @@ class DeviceEngine:
 
     def _step(self, gradients: Any, inv_scale: Any, held: Any, grads: Any, stream: Any = None) -> int:
         if self.is_inside():
-            raise RuntimeError("step() must not be called from inside it: from a schedule or callable that it calls")
+            raise RuntimeError("a schedule or callable must not call step() of the optimizer that calls it")
         with self._lock.held:
             try:
                 self._lock.own()

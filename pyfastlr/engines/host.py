@@ -1,4 +1,4 @@
-"""Steps on the host: the tables of one optimizer, kept alive with every array whose address they hold."""
+"""Steps on the host: one optimizer's tables, and references to every array whose address they contain."""
 
 import operator
 import sysconfig
@@ -25,18 +25,18 @@ from .lock import StepLock
 from .settings import Hyperparameters, Settings
 from .state import State
 
-PARALLEL_ABOVE = 1 << 20  # bytes that a step moves; below, waking a helper costs more than it brings
+PARALLEL_ABOVE = 1 << 20  # bytes that a step moves; below this, waking a worker costs more than it saves
 _READ = python_side.READABLE
 _WRITTEN = _READ | python_side.WRITEABLE
 
 
 @once
 def _load() -> Any:
-    """Module of the compiled code. Its import takes a tenth of a second, and is whole for forks and interrupts."""
+    """Import the module of the compiled code. This takes 0.1 s, and no fork or interrupt can split it."""
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
         raise RuntimeError(
-            "pyfastlr needs a Python with the interpreter lock, got a free-threaded build: its steps read arrays' own "
-            "records, which that lock keeps still; use the ordinary build of the same version"
+            "pyfastlr needs a Python with the global interpreter lock, got a free-threaded build: a step reads the "
+            "arrays' internal records, which only that lock protects; use the standard build of the same version"
         )
     from pyfastlr_kernels.cpu import load
 
@@ -46,8 +46,8 @@ def _load() -> Any:
 class HostEngine:
     """Compiled steps over arrays in host memory.
 
-    `launch` is a compiled function that owns its tables. It is made at the first step and whenever something but a
-    number has changed; until then `launch` is a call of `_bind_and_launch`.
+    `launch` is a compiled function that owns its tables. It is built at the first step, and again after any change
+    other than to a number. Until it is built, `launch` calls `_bind_and_launch`.
     """
 
     notify = None
@@ -80,19 +80,19 @@ class HostEngine:
     def _unbound(self) -> Callable[..., int]:
         return partial(HostEngine._bind_and_launch, weakref.proxy(self))  # no cycle: a dropped state is freed at once
 
-    # --- What an optimizer asks for -----------------------------------------------------------------------------------
+    # --- The interface to the optimizer (interface.py) ----------------------------------------------------------------
 
     def renew(self) -> None:
         self.launch = self._unbound()
 
     def changed(self) -> None:
-        """Each step reads the numbers where they are."""
+        """Do nothing: each step reads the current numbers in place."""
 
     def refresh(self) -> None:
-        """Counts and steps are where the step counts."""
+        """Do nothing: the step counts in host memory."""
 
     def check_replacement(self, old: Settings, new: Settings) -> None:
-        """Anything may replace anything."""
+        """Do nothing: every replacement is allowed."""
 
     def is_inside(self) -> bool:
         return self._lock.is_mine()
@@ -121,9 +121,9 @@ class HostEngine:
             status = self.launch(gradients, inv_scale, held, grads)
 
     def _locked_launch(self, gradients: Any, inv_scale: Any, held: Any, grads: Any) -> int:
-        """Launch under the lock: another thread steps, or waits, or works under it."""
+        """Launch under the lock, because another thread is stepping, waiting or holding the lock."""
         if self._lock.is_mine():
-            raise RuntimeError("step() must not be called from inside it: from a schedule or callable that it calls")
+            raise RuntimeError("a schedule or callable must not call step() of the optimizer that calls it")
         with self._lock.held:
             self._lock.pause()
             status = self.launch(gradients, inv_scale, held, grads, True)
@@ -139,27 +139,27 @@ class HostEngine:
             parameters.explain_moved(k, parameters.inside()[k])
         rates = self._fixed.watched(self._hyper.current)[k - len(parameters.arrays)]
         raise ValueError(
-            f"`{rates.label}` must stay as it was when it was set, got an array that was resized, reshaped or "
-            f"reinterpreted in place"
+            f"`{rates.label}` must keep the memory, shape and dtype that it had when it was set, got an array that was "
+            f"resized, reshaped or reinterpreted in place"
         )
 
     # --- Binding ------------------------------------------------------------------------------------------------------
 
     def _bind_and_launch(self, *arguments: Any) -> int:
-        """Compile or load the code, make the launch for the settings as they are, and call it."""
+        """Compile or load the code, build the launch for the current settings, and call it."""
         load = _load()
         while True:
             by_element = _by_element(self._hyper.current)
             drive = load.drive_address(self._rule, self._convention, self._parameters.dtype.name, by_element)
             load.step_addresses()
-            with self._lock.held:  # nobody changes the settings meanwhile
+            with self._lock.held:  # so that the settings do not change
                 if _by_element(self._hyper.current) == by_element:
                     self.launch = self._bind(drive, self._hyper.current)
                     break
         return self.launch(*arguments)
 
     def _bind(self, drive: int, settings: Settings) -> Callable[..., int]:
-        """Launch for these settings."""
+        """Build the launch for these settings."""
         fixed, parameters = self._fixed, self._parameters
         tensors = fixed.tensors.copy()
         tensors["scale"] = [0 if rates is None else address(rates.array) for rates in settings.rates]
@@ -213,12 +213,12 @@ class HostEngine:
 
 
 def _gathered(parameters: Parameters, grads: Any) -> tuple[Any, Any]:
-    """Gradients and parameters as they are now: a callable may have changed their containers."""
+    """Gather gradients and parameters again, because a callable may have changed their containers."""
     return parameters.views(parameters.gather(grads)), parameters.held_now()
 
 
 class _FixedTables:
-    """The tables that no setting changes, and the arrays that they point to."""
+    """The tables that do not depend on the settings, and the arrays that they point to."""
 
     def __init__(self, parameters: Parameters, state: State, members: Sequence[int], threads: int) -> None:
         n, itemsize = len(parameters.names), parameters.dtype.itemsize
@@ -264,11 +264,11 @@ class _FixedTables:
         self._dtypes = [x.dtype for x in (*parameters.given, *parameters.arrays) if isinstance(x, np.ndarray)]
 
     def watched(self, settings: Settings) -> list[Any]:
-        """Rates by element, one for each array that was given."""
+        """Per-element rates, one entry per array of the user."""
         return list({id(rates.watched): rates for rates in settings.rates if rates is not None}.values())
 
     def array_table(self, settings: Settings) -> Array:
-        """Arrays that a step checks: parameters, then rates by element."""
+        """Table of the arrays that a step checks: parameters, then per-element rates."""
         rows = list(self._array_rows)
         for rates in self.watched(settings):
             x = rates.watched
@@ -277,7 +277,7 @@ class _FixedTables:
 
 
 class _Lengths:
-    """Shapes in memory, one after the other, each shape once."""
+    """Shapes stored one after another in memory, each only once."""
 
     def __init__(self, shapes: Sequence[tuple[int, ...]]) -> None:
         self._kept: list[Array] = []
@@ -293,30 +293,30 @@ class _Lengths:
             place += 8 * len(shape)
 
     def one(self, shape: tuple[int, ...]) -> tuple[int, int]:
-        """Number of dimensions, and address of the lengths."""
+        """Number of dimensions of a shape, and the address of its lengths."""
         if shape not in self._places:
             self._add([shape])
         return len(shape), self._places[shape]
 
     def of(self, shapes: Sequence[tuple[int, ...]]) -> tuple[list[int], list[int]]:
-        """The same for each of the shapes."""
+        """Numbers of dimensions, and addresses, of several shapes."""
         return [len(shape) for shape in shapes], [self._places[shape] for shape in shapes]
 
 
 def _record(record_dtype: Any, /, **fields: Any) -> Array:
-    """One record with these fields, and zero in all others."""
+    """One record with these fields; all others are zero."""
     record = np.zeros(1, record_dtype)
     record[0] = tuple(fields.get(name, 0) for name in record_dtype.names)
     return record
 
 
 def _by_element(settings: Settings) -> bool:
-    """Whether the drive must take a rate by element, or freeze a group."""
+    """Whether the driver must handle per-element rates or frozen groups."""
     return any(rates is not None for rates in settings.rates) or settings.may_freeze()
 
 
 def _scheduled_table(calls: Sequence[Any], ranges: Any) -> tuple[Array, Array]:
-    """Table of what is called for numbers, and the cells that each number goes to."""
+    """Table of the schedules and callables, and the cells that each value fills."""
     firsts = list(accumulate((len(cells) for *_, cells in calls), initial=0))
     rows = [
         (id(call), id(convert), ranges[field].low, ranges[field].high, 0.0, first, len(cells))
@@ -326,17 +326,17 @@ def _scheduled_table(calls: Sequence[Any], ranges: Any) -> tuple[Array, Array]:
 
 
 def _converter(lock: StepLock, ranges: Any, field: str) -> Callable[[Any], float]:
-    """Function that checks a schedule's value and makes a float of it, or raises the error."""
+    """Return a converter that validates a schedule's value."""
     return lambda value: number(value, field, ranges[field], f" from its schedule at update {lock.steps[0]}")
 
 
 def _copy_all(pairs: Sequence[tuple[Array, Array]]) -> None:
-    """Copy each second array over the first, in one call of C that keeps the interpreter lock.
+    """Copy the second array of each pair over the first, in one C call that keeps the interpreter lock.
 
-    So no interrupt, no other thread and no fork can come between two of them.
+    So no interrupt, other thread or fork can come between two copies.
     """
     full = [(_bytes_of(x), _bytes_of(y)) for x, y in pairs if x.size]
-    # Of lists: a generator would run Python between two copies.
+    # Lists, because a generator would run Python code between two copies.
     targets, sources = [x for x, _ in full], [y for _, y in full]
     deque(map(operator.setitem, targets, repeat(slice(None)), sources), maxlen=0)
 

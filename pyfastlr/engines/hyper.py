@@ -1,4 +1,4 @@
-"""Hyperparameters: what each may be, and the errors where it is not."""
+"""Checks of hyperparameters: ranges, conversions and errors."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,11 +9,11 @@ import numpy as np
 from pyfastlr.schedules import Custom, Schedule, as_schedule
 from pyfastlr_kernels.tables import COUPLED, DECOUPLED, INDEPENDENT
 
-Source = float | Callable[[int], Any]  # a number, or what is called for one at each update
+Source = float | Callable[[int], Any]  # a number, or a callable that returns it for each update
 
 
 class Range(NamedTuple):
-    """Closed interval, and the words for it in errors."""
+    """Closed interval, and its description in errors."""
 
     low: float
     high: float
@@ -29,24 +29,24 @@ ABOVE_ZERO_BELOW_ONE = Range(math.nextafter(0.0, 1.0), math.nextafter(1.0, 0.0),
 UP_TO_ONE = Range(0.0, 1.0, "a number in [0, 1]")
 FINITE = Range(-_LARGEST, _LARGEST, "a finite number")
 
-CALLED: dict[str, str] = {}  # fields of a row by the names that users know, where these differ
-PAIRS: dict[str, tuple[str, str]] = {}  # arguments that are two fields of a row
+PUBLIC_NAMES: dict[str, str] = {}  # of row fields, where the two names differ
+PAIRS: dict[str, tuple[str, str]] = {}  # arguments that set two row fields
 _PAIRS_NEED: dict[str, str] = {}
 DECAYS = {"coupled": COUPLED, "decoupled": DECOUPLED, "independent": INDEPENDENT}
 DECAY_NAMES = {code: name for name, code in DECAYS.items()}
 
 
 def declare_pair(name: str, fields: tuple[str, str], need: str) -> None:
-    """Have an argument that is two fields of a row; `need` are the words for its numbers in errors."""
+    """Declare an argument that sets two row fields. `need` describes its numbers in errors."""
     if PAIRS.setdefault(name, fields) != fields:
-        raise ValueError(f"`{name}` must be the fields {PAIRS[name]} in all classes, got {fields}")
-    CALLED.update({field: f"{name}[{k}]" for k, field in enumerate(fields)})
+        raise ValueError(f"`{name}` must set the fields {PAIRS[name]} in all classes, got {fields}")
+    PUBLIC_NAMES.update({field: f"{name}[{k}]" for k, field in enumerate(fields)})
     _PAIRS_NEED.setdefault(name, need)
 
 
 def number(value: Any, field: str, allowed: Range, where: str = "") -> float:
-    """Value as a float within the range, or an error that names the field."""
-    called = CALLED.get(field, field)
+    """Convert a value to a float within the range, or raise an error that names the field."""
+    called = PUBLIC_NAMES.get(field, field)
     if (
         isinstance(value, bool | np.bool_ | str | bytes)
         or not hasattr(value, "__float__")
@@ -60,7 +60,7 @@ def number(value: Any, field: str, allowed: Range, where: str = "") -> float:
 
 
 def _float(value: Any) -> float:
-    """Value as a float; an integer beyond all floats is infinite, not an OverflowError."""
+    """Convert to a float. An integer too large for a float gives inf instead of an OverflowError."""
     try:
         return float(value)
     except OverflowError:
@@ -68,12 +68,12 @@ def _float(value: Any) -> float:
 
 
 def source(value: Any, field: str, allowed: Range) -> Source:
-    """Checked number, or the schedule or callable as it is: it is not called before it is needed."""
+    """Check a number, or wrap a callable as a schedule without calling it."""
     return as_schedule(value) if callable(value) else number(value, field, allowed)
 
 
 def is_library_schedule(value: Any) -> bool:
-    """Whether a schedule is made of the library's own alone, which change nothing when they are called."""
+    """Whether a schedule consists only of the library's own classes, whose calls have no side effects."""
     if not isinstance(value, Schedule) or isinstance(value, Custom):
         return False
     ours = type(value).__module__.startswith("pyfastlr.schedules.")
@@ -81,7 +81,7 @@ def is_library_schedule(value: Any) -> bool:
 
 
 def spread(name: str, value: Any) -> dict[str, Any]:
-    """Argument as fields of a row: a pair is two of them."""
+    """Split an argument into row fields: a pair into two, any other into one."""
     if name not in PAIRS:
         return {name: value}
     need = f"`{name}` must be a pair of {_PAIRS_NEED[name]}, schedules or callables, got {value!r}"
@@ -94,7 +94,7 @@ def spread(name: str, value: Any) -> dict[str, Any]:
 
 
 def decay_kind(value: Any, known: Sequence[str], where: str) -> str:
-    """Checked kind of weight decay, of those that an optimizer has."""
+    """Check the kind of weight decay against those that an optimizer supports."""
     if not isinstance(value, str) or value not in known:
         of = "" if len(known) == len(DECAYS) else f" of {where}"
         one = "one of " if len(known) > 1 else ""
@@ -103,7 +103,7 @@ def decay_kind(value: Any, known: Sequence[str], where: str) -> str:
 
 
 def is_scalar(value: Any) -> bool:
-    """Whether lr_scale is one number for a group, or called for one, rather than a rate per element."""
+    """Whether lr_scale is one number or callable for the whole group, not a rate per element."""
     return (
         callable(value)
         or isinstance(value, str | bytes)
@@ -113,14 +113,14 @@ def is_scalar(value: Any) -> bool:
 
 
 def boolean(value: Any, name: str) -> bool:
-    """Checked flag."""
+    """Check a flag."""
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"`{name}` must be True or False, got {value!r}")
     return bool(value)
 
 
 def thread_count(value: Any) -> int | None:
-    """Checked number of threads, None for the default."""
+    """Check a number of threads. None is the default."""
     if value is None:
         return None
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
@@ -131,7 +131,7 @@ def thread_count(value: Any) -> int | None:
 
 
 def inverse_scale(value: Any) -> float:
-    """Checked factor of the gradients."""
+    """Check the factor of the gradients."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.floating | np.integer):
         raise TypeError(f"`inv_scale` must be a finite number > 0, got {value!r}")
     if not 0.0 < _float(value) < float("inf"):
@@ -140,7 +140,7 @@ def inverse_scale(value: Any) -> float:
 
 
 def chosen(value: Any, known: Sequence[str], name: str) -> str:
-    """Checked name, in any case."""
+    """Find a name among the known ones, ignoring case."""
     for one in known:
         if isinstance(value, str) and value.lower() == one.lower():
             return one

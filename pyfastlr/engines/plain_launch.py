@@ -73,7 +73,7 @@ class PlainLaunch:
         """One step, under the lock: there is no atomic instruction in Python to own the optimizer by."""
         lock = self._lock
         if lock.is_mine():
-            raise RuntimeError("step() must not be called from inside it: from a schedule or callable that it calls")
+            raise RuntimeError("a schedule or callable must not call step() of the optimizer that calls it")
         with lock.held:
             lock.pause()
             try:

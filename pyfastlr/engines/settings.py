@@ -1,4 +1,4 @@
-"""The hyperparameters of all groups, as the tables that a step reads, and how they change: whole, or not at all."""
+"""The hyperparameters of all groups, stored in the tables that a step reads. A change applies fully or not at all."""
 
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,20 +12,20 @@ from pyfastlr.arrays.host import Array, describe, is_native
 from pyfastlr.arrays.parameters import Parameters
 from pyfastlr_kernels import tables
 
-from .hyper import CALLED, DECAY_NAMES, DECAYS, PAIRS, Range, decay_kind, is_scalar, number, source, spread
+from .hyper import DECAY_NAMES, DECAYS, PAIRS, PUBLIC_NAMES, Range, decay_kind, is_scalar, number, source, spread
 from .lock import StepLock
 
 
 class Rates(NamedTuple):
-    """Rates by element of one tensor."""
+    """Per-element rates of one tensor."""
 
     array: Any  # 1-D view
-    watched: Any  # the array whose record a step checks: what the user gave
+    watched: Any  # the user's array, whose record a step checks
     label: str
 
 
 class Quick(NamedTuple):
-    """A number's only cell, and its range."""
+    """The cell of a number that is stored only once, and the number's range."""
 
     cell: int
     low: float
@@ -35,21 +35,22 @@ class Quick(NamedTuple):
 class Settings:
     """Hyperparameters of all groups at one moment.
 
-    Only plain numbers change in it, each by one store, which a step sees before or after but never half-way. Anything
-    else makes a new one, which takes the place of the old by one store (`Hyperparameters.assign`).
+    Only plain numbers change in place, each by one store: a step sees the old or the new number. Any other change
+    creates a new `Settings`, which replaces the old one by one store (`Hyperparameters.assign`).
 
     Attributes
     ----------
     rows
-        Config rows: the number of every field and group, where it is a number.
+        Config rows: the number of each field of each group, if it is a number.
     own
-        For each group its own fields, with a float where the number is in the row; the base group, 0, has all.
+        For each group, the fields that it sets itself. A float means that the number is in the row. Group 0, the base,
+        sets all fields.
     rates
-        For each tensor its rates by element, or None.
+        For each tensor, its per-element rates or None.
     quick
-        The base group's numbers that are in one cell alone: the shortest way to set one.
+        The base group's numbers that are stored in one cell only: the fastest way to set one.
     view
-        All cells.
+        Memoryview of all cells.
     """
 
     __slots__ = ("_cells", "_numbers", "_ranges", "own", "quick", "rates", "rows", "view")
@@ -83,26 +84,26 @@ class Settings:
         return int(row * len(names) + names.index(field))
 
     def followers(self, row: int, field: str) -> list[int]:
-        """Groups that have the field from this group: itself, and from the base all that have none of their own."""
+        """Groups that use this group's value: itself, and for the base group all that do not set the field."""
         return [row, *(k for k in range(1, len(self.own)) if row == 0 and field not in self.own[k])]
 
     def _fill_followers(self) -> None:
-        """Have each group's number in the rows of those that follow it."""
+        """Copy each group's numbers to the rows of its followers."""
         for (row, field), cells in self._cells.items():
             self._numbers[cells] = self._numbers[self.cell(row, field)]
 
     def source(self, row: int, field: str) -> Any:
-        """Number, schedule or container of rates of a field: the group's own, or the base group's."""
+        """Number, schedule or container of rates of a field: the group's own, or else the base group's."""
         holder = row if field in self.own[row] else 0
         value = self.own[holder][field]
         return self.view[self.cell(holder, field)] if type(value) is float else value
 
     def is_number(self, row: int, field: str) -> bool:
-        """Whether the group has a number of its own for the field."""
+        """Whether the group itself sets the field to a number."""
         return (row, field) in self._cells
 
     def store(self, row: int, values: Mapping[str, float]) -> None:
-        """Replace numbers of a group by others, all at once: by one call of C."""
+        """Replace numbers of a group, all at once: by one C call."""
         cells = [self._cells[row, field] for field in values]
         if len(cells) == 1 and len(cells[0]) == 1:
             for value in values.values():
@@ -113,16 +114,16 @@ class Settings:
         self._numbers[np.array(places)] = np.array(numbers)
 
     def replaced(self, row: int, values: Mapping[str, Any], rates: Sequence[Rates | None]) -> "Settings":
-        """Copy with other values for a group."""
+        """Return a copy with new values for a group."""
         own = [dict(fields) for fields in self.own]
         own[row].update(values)
         rows = self.rows.copy()
         for field, value in values.items():
-            rows[field][row] = value if type(value) is float else 1.0  # called, or rates by element
+            rows[field][row] = value if type(value) is float else 1.0  # a schedule, or per-element rates
         return Settings(rows, own, rates, self._ranges)
 
     def scheduled(self) -> Iterator[tuple[Any, str, list[int]]]:
-        """Schedules and callables, each with its field and the cells that it fills; one call for each."""
+        """Yield each schedule or callable, once per field, with the field and the cells that its value fills."""
         found: dict[tuple[int, str], tuple[Any, str, list[int]]] = {}
         for row, fields in enumerate(self.own):
             for field, value in fields.items():
@@ -132,7 +133,7 @@ class Settings:
         yield from found.values()
 
     def may_freeze(self) -> bool:
-        """Whether a group's factor of the rate is, or may become, zero."""
+        """Whether a group's rate factor is, or may become, zero."""
         return any(
             callable(fields["lr_scale"]) or self.source(row, "lr_scale") == 0.0
             for row, fields in enumerate(self.own)
@@ -141,17 +142,23 @@ class Settings:
 
 
 class Hyperparameters:
-    """The current `Settings` of an optimizer, and all changes of them.
+    """The current `Settings` of an optimizer, and every change to them.
+
+    Parameters
+    ----------
+    fields
+        What a group may set: the fields of its row except the constants, and "decay".
+    members
+        The group of each tensor.
+    decays
+        The kinds of weight decay that the optimizer supports.
+    fixed
+        Numbers that are used only before the first update, and why they cannot change.
+    owner
+        The class's name, for errors.
 
     Attributes
     ----------
-    fields
-        What a group may set: the fields of its row but for the constants, and "decay".
-    members
-        For each tensor its group.
-    decays, fixed, owner
-        Kinds of weight decay that the optimizer has; numbers that are used before the first update only, and for what;
-        the class's name, for errors.
     current : Settings
         Replaced by one store.
     """
@@ -174,13 +181,13 @@ class Hyperparameters:
         self.members, self.missing = list(members), missing
         self._decays, self._fixed, self._class = tuple(decays), fixed, owner
         self.engine: Callable[[], Any] = lambda: None
-        self.notify: Callable[[], None] | None = None  # what the engine wants to be called after a number was set
+        self.notify: Callable[[], None] | None = None  # the engine's callback after a number was set
         self.owner = lock.owner
         self._hyper = hyper
         self.current: Settings
 
     def begin(self, groups: Iterable[Mapping[str, Any]]) -> None:
-        """Take checked fields for each group, the base's first."""
+        """Set the checked fields of each group, the base group first."""
         groups = list(groups)
         rows = np.zeros(len(groups), tables.row_dtype(self._hyper))
         for name, value in tables.constants(self.parameters.dtype).items():
@@ -195,34 +202,34 @@ class Hyperparameters:
         self.current = settings
 
     def watch(self, engine: Any) -> None:
-        """Tell this engine of changes, for as long as it lives."""
+        """Report changes to this engine while it exists."""
         self.engine = weakref.ref(engine)
         self.notify = engine.notify
 
     # --- Reading ------------------------------------------------------------------------------------------------------
 
     def keys(self) -> list[str]:
-        """What users call the fields."""
+        """Public names of the fields."""
         pair_of = {fields[0]: name for name, fields in PAIRS.items()}
         seconds = {fields[1] for fields in PAIRS.values()}
         return [pair_of.get(field, field) for field in self.fields if field not in seconds]
 
     def get(self, row: int, key: str) -> Any:
-        """Value of a key as it was set; KeyError if there is none."""
+        """Value that was set for a key. Raise KeyError for an unknown key."""
         if key in PAIRS and PAIRS[key][0] in self.fields:
             return tuple(self.current.source(row, field) for field in PAIRS[key])
-        if key not in self.fields or key in CALLED:
+        if key not in self.fields or key in PUBLIC_NAMES:
             raise KeyError(key)
         value = self.current.source(row, key)
         return DECAY_NAMES[value] if key == "decay" else value
 
     def number(self, row: int, key: str) -> Any:
-        """Number of a key for the next update: a float, or two of them."""
+        """Number of a key for the next update: a float, or a pair of floats."""
         if key in PAIRS:
-            return tuple(self._called(row, field) for field in PAIRS[key])
-        return self._called(row, key)
+            return tuple(self._evaluated(row, field) for field in PAIRS[key])
+        return self._evaluated(row, key)
 
-    def _called(self, row: int, field: str) -> Any:
+    def _evaluated(self, row: int, field: str) -> Any:
         value = self.current.source(row, field)
         if not callable(value):
             return value
@@ -230,7 +237,7 @@ class Hyperparameters:
         return number(value(n), field, self.ranges[field], f" from its schedule at update {n}")
 
     def steps(self) -> int:
-        """Updates done."""
+        """Number of updates done."""
         engine = self.engine()
         if engine is not None:
             engine.refresh()
@@ -239,13 +246,13 @@ class Hyperparameters:
     # --- Changing -----------------------------------------------------------------------------------------------------
 
     def checked(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Fields of these arguments, each checked; rates by element are passed on as they are."""
+        """Check arguments and convert them to fields. Per-element rates pass unchanged."""
         fields: dict[str, Any] = {}
         for name, value in values.items():
             if name not in self.known:
                 why = self.missing(name)
                 raise ValueError(
-                    f"a group must have only {', '.join(map(repr, self.keys()))}, got {name!r}"
+                    f"a group may only set {', '.join(map(repr, self.keys()))}, got {name!r}"
                     + (f": {why}" if why else "")
                 )
             for field, part in spread(name, value).items():
@@ -258,7 +265,7 @@ class Hyperparameters:
         return fields
 
     def assign(self, row: int, key: str, value: Any) -> None:
-        """Set a key of a group, for the next step."""
+        """Set a key of a group, from the next step on."""
         engine = self.engine()
         if engine is not None and engine.is_inside():
             raise RuntimeError("a schedule or callable must not set hyperparameters of the optimizer that calls it")
@@ -269,7 +276,7 @@ class Hyperparameters:
             settings = self.current
             if all(type(x) is float and settings.is_number(row, field) for field, x in fields.items()) and not (
                 "lr_scale" in fields and 0.0 in (fields["lr_scale"], settings.source(row, "lr_scale"))
-            ):  # a rate that is, or was, zero needs other code
+            ):  # a rate factor that is, or was, zero needs other code
                 settings.store(row, fields)
                 if engine is not None:
                     engine.changed()
@@ -280,13 +287,13 @@ class Hyperparameters:
             new = settings.replaced(row, fields, rates)
             if engine is not None:
                 engine.check_replacement(settings, new)
-                engine.renew()  # first: whatever happens between the two, the next step reads what is current then
+                engine.renew()  # first: after an interrupt between the two, the next step reads what is current
             self.current = new
 
-    # --- Rates by element ---------------------------------------------------------------------------------------------
+    # --- Per-element rates --------------------------------------------------------------------------------------------
 
     def _rates_with(self, settings: Settings, row: int, value: Any) -> "list[Rates | None]":
-        """Rates by element after a group takes that lr_scale."""
+        """Per-element rates after a group sets this lr_scale."""
         mine = [
             k
             for k, group in enumerate(self.members)
@@ -296,15 +303,15 @@ class Hyperparameters:
         if is_scalar(value):
             found: list[Rates | None] = [None] * len(rates)
         elif row == 0:
-            found = self._of_all(value)
+            found = self._rates_of_all(value)
         else:
-            found = self._of_group(row, value)
+            found = self._rates_of_group(row, value)
         for k in mine:
             _check_rates(found[k])
             rates[k] = found[k]
         return rates
 
-    def _of_all(self, value: Any) -> "list[Rates | None]":
+    def _rates_of_all(self, value: Any) -> "list[Rates | None]":
         parameters = self.parameters
         arrays = parameters.per_tensor(value, "lr_scale")
         leaves = parameters.leaves_of(value, "lr_scale")
@@ -315,13 +322,13 @@ class Hyperparameters:
             for x, given, label in zip(arrays, leaves, parameters.labels("lr_scale"), strict=True)
         ]
 
-    def _of_group(self, row: int, value: Any) -> "list[Rates | None]":
+    def _rates_of_group(self, row: int, value: Any) -> "list[Rates | None]":
         parameters = self.parameters
         names = [name for name, group in zip(parameters.names, self.members, strict=True) if group == row]
         given = dict(value) if isinstance(value, Mapping) else {names[0]: value} if len(names) == 1 else {}
         if sorted(given) != sorted(names):
             raise ValueError(
-                f"`lr_scale` of a group must be a number, or a dict with an array for each of {names}, got "
+                f"`lr_scale` of a group must be a number or a dict with an array for each of {names}, got "
                 f"{describe(value)}"
             )
         found: dict[str, Rates] = {}
@@ -339,4 +346,4 @@ def _check_rates(rates: Rates | None) -> None:
     x: Array = rates.array
     wrong = ~(np.isfinite(x) & (x >= 0))
     if wrong.any():
-        raise ValueError(f"`{rates.label}` must have only finite numbers >= 0, got {x[wrong][0]}")
+        raise ValueError(f"`{rates.label}` must contain only finite numbers >= 0, got {x[wrong][0]}")

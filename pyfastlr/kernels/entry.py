@@ -12,7 +12,7 @@ from numba import njit, types
 from numba.extending import overload
 from numba.misc.special import literally
 
-from pyfastlr.engines.hyper import CALLED, DECAYS, spread
+from pyfastlr.engines.hyper import DECAYS, PUBLIC_NAMES, spread
 from pyfastlr.optimizers.functions import FUNCTIONS, Function
 from pyfastlr_kernels import njit as steps
 from pyfastlr_kernels.compile.options import USER_OPTIONS
@@ -128,9 +128,9 @@ def _defaults(rule: Rule, defaults: Any, given: Any, where: str) -> tuple[float,
     fields = {**fields, "lr": None, "lr_scale": None}
     names = (*steps.COMMON, *rule.hyper)
     for name, kind in zip(names, given, strict=True):
-        called = CALLED.get(name, name)
+        called = PUBLIC_NAMES.get(name, name)
         if name not in fields and kind != types.none:
-            raise ValueError(f"`{called}` must be left out: {where} has none")
+            raise ValueError(f"`{called}` must be left out: {where} does not have it")
         if not isinstance(kind, types.Integer | types.Float) and (kind != types.none or fields.get(name, 0.0) is None):
             raise TypeError(f"`{called}` must be a number, got {kind}")
     return tuple(float(fields.get(name) or 0.0) for name in names)

@@ -24,16 +24,16 @@ from .options import Options, documented
 
 
 class Stats(NamedTuple):
-    """What the last step did; None where it was not measured.
+    """Measurements of the last step; None for what was not measured.
 
     Attributes
     ----------
     lr : float or None
         Rate of the base group; None before the first step.
     grad_norm, update_norm : float or None
-        Global norms, where an option asks for them.
+        Global norms, if an option requests them.
     clipped, skipped : bool or None
-        Whether the gradient was clipped, and whether the step was left out.
+        Whether the gradient was clipped, and whether the step was skipped.
 
     Examples
     --------
@@ -51,14 +51,14 @@ class Stats(NamedTuple):
     skipped: bool | None = None
 
 
-registry: list[type["Optimizer"]] = []  # every optimizer class, in the order of their definition
+registry: list[type["Optimizer"]] = []  # all optimizer classes, in order of definition
 
 
 class Optimizer(Options):
-    """Base of all optimizers: parameters, groups, state and the step. Use one of its final classes.
+    """Base class of all optimizers: parameters, groups, state and the step. Use one of its subclasses.
 
-    A class declares its arguments as fields (fields.py), and in its head what else there is to know: the rules that it
-    may run, each convention's defaults, the names that other libraries have for it.
+    A subclass declares its arguments as fields (fields.py). Its class statement declares the rest: the rules that it
+    can run, each convention's defaults, its names in other libraries.
 
     Examples
     --------
@@ -74,14 +74,14 @@ class Optimizer(Options):
     __slots__ = ("__weakref__", "_convention", "_engine", "_given", "_groups", "_hyper", "_lock", "_parameters",
                  "_rule", "_state")  # fmt: skip
 
-    rules: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # those it may run, with arguments that choose them
-    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # their defaults; the first is the default convention
-    peers: ClassVar[Mapping[str, str]] = {}  # what each library calls it
-    limits: ClassVar[Mapping[str, Mapping[str, Range]]] = {}  # ranges that only a convention has
-    missing: ClassVar[Mapping[str, str]] = {}  # why a group may lack a hyperparameter that the class has
-    decays: ClassVar[Sequence[str]] = tuple(DECAYS)  # the kinds of weight decay that it has
-    formulas: ClassVar[Mapping[str, Mapping[str, str]]] = {}  # of each variant and convention, for docs/conventions.md
-    demo_lr: ClassVar[float | None] = 1e-3  # peak rate in the demo; None: not made for mini-batches of a network
+    rules: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # by name, with the arguments that select each
+    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # and their defaults; the first one is the default
+    peers: ClassVar[Mapping[str, str]] = {}  # its name in each library
+    limits: ClassVar[Mapping[str, Mapping[str, Range]]] = {}  # ranges specific to a convention
+    missing: ClassVar[Mapping[str, str]] = {}  # why an instance may lack a hyperparameter of its class
+    decays: ClassVar[Sequence[str]] = tuple(DECAYS)  # kinds of weight decay that it supports
+    formulas: ClassVar[Mapping[str, Mapping[str, str]]] = {}  # by variant and convention, for docs/conventions.md
+    demo_lr: ClassVar[float | None] = 1e-3  # peak rate in the demo; None: not meant for mini-batches
 
     def __init_subclass__(
         cls,
@@ -102,7 +102,7 @@ class Optimizer(Options):
             cls.__doc__ = documented(cls.__doc__, cls.fields)
             registry.append(cls)
 
-    if not TYPE_CHECKING:  # type checkers make it from the fields
+    if not TYPE_CHECKING:  # type checkers build it from the fields
 
         def __init__(self, *positional: Any, **named: Any) -> None:
             given = self.arguments(positional, named)
@@ -133,7 +133,7 @@ class Optimizer(Options):
 
     @classmethod
     def choose_convention(cls, convention: str | None) -> str:
-        """Checked convention, the class' default for None."""
+        """Check a convention. None is the class's default."""
         known = list(cls.conventions)
         if convention is None:
             return known[0]
@@ -144,13 +144,13 @@ class Optimizer(Options):
         return convention
 
     def _complete(self, convention: str, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Hyperparameters of the caller, and the convention's defaults for those that are None."""
+        """Fill in the convention's default for each hyperparameter that is None."""
         defaults = self.conventions[convention]
         values = {}
         for name, field in self.fields.items():
             value = given[name]
             if value is not None and field.of_convention and name not in defaults:
-                raise ValueError(f"`{name}` must be left out: {convention}'s {type(self).__name__} has none")
+                raise ValueError(f"`{name}` must be left out: {convention}'s {type(self).__name__} does not have it")
             if field.is_hyperparameter:
                 values[name] = defaults.get(name) if value is None else value
         if values["lr"] is None:
@@ -160,13 +160,13 @@ class Optimizer(Options):
     def _choose_rule(
         self, convention: str, given: Mapping[str, Any], values: dict[str, Any], groups: Any
     ) -> tuple[str, dict[str, Any], Any]:
-        """Rule for these arguments, and of the hyperparameters and groups what it has; for classes with several."""
+        """Choose the rule, and drop the hyperparameters that it lacks. Classes with several rules override this."""
         return next(iter(self.rules)), values, groups
 
     def _initial(
         self, rule: str, convention: str, given: Mapping[str, Any], groups: Sequence[Any], members: Sequence[int]
     ) -> dict[str, list[float]]:
-        """Values that each tensor's state starts at, by the arguments that have them; of a group its own."""
+        """Each tensor's initial state, by the argument that sets it. A group may set its own."""
         initial = {}
         for name in (slot.initial for slot in RULES[rule].slots if isinstance(slot.initial, str)):
             base = self.conventions[convention][name] if given[name] is None else given[name]
@@ -192,7 +192,7 @@ class Optimizer(Options):
         n_groups: int,
         initial: Mapping[str, Sequence[float]],
     ) -> None:
-        """Make everything but the hyperparameters' values and the engine."""
+        """Create everything except the hyperparameters' values and the engine."""
         self._given, self._rule, self._convention = given, rule, given["convention"]
         self._parameters, self._lock = parameters, StepLock()
         hyper = RULES[rule].hyper
@@ -212,7 +212,7 @@ class Optimizer(Options):
         self._state = State(parameters, RULES[rule], initial)
 
     def _start(self) -> None:
-        """Make the engine."""
+        """Create the engine."""
         common = (self._parameters, self._state, self._hyper, self._lock, self._rule, self._convention,
                   -1.0 if self._given["maximize"] else 1.0)  # fmt: skip
         on_device = self._parameters.device is not None
@@ -232,20 +232,22 @@ class Optimizer(Options):
         Parameters
         ----------
         grads : like params
-            Gradients with the structure, shapes and dtype of the parameters; for a `Flat` a `Flat` with its layout, its
-            buffer, or a dict by its names. An entry of a dict or list may be None: that array keeps its value, state
-            and count. If all are None, nothing is counted and no schedule is called. Read, never written.
+            Gradients with the structure, shapes and dtype of the parameters. For a `Flat`: a `Flat` with the same
+            layout, its buffer, or a dict with its names. An entry of a dict or list may be None: that array keeps its
+            value, state and count. If all are None, the step is not counted and no schedule is called. The gradients
+            are never written.
         inv_scale : float > 0
-            The gradients are multiplied by it first: the inverse of a loss scale.
+            The gradients are first multiplied by this factor: the inverse of a loss scale.
         stream
-            For parameters on a CUDA device: the stream to run in (of torch, CuPy, cuda.core, or its handle). None is
-            the current one of the library that the gradients come from, else the default stream. Never waited for.
+            For parameters on a CUDA device: the stream to run in (a stream of torch, CuPy or cuda.core, or a handle).
+            None is the current stream of the library that the gradients come from, or else the default stream. The
+            step does not wait for the stream.
 
         Raises
         ------
         TypeError, ValueError
-            If a gradient, a schedule's value or `inv_scale` is wrong, or a parameter was replaced, resized or made
-            read-only since the optimizer was built. Nothing is changed then.
+            If a gradient, a schedule's value or `inv_scale` is invalid, or if a parameter was replaced, resized or made
+            read-only after the optimizer was built. Nothing is changed in that case.
         """
         parameters = self._parameters
         if parameters.is_single:
@@ -261,11 +263,11 @@ class Optimizer(Options):
         if status:
             engine.settle(status, gradients, inv_scale, held, grads)
 
-    # --- What there is to see -----------------------------------------------------------------------------------------
+    # --- Properties ---------------------------------------------------------------------------------------------------
 
     @property
     def steps(self) -> int:
-        """Updates done."""
+        """Number of updates done."""
         self._engine.refresh()
         return int(self._lock.steps[0])
 
@@ -276,46 +278,46 @@ class Optimizer(Options):
 
     @property
     def lrs(self) -> list[float]:
-        """Rate of every group for the next update, before lr_scale."""
+        """Rate of each group for the next update, before lr_scale."""
         return [self._hyper.number(row, "lr") for row in range(len(self._groups))]
 
-    def _has_none(self, name: str) -> AttributeError:
-        why = f"{self._convention}'s {type(self).__name__} has none"
+    def _missing_error(self, name: str) -> AttributeError:
+        why = f"{self._convention}'s {type(self).__name__} does not have it"
         if name in self.conventions[self._convention]:
             why = self._why_missing(name) or why
         return AttributeError(f"this {type(self).__name__} has no `{name}`: {why}")
 
     @property
     def stats(self) -> Stats:
-        """What the last step did."""
+        """Measurements of the last step."""
         lr = self._lock.used_lr[0]
         return Stats(lr=None if np.isnan(lr) else lr)
 
     @property
     def state(self) -> dict[str, Any]:
-        """Views of the live state by torch's names, each like the parameters."""
+        """Live views of the state under torch's names, each with the structure of the parameters."""
         return self._state.views()
 
     def __repr__(self) -> str:
         what = shaped(self._parameters.dtype, [self._parameters.size])
         return f"{type(self).__name__}({what}, steps={self.steps}, groups={list(self._groups)!r})"
 
-    # --- State at one moment ------------------------------------------------------------------------------------------
+    # --- Saving and restoring -----------------------------------------------------------------------------------------
 
     def reset(self) -> None:
-        """Forget all updates: state, counts and steps are those of a new optimizer; parameters and rates stay."""
+        """Reset state, counts and steps to those of a new optimizer. Keep parameters and hyperparameters."""
         fresh = [*self._state.fresh(), *self._progress_pairs(self._state.fresh_counts(), 0, float("nan"))]
         self._write(fresh)
 
     def state_dict(self) -> dict[str, Any]:
-        """Copy all that an exact resume needs beside the parameters and the arguments of the constructor.
+        """Copy everything that an exact resume needs besides the parameters and the constructor's arguments.
 
         Returns
         -------
         dict
-            format, class, convention, rule, dtype, structure (name and shape of each array), steps, counts (int64, one
-            for each array), carry (float64), state (by slot, each like the parameters; a `Flat`'s as its buffer). All
-            of one moment, also while another thread steps.
+            Its keys: format, class, convention, rule, dtype, structure (name and shape of each array), steps, counts
+            (int64, one per array), carry (float64), state (by slot, each with the structure of the parameters; for a
+            `Flat`, its buffer). All values are from the same moment, even while another thread steps.
         """
         with self._lock.held:
             self._lock.pause()
@@ -323,18 +325,18 @@ class Optimizer(Options):
             return snapshot.export(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` returned, all of it or, if an error is raised, nothing.
+        """Restore what `state_dict` returned. After an error, nothing is changed.
 
         Parameters
         ----------
         state : dict
-            Of an optimizer of the same class, convention and dtype, over arrays of the same names and shapes, in a
-            container of any kind.
+            From an optimizer of the same class, convention and dtype, over arrays with the same names and shapes. The
+            container may be of another kind.
 
         Raises
         ------
         TypeError, ValueError
-            If it does not fit, or is damaged.
+            If the dict does not match the optimizer, or is damaged.
         """
         self._write(snapshot.checked(self, state))
 
@@ -349,7 +351,7 @@ class Optimizer(Options):
     def _write(self, pairs: Sequence[tuple[Any, Any]]) -> None:
         """Copy arrays over the optimizer's own, all at once."""
         if self._engine.is_inside():
-            raise RuntimeError("the state must not be changed from inside a step: from a schedule or callable")
+            raise RuntimeError("a schedule or callable must not change the state of the optimizer that calls it")
         with self._lock.held:
             self._lock.pause()
             self._engine.write(pairs)
@@ -358,7 +360,7 @@ class Optimizer(Options):
     # --- Copies -------------------------------------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        """All of one moment: the parameters too, beside the container that they are in."""
+        """Copy everything at one moment, including the parameters' values."""
         with self._lock.held:
             self._lock.pause()
             self._engine.refresh()
@@ -390,7 +392,7 @@ class Optimizer(Options):
         self._write([*pairs, *self._progress_pairs(state["counts"], state["steps"], state["used_lr"])])
 
     def __copy__(self) -> "Optimizer":
-        """Share the parameters and schedules, with a whole state of its own."""
+        """Return an optimizer that shares the parameters and schedules but has its own state."""
         twin: Optimizer = object.__new__(type(self))
         twin._restore(self.__getstate__(), self._parameters.params, ())
         return twin
@@ -407,7 +409,7 @@ class Optimizer(Options):
 
 
 def uses_momentum(field: Argument, momentum: Any, groups: Any) -> bool:
-    """Whether any group has or may get a momentum: then there is a buffer for it."""
+    """Whether any group has, or may get, momentum and so needs a buffer."""
     return any(
         callable(value) or number(value, "momentum", field.allowed) != 0.0
         for value in (momentum, *of_groups(groups, "momentum"))
@@ -415,13 +417,13 @@ def uses_momentum(field: Argument, momentum: Any, groups: Any) -> bool:
 
 
 def of_groups(groups: Any, name: str) -> list[Any]:
-    """Values that groups have for an argument; what is not a list of dicts is refused later, with its name."""
+    """Values that groups set for an argument. Anything but a list of dicts is refused later, with a better error."""
     listed = groups if isinstance(groups, list | tuple) else ()
     return [group[name] for group in listed if isinstance(group, Mapping) and name in group]
 
 
 def without(names: Sequence[str], values: Mapping[str, Any], groups: Any) -> tuple[dict[str, Any], Any]:
-    """Hyperparameters and groups without these, which the rule does not have."""
+    """Remove these names, which the rule does not have, from the hyperparameters and groups."""
 
     def stripped(fields: Mapping[str, Any]) -> dict[str, Any]:
         return {name: x for name, x in fields.items() if name not in names}

@@ -1,5 +1,7 @@
-"""The arguments that all optimizers share: declared and explained here alone."""
+"""The arguments that all optimizers share, declared and explained only here."""
 
+import inspect
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,80 +9,93 @@ from .fields import Arrays, Convention, Decay, Declared, GroupList, Number, Rate
 
 
 class Options(Declared):
-    """Arguments of every optimizer. Their explanations become part of each class's help (`documented`)."""
+    """Arguments of every optimizer. `documented` adds their explanations to each class's help."""
 
     __slots__ = ()
 
     params: Arrays = argument(
         kw_only=False,
         kind="array, dict or list of arrays, or Flat",
-        text="What is updated in place: C-contiguous, writeable float32 or float64 arrays of any shape, one, or in "
-        'dicts and lists nested at will (names join by "."), or a `Flat`. Arrays of other libraries are taken by '
-        "DLPack or "
-        "``__cuda_array_interface__``. Never copied.",
+        text="Parameters to update in place: an array, a dict or list of arrays, nested freely (names are joined by "
+        '"."), or a `Flat`. The arrays must be C-contiguous and writeable, float32 or float64, of any shape. Arrays of '
+        "other libraries are accepted through DLPack or ``__cuda_array_interface__``. Nothing is copied.",
     )
     lr: Number = Number(
         default=None,
         kw_only=False,
         kind="float >= 0, Schedule or callable",
         text="Learning rate. A schedule or callable is called once per update with the update's index, from 0. The "
-        "attribute is the rate of the next update, before lr_scale: ``opt.lr *= 0.5`` replaces a schedule by a number, "
-        'where ``opt.groups[0]["lr"] *= 0.5`` scales it.',
+        "attribute is the rate of the next update, before `lr_scale`. ``opt.lr *= 0.5`` therefore replaces a schedule "
+        'by a number; ``opt.groups[0]["lr"] *= 0.5`` scales the schedule.',
     )
     weight_decay: Number = Number(
-        default=None, kind="float >= 0, Schedule or callable", text="How much the parameters decay."
+        default=None,
+        kind="float >= 0, Schedule or callable",
+        text="Strength of the weight decay. `decay` says how it is applied.",
     )
     decay: Decay = Decay(
         default=None,
         kind='{"coupled", "decoupled", "independent"}',
-        text="How: coupled adds ``weight_decay * p`` to the gradient; decoupled multiplies p by ``1 - lr * lr_scale * "
-        "weight_decay`` with this update's rate before the update; independent multiplies it by ``1 - weight_decay``.",
+        text='How weight decay is applied. "coupled" adds ``weight_decay * p`` to the gradient. Before the update, '
+        '"decoupled" multiplies p by ``1 - lr * lr_scale * weight_decay`` with the rate of this update, and '
+        '"independent" by ``1 - weight_decay``.',
     )
     lr_scale: RateScale = RateScale(
         default=1.0,
         kind="float >= 0, Schedule, callable, or arrays like params",
-        text="Factor of the rate, for all elements or for each its own: the rate as a diagonal matrix. Arrays are read "
-        "at every step, never copied. Where it is 0 the parameter keeps its bits, whatever the gradient and the decay.",
+        text="Factor of the rate: one for all elements, or arrays with one per element (the rate as a diagonal "
+        "matrix). Arrays are read at every step, never copied. Where the factor is 0, the parameter keeps its exact "
+        "bits, whatever the gradient and the decay.",
     )
     groups: GroupList = GroupList(
         default=None,
         kind="list of dict",
         text='Hyperparameters for some of the arrays: ``{"params": "head.*", "lr": 1e-4}``. "params" is a name, a '
-        "glob, an index or a list of these. If several groups match an array, the first is used.",
+        "glob, an index or a list of these. If several groups match an array, the first is used. Arrays in no group "
+        "use the optimizer's settings.",
     )
     convention: Convention | None = argument(
         default=None,
         kind='{"torch", "keras", "optax"}',
-        text="Which library's formula and defaults are used (docs/conventions.md). By default torch's; optax's, "
-        'or else Keras\', where torch lacks the optimizer. Under "optax" `lr` must be given.',
+        text="Library whose formula and defaults are used (docs/conventions.md). The default is torch, or, if torch "
+        'lacks the optimizer, optax, or else Keras. With "optax", `lr` must be given.',
     )
-    maximize: bool = argument(default=False, kind="bool", text="Ascend instead of descend.")
+    maximize: bool = argument(default=False, kind="bool", text="Ascend the gradient instead of descending it.")
     threads: int | None = argument(
         default=None,
         kind="int from 1 to 1024",
-        text="Most threads that a step may use. By default PYFASTLR_NUM_THREADS, or the cores that the process may "
-        "use, at most NUMBA_NUM_THREADS and OMP_NUM_THREADS. The results have the same bits for any number.",
+        text="Maximum number of threads for a step. The default is PYFASTLR_NUM_THREADS, or else the number of cores "
+        "that the process may use, at most NUMBA_NUM_THREADS and OMP_NUM_THREADS. The results are the same, bit for "
+        "bit, for any number.",
     )
     capturable: bool = argument(
         default=False,
         kind="bool",
-        text="For parameters on a CUDA device: keep counts and hyperparameters there and evaluate schedules there, so "
-        "that a CUDA graph can replay the step.",
+        text="For parameters on a CUDA device: keep counts and hyperparameters on the device and evaluate schedules "
+        "there, so that a CUDA graph can replay the step.",
     )
 
 
 def documented(doc: str, fields: Mapping[str, Any]) -> str:
-    """Docstring of a class with the arguments that it has not explained itself, behind those that it has."""
-    head, mark, rest = doc.partition("\n    Raises\n")
-    lines = [""]
-    for name, x in fields.items():
-        if f"\n    {name} : " not in head:
-            default = "" if x.default in (None, 1.0) or not isinstance(x.default, bool) else f", default {x.default}"
-            lines += [f"    {name} : {x.kind}{default}", *_wrapped(x.text)]
-    return head.rstrip() + "\n".join(lines) + "\n" + mark + rest
+    """Docstring of a class with all arguments: the class's own line and remarks, and the explanation from its field."""
+    head, mark, rest = inspect.cleandoc(doc).partition("\nRaises\n------\n")  # Python 3.13 has removed the indent
+    intro, title, entries = head.partition("Parameters\n----------\n")
+    own: dict[str, list[str]] = {}
+    for entry in re.split(r"\n(?=\w)", entries.strip()):
+        own[entry.split(" : ")[0]] = entry.splitlines()
+    first = [name for name, x in fields.items() if not x.kw_only]
+    special = [name for name in fields if name not in Options.fields]
+    lines = []
+    for name in dict.fromkeys([*first, *special, *fields]):
+        x = fields[name]
+        default = f", default {x.default}" if isinstance(x.default, bool) else ""
+        line, *remarks = own.get(name) or [f"{name} : {x.kind}{default}"]
+        lines += [line, *_wrapped(x.text), *remarks]
+    title = title or "\n\nParameters\n----------\n"
+    return intro + title + "\n".join(lines) + "\n" + mark + rest
 
 
 def _wrapped(text: str) -> list[str]:
     import textwrap
 
-    return textwrap.wrap(text, width=112, initial_indent=" " * 8, subsequent_indent=" " * 8)
+    return textwrap.wrap(text, width=116, initial_indent=" " * 4, subsequent_indent=" " * 4)

@@ -1,4 +1,4 @@
-"""The state of an optimizer at one moment as a dict; and back, checked before anything is written."""
+"""Convert the state of an optimizer to a dict and back. Everything is checked before anything is written."""
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
@@ -16,15 +16,15 @@ from pyfastlr_kernels.rules import RULES
 if TYPE_CHECKING:
     from .base import Optimizer
 
-VERSION = 1  # of `state_dict`
-# What a version has beside the keys of those before it, with the value that stands for its absence.
+VERSION = 1  # of the format of `state_dict`
+# Keys that a version adds to the earlier ones, each with the value to use for an earlier version.
 _ADDED: dict[int, dict[str, Any]] = {1: {}}
 _KEYS = ("format", "class", "convention", "rule", "dtype", "structure", "steps", "counts", "carry", "state")
-LARGEST = 2**62  # of a count: so far from the end of int64 that no run reaches that
+LARGEST = 2**62  # largest count, so far from the end of int64 that no run reaches that
 
 
 def header(optimizer: "Optimizer") -> dict[str, Any]:
-    """What must fit for a state to be taken."""
+    """What must match for a state to be loaded."""
     params = optimizer._parameters
     return {
         "class": type(optimizer).__name__,
@@ -36,7 +36,7 @@ def header(optimizer: "Optimizer") -> dict[str, Any]:
 
 
 def export(optimizer: "Optimizer") -> dict[str, Any]:
-    """Copy of the state as a dict; the caller has the optimizer for itself."""
+    """Copy the state to a dict. The caller must have exclusive access to the optimizer."""
     counts = optimizer._state.counts
     return {
         "format": VERSION,
@@ -49,23 +49,23 @@ def export(optimizer: "Optimizer") -> dict[str, Any]:
 
 
 def progress_of(steps: int, used_lr: float) -> tuple[Array, Array]:
-    """Steps and last rate, as what is copied over an optimizer's."""
+    """Steps and last rate, as arrays to copy over an optimizer's."""
     return np.array([steps], np.int64), np.array([used_lr], np.float64)
 
 
 def counts_of(counts: Any, carry: Any) -> Array:
-    """Table of counts and carries, as what is copied over an optimizer's."""
+    """Table of counts and carries, to copy over an optimizer's."""
     table = np.zeros(len(counts), tables.COUNT)
     table["count"] = counts
     table["carry"][:, : carry.shape[1]] = carry
     return table
 
 
-# --- Reading a dict: all of it is checked, and put into the optimizer's order, before anything is written -------------
+# --- Reading a dict: everything is checked and put into the optimizer's order before anything is written --------------
 
 
 def checked(optimizer: "Optimizer", given: Any) -> list[tuple[Any, Array]]:
-    """Pairs of the optimizer's arrays and of what a `state_dict` has for them."""
+    """Check a `state_dict`, and pair the optimizer's arrays with its values for them."""
     if not isinstance(given, Mapping):
         raise TypeError(f"`state` must be a dict from state_dict(), got {type(given).__name__}")
     given = _upgraded(given)
@@ -86,17 +86,17 @@ def checked(optimizer: "Optimizer", given: Any) -> list[tuple[Any, Array]]:
     slots = given["state"]
     if not isinstance(slots, Mapping) or set(slots) != set(rule.state_names):
         names = list(rule.state_names)
-        raise ValueError(f"`state['state']` must have {names}, got {describe(slots)} {list(slots or [])}")
+        raise ValueError(f"`state['state']` must have the keys {names}, got {describe(slots)} {list(slots or [])}")
     pairs: list[tuple[Any, Array]] = []
     for name in rule.state_names:
         tensors = _tensors(optimizer, name, slots[name], structure, order)
-        # Copies, because what is given may be views of what is written.
+        # Copies, because the given arrays may be views of those that are written.
         pairs += [(x, y.copy()) for x, y in zip(optimizer._state.tensors(name), tensors, strict=True)]
     return [*pairs, *optimizer._progress_pairs(counts_of(counts[order], carry[order]), steps, float("nan"))]
 
 
 def _upgraded(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Dict with the keys of this version, whichever version it was written by."""
+    """Convert a dict of any version to the keys of this version."""
     version = given.get("format")
     if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= VERSION:
         raise ValueError(
@@ -106,12 +106,14 @@ def _upgraded(given: Mapping[str, Any]) -> dict[str, Any]:
     keys = {*_KEYS, *(key for k in range(1, version + 1) for key in _ADDED[k])}
     if set(given) != keys:
         missing, unknown = sorted(keys - set(given)), sorted(set(map(str, given)) - keys)
-        raise ValueError(f"`state` must have the keys of state_dict(), got no {missing} and unknown {unknown}")
+        raise ValueError(
+            f"`state` must have the keys of state_dict(), got missing keys {missing} and unknown keys {unknown}"
+        )
     return {**added, **given}
 
 
 def _structure(value: Any) -> list[tuple[str, tuple[int, ...]]]:
-    """Names and shapes as tuples: JSON makes lists of them."""
+    """Names and shapes as tuples, which JSON turns into lists."""
     try:
         return [(str(name), tuple(int(length) for length in shape)) for name, shape in value]
     except (TypeError, ValueError):
@@ -119,7 +121,7 @@ def _structure(value: Any) -> list[tuple[str, tuple[int, ...]]]:
 
 
 def _order(found: Sequence[tuple[str, tuple[int, ...]]], need: Sequence[tuple[str, tuple[int, ...]]]) -> list[int]:
-    """Where each of the needed tensors is among those found."""
+    """Index of each needed tensor among those found."""
     places = {entry: k for k, entry in enumerate(found)}
     if len(places) != len(found) or set(places) != set(need):
         raise ValueError(f"`state['structure']` must be {list(need)!r}, got {list(found)!r}")
@@ -129,7 +131,7 @@ def _order(found: Sequence[tuple[str, tuple[int, ...]]], need: Sequence[tuple[st
 def _tensors(
     optimizer: "Optimizer", slot: str, value: Any, structure: Sequence[tuple[str, tuple[int, ...]]], order: list[int]
 ) -> list[Array]:
-    """Arrays of a slot, 1-D, in the optimizer's order, from a container of any kind or one buffer."""
+    """Arrays of a slot, 1-D and in the optimizer's order, from any kind of container or one buffer."""
     params, dtype, label = optimizer._parameters, optimizer._state.buffers[slot].dtype, f"state['state'][{slot!r}]"
     sizes = [int(np.prod(shape, dtype=np.int64)) for _, shape in structure]
     if isinstance(value, Flat):
@@ -148,7 +150,7 @@ def _tensors(
 
 
 def _by_name(params: Parameters, value: Any, label: str, need: set[str]) -> dict[str, Any]:
-    """Leaves of a container by their names: of one like the parameters, or of any other with these names."""
+    """Leaves by name, of a container like the parameters or of any other container with these names."""
     try:
         return dict(zip(params.names, tree.match(params.node, value, label), strict=True))
     except (TypeError, ValueError):
