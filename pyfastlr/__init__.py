@@ -1,6 +1,6 @@
 """pyfastlr: compiled optimizer steps over flat parameter buffers, with a learning rate for every step.
 
-Importing it imports neither numba nor any framework, and compiles nothing: the first step does, once per machine.
+The import loads neither numba nor any framework and compiles nothing. The first step compiles, once per machine.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -40,10 +40,10 @@ __all__ = [
 if not TYPE_CHECKING:  # checkers know the names
 
     def __getattr__(name: str) -> Any:
-        if name == "kernels":  # imports numba, so only when it is asked for
+        if name == "kernels":  # imports numba, so only on request
             from importlib import import_module
 
             return import_module(".kernels", __name__)
         close = [known for known in __all__ if known.lower() == name.lower()]
-        hint = f": it is `{close[0]}` here" if close else ""
+        hint = f": did you mean `{close[0]}`?" if close else ""
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")

@@ -28,7 +28,7 @@ from .state import State
 class DeviceEngine:
     """Steps over arrays in the memory of a CUDA device.
 
-    `launch` is a call of `_step`, which raises every error itself and always answers 0.
+    `launch` calls `_step`, which raises every error itself and always returns 0.
     """
 
     __slots__ = ("__weakref__", "_capturable", "_convention", "_device", "_gradients", "_hyper", "_lock",
@@ -49,14 +49,14 @@ class DeviceEngine:
         self._parameters, self._state, self._hyper, self._lock = parameters, state, hyper, lock
         self._rule, self._convention, self._sign, self._capturable = rule, convention, sign, capturable
         self._device = parameters.device
-        self._step_on_device: Any = None  # made by the first step, and again when more than a number has changed
+        self._step_on_device: Any = None  # built by the first step, and again after any change other than to a number
         self._places = [place(x) for x in parameters.given]
         self._gradients: list[tuple[Any, Any, int]] = [(None, None, 0)] * len(parameters.arrays)
-        weak = weakref.proxy(self)  # no cycle: a dropped state is freed at once
+        weak = weakref.proxy(self)  # no reference cycle: a dropped state is freed at once
         self.launch: Callable[..., int] = partial(DeviceEngine._step, weak)
         self.notify: Callable[[], None] | None = partial(DeviceEngine.changed, weak)
 
-    # --- What an optimizer asks for -----------------------------------------------------------------------------------
+    # --- The interface to the optimizer (interface.py) ----------------------------------------------------------------
 
     def renew(self) -> None:
         self._step_on_device = None
@@ -66,7 +66,7 @@ class DeviceEngine:
             self._step_on_device.changed()
 
     def refresh(self) -> None:
-        """Have counts and steps on the host, where a graph may have counted on the device."""
+        """Copy counts and steps to the host, because a graph may have counted on the device."""
         if self._step_on_device is not None:
             self._step_on_device.refresh()
 
@@ -74,22 +74,22 @@ class DeviceEngine:
         return self._lock.is_mine()
 
     def check_replacement(self, old: Settings, new: Settings) -> None:
-        """Refuse to replace, or to be replaced by, what is part of a captured graph."""
+        """Refuse to change what a captured graph may contain: schedules and arrays."""
         if not self._capturable or self._step_on_device is None:
             return
         for before, after in zip(old.own, new.own, strict=True):
             for field, value in after.items():
                 if before.get(field) is not value and not (type(value) is float and type(before.get(field)) is float):
                     raise ValueError(
-                        f"`{field}` must stay as it is after the first step where `capturable` is set: graphs have "
-                        f"schedules and arrays in them, and only a number can be replaced, by a number"
+                        f"`{field}` must not change after the first step with `capturable`: a CUDA graph contains its "
+                        f"schedules and arrays, so only a number can be replaced, and only by a number"
                     )
 
     def in_stream(self, stream: Any) -> Callable[..., int]:
         return partial(self.launch, stream=stream)
 
     def settle(self, status: int, gradients: Any, inv_scale: Any, held: Any, grads: Any) -> None:
-        raise AssertionError(f"a step on a device answers 0, got {status}")
+        raise AssertionError(f"a step on a device must return 0, got {status}")
 
     def write(self, pairs: Sequence[tuple[Any, Any]]) -> None:
         def work() -> None:
@@ -121,11 +121,11 @@ class DeviceEngine:
             return
         handle = stream_of(stream, first, self._device.number)
         if self._step_on_device is None:
-            self._step_on_device = self._made(steps)
-        if not self._capturable:  # a graph calls its schedules on the device
-            values = self._called(int(steps[0]))
+            self._step_on_device = self._make_step(steps)
+        if not self._capturable:  # a graph evaluates its schedules on the device
+            values = self._evaluate_schedules(int(steps[0]))
             if not all(is_library_schedule(call) for call, *_ in self._hyper.current.scheduled()):
-                # A callable may do anything: look at all arrays again.
+                # A callable may have changed anything, so check all arrays again.
                 addresses, first = self._bind(self._parameters.gather(grads), self._parameters.held_now())
             self._take_hyperparameters(values)
         self._step_on_device(addresses, scale, handle)
@@ -133,7 +133,7 @@ class DeviceEngine:
             self._lock.used_lr[0] = self._step_on_device._rows["lr"][0]
 
     def _bind(self, gradients: Any, held: Sequence[Any] | None) -> tuple[list[int], Any]:
-        """Check all arrays; the gradients' addresses, and one of them."""
+        """Check all arrays. Return the gradients' addresses and the first gradient."""
         self._check_parameters(held)
         leaves = [gradients] if self._parameters.is_leaf else list(gradients)
         return self._addresses(leaves), next((x for x in leaves if x is not None), None)
@@ -144,7 +144,7 @@ class DeviceEngine:
                 self._parameters.explain_moved(k, x)
 
     def _addresses(self, grads: Sequence[Any]) -> list[int]:
-        """Address of each gradient, 0 for None. One that is where it was at the last step is not checked again."""
+        """Address of each gradient, 0 for None. A gradient that has not moved since the last step is not rechecked."""
         addresses = []
         checked: Sequence[Any] | None = None
         for k, x in enumerate(grads):
@@ -173,8 +173,8 @@ class DeviceEngine:
                     leaves = checked[0] if self._parameters.is_leaf else list(checked)
                     self._parameters.explain_overlap(leaves, self._state.buffers)
 
-    def _made(self, steps: Any) -> Any:
-        """Step over the tables for the settings as they are."""
+    def _make_step(self, steps: Any) -> Any:
+        """Build the step for the current settings."""
         for slot in RULES[self._rule].slots:
             if slot.storage is not None:
                 raise TypeError(
@@ -191,8 +191,8 @@ class DeviceEngine:
                   self._state.counts, steps, settings.may_freeze())  # fmt: skip
         return GraphStep(*common, *compiled_schedules(settings)) if self._capturable else Step(*common)
 
-    def _called(self, n: int) -> list[tuple[float, list[int]]]:
-        """Number of every schedule and callable for update n, with the cells that it fills."""
+    def _evaluate_schedules(self, n: int) -> list[tuple[float, list[int]]]:
+        """Value of each schedule and callable for update n, with the cells that it fills."""
         values = []
         for call, field, cells in self._hyper.current.scheduled():
             value, allowed = call(n), self._hyper.ranges[field]
@@ -202,7 +202,7 @@ class DeviceEngine:
         return values
 
     def _take_hyperparameters(self, values: Sequence[tuple[float, list[int]]]) -> None:
-        """Have the rows of this update: what was set, and what was called."""
+        """Fill the rows for this update with the numbers that were set and the values of the schedules."""
         rows = self._step_on_device._rows
         rows[:] = self._hyper.current.rows
         numbers = rows.view(np.float64)
@@ -211,10 +211,10 @@ class DeviceEngine:
 
 
 def compiled_schedules(settings: Settings) -> tuple[list[tuple[Curve, list[int]]], str | None]:
-    """Schedules as curves, with the cells that they fill, and a name for them: `GraphStep`'s."""
+    """Schedules as curves with the cells that they fill, and a name for them all, for `GraphStep`."""
     found = [(_curve(value), cells) for value, _, cells in settings.scheduled() if isinstance(value, Schedule)]
     text = repr([(_named(curve), cells) for curve, cells in found])
-    # The cache knows the sources of the library's own curves alone.
+    # The cache covers the sources of the library's own curves only.
     return found, None if "<" in text else hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -224,7 +224,7 @@ def _curve(schedule: Schedule) -> Curve:
 
 
 def _named(x: Any) -> Any:
-    """Curve in a form that says all of it, if its functions are the library's own; else with a < of their repr."""
+    """Curve as names and numbers that identify it. A function not of the library stays, and its repr contains <."""
     if isinstance(x, Curve):
         return _named(x.function), *map(_named, x.parameters)
     return x.__name__ if callable(x) and x.__module__.startswith("pyfastlr_kernels.") else x

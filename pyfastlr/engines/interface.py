@@ -1,4 +1,4 @@
-"""What an optimizer asks of an engine, and which engine it gets."""
+"""The interface between an optimizer and its engine, and the choice of the engine."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -7,7 +7,7 @@ from pyfastlr_kernels.compile.first_use import once
 
 
 class Call(Protocol):
-    """Arguments of one step that an engine may need again: `Optimizer.step` makes it when a launch has not gone on."""
+    """Arguments of one step, which an engine needs again if the launch did not complete."""
 
     gradients: Any
     inv_scale: Any
@@ -16,36 +16,36 @@ class Call(Protocol):
 
 
 class Engine(Protocol):
-    """A way to run steps over the parameters, state and settings that it was made for.
+    """Runs steps over the parameters, state and settings that it was built for.
 
-    `launch(gradients, inv_scale, held, again)` is the ordinary step, the same call for every engine: 0 if the step is
-    done, else a status for `settle`.
+    `launch(gradients, inv_scale, held, again)` is the ordinary step, the same call for every engine. It returns 0 if
+    the step is done, or else a status for `settle`.
     """
 
     launch: Callable[..., int]
 
     def settle(self, status: int, gradients: Any, inv_scale: Any, held: Any, again: Any) -> None:
-        """Do what a launch asked for and have it try again, or raise the error that says what is wrong."""
+        """Do what the status of a launch requires and launch again, or raise the error that explains it."""
 
     def in_stream(self, stream: Any) -> Callable[..., int]:
-        """Launch in a stream of a device."""
+        """Return a launch that runs in a device stream."""
 
     def changed(self) -> None:
-        """Numbers of the settings, counts or state were written by the host."""
+        """Take note that the host wrote numbers of the settings, counts or state."""
 
     def renew(self) -> None:
-        """Forget what was prepared for the settings, because something but a number of them is about to change."""
+        """Discard what was built for the settings, because something other than a number is about to change."""
 
     def refresh(self) -> None:
-        """Have counts and steps on the host."""
+        """Bring counts and steps up to date on the host."""
 
     def write(self, pairs: Any) -> None:
-        """Copy arrays over state, counts and progress: all of them, or none."""
+        """Copy arrays over state, counts and progress: all of them or none."""
 
 
 @once
 def engine_class(on_device: bool) -> Any:
-    """Engine for where the arrays are; only a program that has arrays on a device imports that one."""
+    """Engine for host or device arrays. The device engine is imported only when needed."""
     if on_device:
         from .device import DeviceEngine
 

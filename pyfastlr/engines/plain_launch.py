@@ -1,7 +1,7 @@
-"""The launch in plain Python, where the compiled one cannot be: numpy's or Python's records are not as it reads them.
+"""The launch in plain Python, used if numpy's or Python's records differ from those that the compiled launch reads.
 
-It has the same arguments, tables and answers (pyfastlr_kernels/cpu/launch.py), asks each array what it is instead of
-reading its record, and calls the same compiled `run`. So a step has the same bits, and takes some 10 us longer.
+It has the same arguments, tables and results (pyfastlr_kernels/cpu/launch.py). It reads each array's attributes instead
+of its record, and calls the same compiled `run`. So a step gives the same bits and takes about 10 us longer.
 """
 
 import ctypes
@@ -23,12 +23,12 @@ from .lock import StepLock
 
 @once
 def is_needed() -> bool:
-    """Whether this process steps by the plain launch; says so when it finds out."""
+    """Whether this process needs the plain launch. Warns the first time if so."""
     if ndarray_record_fits():
         return False
     warnings.warn(
-        f"numpy {np.__version__} keeps arrays in another form than pyfastlr's compiled launch reads: a step takes "
-        f"about 10 µs longer in this process; its results are the same",
+        f"numpy {np.__version__} stores arrays in another form than pyfastlr's compiled launch reads: a step takes "
+        f"about 10 µs longer in this process, with the same results",
         RuntimeWarning,
         stacklevel=2,
     )
@@ -36,7 +36,7 @@ def is_needed() -> bool:
 
 
 class PlainLaunch:
-    """`launch` of one binding; `keep` is what the tables point to."""
+    """`launch` for one binding. `keep` holds everything that the tables point to."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class PlainLaunch:
         self._run = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(run)
         self._lock, self._job, self._job_address, self._keep = lock, job[0], address(job), keep
         self._arrays, self._calls, self._gather = arrays, calls, gather
-        # As Python's numbers: reading one from a record takes as long as all else that is done for an array.
+        # Python numbers, because reading one from a record takes as long as all other work for an array.
         self._list, self._dtype, self._n_held = (int(binding[name][0]) for name in ("list", "dtype", "n_held"))
         self._threads, self._sign = int(job["threads"][0]), float(job["sign"][0])
         self._alive = ctypes.c_int64.from_address(int(job["pool"][0]) + ALIVE)
@@ -70,7 +70,7 @@ class PlainLaunch:
         self._rows, self._given_rows = (tables[name].view(np.float64) for name in ("rows", "given_rows"))
 
     def __call__(self, gradients: Any, inv_scale: Any, held: Any, grads: Any, locked: bool = False) -> int:
-        """One step, under the lock: there is no atomic instruction in Python to own the optimizer by."""
+        """Do one step under the lock, because Python has no atomic instruction to own the optimizer with."""
         lock = self._lock
         if lock.is_mine():
             raise RuntimeError("a schedule or callable must not call step() of the optimizer that calls it")
@@ -92,7 +92,7 @@ class PlainLaunch:
         status = self._bind(gradients, held)
         numbers: list[float] = []
         if status == OK and self._calls:
-            numbers = self._called()
+            numbers = self._evaluate_schedules()
             if self._gather is not None:
                 gradients, held = self._gather(grads)
             status = self._bind(gradients, held)
@@ -109,7 +109,7 @@ class PlainLaunch:
         return status if status != OK else self._bind_gradients(gradients)
 
     def _bind_arrays(self, held: Any) -> int:
-        """Whether every parameter and rate by element is still where and what it was."""
+        """Check that no parameter or array of rates has moved or changed."""
         n_held = self._n_held if held is not None else 0
         if n_held and len(held) != n_held:
             return MOVED
@@ -122,7 +122,7 @@ class PlainLaunch:
         return OK
 
     def _bind_gradients(self, gradients: Any) -> int:
-        """Note the gradients' addresses in the tables."""
+        """Store the gradients' addresses in the tables."""
         if not self._list or type(gradients) is not list:
             start = 0 if self._whole is None else self._gradient_address(gradients, self._whole)
             if start == 0:
@@ -140,7 +140,7 @@ class PlainLaunch:
         return OK if any(found) else NOTHING
 
     def _gradient_address(self, x: Any, shape: tuple[int, ...]) -> int:
-        """Address of a gradient's elements, or 0 if it is not what it must be."""
+        """Address of a gradient's elements, or 0 if the gradient is invalid."""
         if type(x) is not np.ndarray or id(x.dtype) != self._dtype or x.shape != shape:
             return 0
         if x.flags.num & READABLE != READABLE:
@@ -153,8 +153,8 @@ class PlainLaunch:
 
     # --- Schedules and hyperparameters --------------------------------------------------------------------------------
 
-    def _called(self) -> list[float]:
-        """Number of every schedule and callable for this update."""
+    def _evaluate_schedules(self) -> list[float]:
+        """Value of each schedule and callable for this update."""
         n, numbers = int(self._lock.steps[0]), []
         for (call, convert, *_), (low, high) in zip(self._calls, self._limits, strict=True):
             value = call(n)
@@ -168,5 +168,5 @@ class PlainLaunch:
 
 
 def _shape(need: Any) -> tuple[int, ...]:
-    """Shape that an array must have."""
+    """Required shape of an array."""
     return tuple((ctypes.c_int64 * int(need["ndim"])).from_address(int(need["shape"])))

@@ -1,4 +1,4 @@
-"""The state arrays of an optimizer: one buffer for each slot of its rule."""
+"""The state arrays of an optimizer: one buffer per slot of its rule."""
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
@@ -13,14 +13,14 @@ from pyfastlr_kernels.rules import Rule
 
 
 class State:
-    """One buffer for each slot; beside a `Flat`'s, each tensor's part starts at a cache line.
+    """One buffer per slot. Each tensor's part starts at a cache line, except in the state of a `Flat`.
 
     Attributes
     ----------
     buffers
-        By the slot's name.
+        By slot name.
     arguments
-        Arguments of the constructor that state starts at, for each tensor.
+        Constructor arguments that set initial values, with the value for each tensor.
     counts
         Table of the tensors' update counts and carries.
     initial
@@ -49,22 +49,22 @@ class State:
         self.counts = self.fresh_counts()
 
     def addresses(self) -> list[Any]:
-        """For each slot the addresses of the tensors' parts."""
+        """Addresses of the tensors' parts, for each slot."""
         return [
             address(x) + np.array([part.start for part in self._parts[name]], np.int64) * x.itemsize
             for name, x in self.buffers.items()
         ]
 
     def tensors(self, name: str) -> list[Array]:
-        """Arrays of a slot, 1-D, one for each tensor."""
+        """Arrays of a slot, 1-D, one per tensor."""
         return [self.buffers[name][part] for part in self._parts[name]]
 
     def views(self) -> dict[str, Any]:
-        """Every slot like the parameters."""
+        """Views of each slot, with the structure of the parameters."""
         return {name: self._params.like(self.tensors(name), buffer) for name, buffer in self.buffers.items()}
 
     def copies(self) -> dict[str, Any]:
-        """Every slot like the parameters, copied; a `Flat`'s as its buffer."""
+        """Copies of each slot, with the structure of the parameters; for a `Flat`, its buffer."""
         if self._params.layout is not None:
             return {name: buffer.copy() for name, buffer in self.buffers.items()}
         return {
@@ -79,11 +79,11 @@ class State:
         return counts
 
     def fresh(self) -> list[tuple[Any, Array]]:
-        """Each buffer, with what it was before the first update."""
+        """Each buffer, with its contents before the first update."""
         return [(x, self._start(name)) for name, x in self.buffers.items()]
 
     def _start(self, name: str) -> Array:
-        """A slot's buffer as it was before the first update."""
+        """Contents of a slot's buffer before the first update."""
         start = np.zeros(self.buffers[name].size, self.buffers[name].dtype)
         for part, value in zip(self._parts[name], self.initial[name], strict=True):
             start[part] = value

@@ -22,14 +22,14 @@ def sgd(
     convention: Word = None,
     lr_scale: float = 1.0,
 ) -> None:
-    """Gradient descent: plain, with momentum, or with Nesterov's momentum.
+    """Gradient descent: plain, with momentum, or with Nesterov momentum.
 
     The update of `pyfastlr.SGD`, bit for bit, for your own `@njit` code. Updates p and state in place.
 
     Parameters
     ----------
     p : float32[...] or float64[...]
-        Parameters: C-contiguous, of any number of dimensions.
+        Parameters. C-contiguous, with any number of dimensions.
     g : like p
         Gradient.
     state : ()
@@ -40,14 +40,15 @@ def sgd(
         Learning rate.
     weight_decay, lr_scale : float
     decay, convention : str
-        As in the class. Literals: they choose the code. None is the default of the convention, torch's.
+        As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
+        torch's convention and the defaults of the convention.
 
     Raises
     ------
     TypeError
-        For a wrong dtype, number of dimensions, layout or tuple, while the caller is compiled.
+        At compile time, if a dtype, number of dimensions, layout or tuple is wrong.
     ValueError
-        For a wrong shape or n < 0, when it runs. Nothing is changed then.
+        At run time, if a shape is wrong or n < 0. Nothing is changed in that case.
 
     Examples
     --------
@@ -74,14 +75,14 @@ def momentum(
     convention: Word = None,
     lr_scale: float = 1.0,
 ) -> None:
-    """Gradient descent: plain, with momentum, or with Nesterov's momentum.
+    """Gradient descent: plain, with momentum, or with Nesterov momentum.
 
     The update of `pyfastlr.SGD`, bit for bit, for your own `@njit` code. Updates p and state in place.
 
     Parameters
     ----------
     p : float32[...] or float64[...]
-        Parameters: C-contiguous, of any number of dimensions.
+        Parameters. C-contiguous, with any number of dimensions.
     g : like p
         Gradient.
     state : (momentum_buffer,)
@@ -94,14 +95,15 @@ def momentum(
     dampening : float, Schedule or callable
     weight_decay, lr_scale : float
     decay, convention : str
-        As in the class. Literals: they choose the code. None is the default of the convention, torch's.
+        As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
+        torch's convention and the defaults of the convention.
 
     Raises
     ------
     TypeError
-        For a wrong dtype, number of dimensions, layout or tuple, while the caller is compiled.
+        At compile time, if a dtype, number of dimensions, layout or tuple is wrong.
     ValueError
-        For a wrong shape or n < 0, when it runs. Nothing is changed then.
+        At run time, if a shape is wrong or n < 0. Nothing is changed in that case.
 
     Examples
     --------
@@ -127,14 +129,14 @@ def nesterov(
     convention: Word = None,
     lr_scale: float = 1.0,
 ) -> None:
-    """Gradient descent: plain, with momentum, or with Nesterov's momentum.
+    """Gradient descent: plain, with momentum, or with Nesterov momentum.
 
     The update of `pyfastlr.SGD`, bit for bit, for your own `@njit` code. Updates p and state in place.
 
     Parameters
     ----------
     p : float32[...] or float64[...]
-        Parameters: C-contiguous, of any number of dimensions.
+        Parameters. C-contiguous, with any number of dimensions.
     g : like p
         Gradient.
     state : (momentum_buffer,)
@@ -146,14 +148,15 @@ def nesterov(
     momentum : float >= 0, Schedule or callable
     weight_decay, lr_scale : float
     decay, convention : str
-        As in the class. Literals: they choose the code. None is the default of the convention, torch's.
+        As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
+        torch's convention and the defaults of the convention.
 
     Raises
     ------
     TypeError
-        For a wrong dtype, number of dimensions, layout or tuple, while the caller is compiled.
+        At compile time, if a dtype, number of dimensions, layout or tuple is wrong.
     ValueError
-        For a wrong shape or n < 0, when it runs. Nothing is changed then.
+        At run time, if a shape is wrong or n < 0. Nothing is changed in that case.
 
     Examples
     --------
@@ -187,7 +190,7 @@ def rmsprop(
     Parameters
     ----------
     p : float32[...] or float64[...]
-        Parameters: C-contiguous, of any number of dimensions.
+        Parameters. C-contiguous, with any number of dimensions.
     g : like p
         Gradient.
     state : (square_avg,)
@@ -200,14 +203,15 @@ def rmsprop(
     eps : float >= 0, Schedule or callable
     weight_decay, lr_scale : float
     decay, convention : str
-        As in the class. Literals: they choose the code. None is the default of the convention, torch's.
+        As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
+        torch's convention and the defaults of the convention.
 
     Raises
     ------
     TypeError
-        For a wrong dtype, number of dimensions, layout or tuple, while the caller is compiled.
+        At compile time, if a dtype, number of dimensions, layout or tuple is wrong.
     ValueError
-        For a wrong shape or n < 0, when it runs. Nothing is changed then.
+        At run time, if a shape is wrong or n < 0. Nothing is changed in that case.
 
     Examples
     --------
@@ -241,7 +245,7 @@ def rmsprop_centered(
     Parameters
     ----------
     p : float32[...] or float64[...]
-        Parameters: C-contiguous, of any number of dimensions.
+        Parameters. C-contiguous, with any number of dimensions.
     g : like p
         Gradient.
     state : (square_avg, grad_avg)
@@ -254,14 +258,15 @@ def rmsprop_centered(
     eps : float >= 0, Schedule or callable
     weight_decay, lr_scale : float
     decay, convention : str
-        As in the class. Literals: they choose the code. None is the default of the convention, torch's.
+        As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
+        torch's convention and the defaults of the convention.
 
     Raises
     ------
     TypeError
-        For a wrong dtype, number of dimensions, layout or tuple, while the caller is compiled.
+        At compile time, if a dtype, number of dimensions, layout or tuple is wrong.
     ValueError
-        For a wrong shape or n < 0, when it runs. Nothing is changed then.
+        At run time, if a shape is wrong or n < 0. Nothing is changed in that case.
 
     Examples
     --------
@@ -296,7 +301,7 @@ def rmsprop_momentum(
     Parameters
     ----------
     p : float32[...] or float64[...]
-        Parameters: C-contiguous, of any number of dimensions.
+        Parameters. C-contiguous, with any number of dimensions.
     g : like p
         Gradient.
     state : (square_avg, momentum_buffer)
@@ -310,14 +315,15 @@ def rmsprop_momentum(
     eps : float >= 0, Schedule or callable
     weight_decay, lr_scale : float
     decay, convention : str
-        As in the class. Literals: they choose the code. None is the default of the convention, torch's.
+        As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
+        torch's convention and the defaults of the convention.
 
     Raises
     ------
     TypeError
-        For a wrong dtype, number of dimensions, layout or tuple, while the caller is compiled.
+        At compile time, if a dtype, number of dimensions, layout or tuple is wrong.
     ValueError
-        For a wrong shape or n < 0, when it runs. Nothing is changed then.
+        At run time, if a shape is wrong or n < 0. Nothing is changed in that case.
 
     Examples
     --------
@@ -352,7 +358,7 @@ def rmsprop_centered_momentum(
     Parameters
     ----------
     p : float32[...] or float64[...]
-        Parameters: C-contiguous, of any number of dimensions.
+        Parameters. C-contiguous, with any number of dimensions.
     g : like p
         Gradient.
     state : (square_avg, grad_avg, momentum_buffer)
@@ -366,14 +372,15 @@ def rmsprop_centered_momentum(
     eps : float >= 0, Schedule or callable
     weight_decay, lr_scale : float
     decay, convention : str
-        As in the class. Literals: they choose the code. None is the default of the convention, torch's.
+        As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
+        torch's convention and the defaults of the convention.
 
     Raises
     ------
     TypeError
-        For a wrong dtype, number of dimensions, layout or tuple, while the caller is compiled.
+        At compile time, if a dtype, number of dimensions, layout or tuple is wrong.
     ValueError
-        For a wrong shape or n < 0, when it runs. Nothing is changed then.
+        At run time, if a shape is wrong or n < 0. Nothing is changed in that case.
 
     Examples
     --------
@@ -400,14 +407,14 @@ def adagrad(
     convention: Word = None,
     lr_scale: float = 1.0,
 ) -> None:
-    """Gradient divided by the root of the sum of all its squares so far.
+    """Gradient divided by the root of the sum of all squared gradients so far.
 
     The update of `pyfastlr.AdaGrad`, bit for bit, for your own `@njit` code. Updates p and state in place.
 
     Parameters
     ----------
     p : float32[...] or float64[...]
-        Parameters: C-contiguous, of any number of dimensions.
+        Parameters. C-contiguous, with any number of dimensions.
     g : like p
         Gradient.
     state : (sum,)
@@ -420,14 +427,15 @@ def adagrad(
     eps : float >= 0, Schedule or callable
     weight_decay, lr_scale : float
     decay, convention : str
-        As in the class. Literals: they choose the code. None is the default of the convention, torch's.
+        As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
+        torch's convention and the defaults of the convention.
 
     Raises
     ------
     TypeError
-        For a wrong dtype, number of dimensions, layout or tuple, while the caller is compiled.
+        At compile time, if a dtype, number of dimensions, layout or tuple is wrong.
     ValueError
-        For a wrong shape or n < 0, when it runs. Nothing is changed then.
+        At run time, if a shape is wrong or n < 0. Nothing is changed in that case.
 
     Examples
     --------
@@ -461,7 +469,7 @@ def adadelta(
     Parameters
     ----------
     p : float32[...] or float64[...]
-        Parameters: C-contiguous, of any number of dimensions.
+        Parameters. C-contiguous, with any number of dimensions.
     g : like p
         Gradient.
     state : (square_avg, acc_delta)
@@ -474,14 +482,15 @@ def adadelta(
     eps : float >= 0, Schedule or callable
     weight_decay, lr_scale : float
     decay, convention : str
-        As in the class. Literals: they choose the code. None is the default of the convention, torch's.
+        As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
+        torch's convention and the defaults of the convention.
 
     Raises
     ------
     TypeError
-        For a wrong dtype, number of dimensions, layout or tuple, while the caller is compiled.
+        At compile time, if a dtype, number of dimensions, layout or tuple is wrong.
     ValueError
-        For a wrong shape or n < 0, when it runs. Nothing is changed then.
+        At run time, if a shape is wrong or n < 0. Nothing is changed in that case.
 
     Examples
     --------
@@ -515,7 +524,7 @@ def adam(
     Parameters
     ----------
     p : float32[...] or float64[...]
-        Parameters: C-contiguous, of any number of dimensions.
+        Parameters. C-contiguous, with any number of dimensions.
     g : like p
         Gradient.
     state : (exp_avg, exp_avg_sq)
@@ -528,14 +537,15 @@ def adam(
     eps : float >= 0, Schedule or callable
     weight_decay, lr_scale : float
     decay, convention : str
-        As in the class. Literals: they choose the code. None is the default of the convention, torch's.
+        As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
+        torch's convention and the defaults of the convention.
 
     Raises
     ------
     TypeError
-        For a wrong dtype, number of dimensions, layout or tuple, while the caller is compiled.
+        At compile time, if a dtype, number of dimensions, layout or tuple is wrong.
     ValueError
-        For a wrong shape or n < 0, when it runs. Nothing is changed then.
+        At run time, if a shape is wrong or n < 0. Nothing is changed in that case.
 
     Examples
     --------
@@ -569,7 +579,7 @@ def adamw(
     Parameters
     ----------
     p : float32[...] or float64[...]
-        Parameters: C-contiguous, of any number of dimensions.
+        Parameters. C-contiguous, with any number of dimensions.
     g : like p
         Gradient.
     state : (exp_avg, exp_avg_sq)
@@ -582,14 +592,15 @@ def adamw(
     eps : float >= 0, Schedule or callable
     weight_decay, lr_scale : float
     decay, convention : str
-        As in the class. Literals: they choose the code. None is the default of the convention, torch's.
+        As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
+        torch's convention and the defaults of the convention.
 
     Raises
     ------
     TypeError
-        For a wrong dtype, number of dimensions, layout or tuple, while the caller is compiled.
+        At compile time, if a dtype, number of dimensions, layout or tuple is wrong.
     ValueError
-        For a wrong shape or n < 0, when it runs. Nothing is changed then.
+        At run time, if a shape is wrong or n < 0. Nothing is changed in that case.
 
     Examples
     --------
@@ -623,7 +634,7 @@ def amsgrad(
     Parameters
     ----------
     p : float32[...] or float64[...]
-        Parameters: C-contiguous, of any number of dimensions.
+        Parameters. C-contiguous, with any number of dimensions.
     g : like p
         Gradient.
     state : (exp_avg, exp_avg_sq, max_exp_avg_sq)
@@ -636,14 +647,15 @@ def amsgrad(
     eps : float >= 0, Schedule or callable
     weight_decay, lr_scale : float
     decay, convention : str
-        As in the class. Literals: they choose the code. None is the default of the convention, torch's.
+        As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
+        torch's convention and the defaults of the convention.
 
     Raises
     ------
     TypeError
-        For a wrong dtype, number of dimensions, layout or tuple, while the caller is compiled.
+        At compile time, if a dtype, number of dimensions, layout or tuple is wrong.
     ValueError
-        For a wrong shape or n < 0, when it runs. Nothing is changed then.
+        At run time, if a shape is wrong or n < 0. Nothing is changed in that case.
 
     Examples
     --------
@@ -678,7 +690,7 @@ def nadam(
     Parameters
     ----------
     p : float32[...] or float64[...]
-        Parameters: C-contiguous, of any number of dimensions.
+        Parameters. C-contiguous, with any number of dimensions.
     g : like p
         Gradient.
     state : (exp_avg, exp_avg_sq, carry)
@@ -692,14 +704,15 @@ def nadam(
     momentum_decay : float >= 0, Schedule or callable
     weight_decay, lr_scale : float
     decay, convention : str
-        As in the class. Literals: they choose the code. None is the default of the convention, torch's.
+        As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
+        torch's convention and the defaults of the convention.
 
     Raises
     ------
     TypeError
-        For a wrong dtype, number of dimensions, layout or tuple, while the caller is compiled.
+        At compile time, if a dtype, number of dimensions, layout or tuple is wrong.
     ValueError
-        For a wrong shape or n < 0, when it runs. Nothing is changed then.
+        At run time, if a shape is wrong or n < 0. Nothing is changed in that case.
 
     Examples
     --------
@@ -726,14 +739,14 @@ def adamax(
     convention: Word = None,
     lr_scale: float = 1.0,
 ) -> None:
-    """Adam with the running maximum of the gradient's magnitude as denominator.
+    """Adam whose denominator is the running maximum of the gradient's magnitude.
 
     The update of `pyfastlr.Adamax`, bit for bit, for your own `@njit` code. Updates p and state in place.
 
     Parameters
     ----------
     p : float32[...] or float64[...]
-        Parameters: C-contiguous, of any number of dimensions.
+        Parameters. C-contiguous, with any number of dimensions.
     g : like p
         Gradient.
     state : (exp_avg, exp_inf)
@@ -746,14 +759,15 @@ def adamax(
     eps : float >= 0, Schedule or callable
     weight_decay, lr_scale : float
     decay, convention : str
-        As in the class. Literals: they choose the code. None is the default of the convention, torch's.
+        As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
+        torch's convention and the defaults of the convention.
 
     Raises
     ------
     TypeError
-        For a wrong dtype, number of dimensions, layout or tuple, while the caller is compiled.
+        At compile time, if a dtype, number of dimensions, layout or tuple is wrong.
     ValueError
-        For a wrong shape or n < 0, when it runs. Nothing is changed then.
+        At run time, if a shape is wrong or n < 0. Nothing is changed in that case.
 
     Examples
     --------
@@ -787,7 +801,7 @@ def radam(
     Parameters
     ----------
     p : float32[...] or float64[...]
-        Parameters: C-contiguous, of any number of dimensions.
+        Parameters. C-contiguous, with any number of dimensions.
     g : like p
         Gradient.
     state : (exp_avg, exp_avg_sq)
@@ -800,14 +814,15 @@ def radam(
     eps : float >= 0, Schedule or callable
     weight_decay, lr_scale : float
     decay, convention : str
-        As in the class. Literals: they choose the code. None is the default of the convention, torch's.
+        As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
+        torch's convention and the defaults of the convention.
 
     Raises
     ------
     TypeError
-        For a wrong dtype, number of dimensions, layout or tuple, while the caller is compiled.
+        At compile time, if a dtype, number of dimensions, layout or tuple is wrong.
     ValueError
-        For a wrong shape or n < 0, when it runs. Nothing is changed then.
+        At run time, if a shape is wrong or n < 0. Nothing is changed in that case.
 
     Examples
     --------
@@ -840,7 +855,7 @@ def lion(
     Parameters
     ----------
     p : float32[...] or float64[...]
-        Parameters: C-contiguous, of any number of dimensions.
+        Parameters. C-contiguous, with any number of dimensions.
     g : like p
         Gradient.
     state : (exp_avg,)
@@ -852,14 +867,15 @@ def lion(
     betas : pair of float in [0, 1), Schedule or callable
     weight_decay, lr_scale : float
     decay, convention : str
-        As in the class. Literals: they choose the code. None is the default of the convention, optax's.
+        As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
+        optax's convention and the defaults of the convention.
 
     Raises
     ------
     TypeError
-        For a wrong dtype, number of dimensions, layout or tuple, while the caller is compiled.
+        At compile time, if a dtype, number of dimensions, layout or tuple is wrong.
     ValueError
-        For a wrong shape or n < 0, when it runs. Nothing is changed then.
+        At run time, if a shape is wrong or n < 0. Nothing is changed in that case.
 
     Examples
     --------
@@ -887,14 +903,14 @@ def adabelief(
     convention: Word = None,
     lr_scale: float = 1.0,
 ) -> None:
-    """Adam divided by how far the gradient is from its running mean, not from zero.
+    """Adam whose second moment measures the gradient's distance from its running mean, not from zero.
 
     The update of `pyfastlr.AdaBelief`, bit for bit, for your own `@njit` code. Updates p and state in place.
 
     Parameters
     ----------
     p : float32[...] or float64[...]
-        Parameters: C-contiguous, of any number of dimensions.
+        Parameters. C-contiguous, with any number of dimensions.
     g : like p
         Gradient.
     state : (exp_avg, exp_avg_var)
@@ -908,14 +924,15 @@ def adabelief(
     eps_root : float >= 0, Schedule or callable
     weight_decay, lr_scale : float
     decay, convention : str
-        As in the class. Literals: they choose the code. None is the default of the convention, optax's.
+        As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
+        optax's convention and the defaults of the convention.
 
     Raises
     ------
     TypeError
-        For a wrong dtype, number of dimensions, layout or tuple, while the caller is compiled.
+        At compile time, if a dtype, number of dimensions, layout or tuple is wrong.
     ValueError
-        For a wrong shape or n < 0, when it runs. Nothing is changed then.
+        At run time, if a shape is wrong or n < 0. Nothing is changed in that case.
 
     Examples
     --------
@@ -942,14 +959,14 @@ def yogi(
     convention: Word = None,
     lr_scale: float = 1.0,
 ) -> None:
-    """Adam whose second moment grows as fast as Adam's but shrinks only as fast as the gradients are large.
+    """Adam whose second moment moves by a fixed multiple of the squared gradient, so it shrinks slowly.
 
     The update of `pyfastlr.Yogi`, bit for bit, for your own `@njit` code. Updates p and state in place.
 
     Parameters
     ----------
     p : float32[...] or float64[...]
-        Parameters: C-contiguous, of any number of dimensions.
+        Parameters. C-contiguous, with any number of dimensions.
     g : like p
         Gradient.
     state : (exp_avg, exp_avg_sq)
@@ -962,14 +979,15 @@ def yogi(
     eps : float >= 0, Schedule or callable
     weight_decay, lr_scale : float
     decay, convention : str
-        As in the class. Literals: they choose the code. None is the default of the convention, optax's.
+        As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
+        optax's convention and the defaults of the convention.
 
     Raises
     ------
     TypeError
-        For a wrong dtype, number of dimensions, layout or tuple, while the caller is compiled.
+        At compile time, if a dtype, number of dimensions, layout or tuple is wrong.
     ValueError
-        For a wrong shape or n < 0, when it runs. Nothing is changed then.
+        At run time, if a shape is wrong or n < 0. Nothing is changed in that case.
 
     Examples
     --------
@@ -996,14 +1014,14 @@ def rprop(
     convention: Word = None,
     lr_scale: float = 1.0,
 ) -> None:
-    """Gradient's sign times a step size for each element, which grows until the gradient changes its sign.
+    """Sign of the gradient times a step size per element, which grows until the gradient changes sign.
 
     The update of `pyfastlr.Rprop`, bit for bit, for your own `@njit` code. Updates p and state in place.
 
     Parameters
     ----------
     p : float32[...] or float64[...]
-        Parameters: C-contiguous, of any number of dimensions.
+        Parameters. C-contiguous, with any number of dimensions.
     g : like p
         Gradient.
     state : (prev, step_size)
@@ -1016,14 +1034,15 @@ def rprop(
     step_sizes : pair of float >= 0, Schedule or callable
     weight_decay, lr_scale : float
     decay, convention : str
-        As in the class. Literals: they choose the code. None is the default of the convention, torch's.
+        As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
+        torch's convention and the defaults of the convention.
 
     Raises
     ------
     TypeError
-        For a wrong dtype, number of dimensions, layout or tuple, while the caller is compiled.
+        At compile time, if a dtype, number of dimensions, layout or tuple is wrong.
     ValueError
-        For a wrong shape or n < 0, when it runs. Nothing is changed then.
+        At run time, if a shape is wrong or n < 0. Nothing is changed in that case.
 
     Examples
     --------
@@ -1051,14 +1070,14 @@ def asgd(
     convention: Word = None,
     lr_scale: float = 1.0,
 ) -> None:
-    """Gradient descent with a falling rate; state `ax` is the average of the parameters from update t0 on.
+    """Gradient descent with a decreasing rate. State `ax` averages the parameters from update t0 on.
 
     The update of `pyfastlr.ASGD`, bit for bit, for your own `@njit` code. Updates p and state in place.
 
     Parameters
     ----------
     p : float32[...] or float64[...]
-        Parameters: C-contiguous, of any number of dimensions.
+        Parameters. C-contiguous, with any number of dimensions.
     g : like p
         Gradient.
     state : (ax, carry)
@@ -1072,14 +1091,15 @@ def asgd(
     t0 : float >= 0, Schedule or callable
     weight_decay, lr_scale : float
     decay, convention : str
-        As in the class. Literals: they choose the code. None is the default of the convention, torch's.
+        As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
+        torch's convention and the defaults of the convention.
 
     Raises
     ------
     TypeError
-        For a wrong dtype, number of dimensions, layout or tuple, while the caller is compiled.
+        At compile time, if a dtype, number of dimensions, layout or tuple is wrong.
     ValueError
-        For a wrong shape or n < 0, when it runs. Nothing is changed then.
+        At run time, if a shape is wrong or n < 0. Nothing is changed in that case.
 
     Examples
     --------
@@ -1108,14 +1128,14 @@ def ftrl(
     convention: Word = None,
     lr_scale: float = 1.0,
 ) -> None:
-    """Follow the regularized leader: sparse weights, set by the sum of all gradients so far.
+    """Follow the regularized leader: sparse weights, computed from the sum of all gradients so far.
 
     The update of `pyfastlr.FTRL`, bit for bit, for your own `@njit` code. Updates p and state in place.
 
     Parameters
     ----------
     p : float32[...] or float64[...]
-        Parameters: C-contiguous, of any number of dimensions.
+        Parameters. C-contiguous, with any number of dimensions.
     g : like p
         Gradient.
     state : (accumulator, linear)
@@ -1130,14 +1150,15 @@ def ftrl(
     beta : float >= 0, Schedule or callable
     weight_decay, lr_scale : float
     decay, convention : str
-        As in the class. Literals: they choose the code. None is the default of the convention, keras's.
+        As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
+        keras's convention and the defaults of the convention.
 
     Raises
     ------
     TypeError
-        For a wrong dtype, number of dimensions, layout or tuple, while the caller is compiled.
+        At compile time, if a dtype, number of dimensions, layout or tuple is wrong.
     ValueError
-        For a wrong shape or n < 0, when it runs. Nothing is changed then.
+        At run time, if a shape is wrong or n < 0. Nothing is changed in that case.
 
     Examples
     --------

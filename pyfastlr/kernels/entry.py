@@ -1,4 +1,4 @@
-"""What `pyfastlr.kernels` is made of: the checks of arguments' types, and the step that fits them."""
+"""How `pyfastlr.kernels` functions are built: the checks of argument types, and the choice of the compiled step."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pyfastlr_kernels.compile.sources import hash_sources
 from pyfastlr_kernels.cpu.load import versions
 from pyfastlr_kernels.rules import RULES, Rule
 
-# What shapes the code of a step beside the drive's sources: of the package of kernels, and of this one.
+# Sources that determine a step's code besides those of the driver: in the kernels package, and in this one.
 _KERNEL_SOURCES = ("njit.py",)
 _SOURCES = ("kernels/entry.py", "optimizers")
 _CARRY = types.Array(types.float64, 1, "C")
@@ -28,7 +28,7 @@ _CARRY = types.Array(types.float64, 1, "C")
 
 @cache
 def digest() -> str:
-    """All that shapes the code of a step, hashed."""
+    """Hash of everything that determines a step's code."""
     key = hashlib.sha256(versions()[0].encode())
     hash_sources(key, _KERNEL_SOURCES)
     hash_sources(key, _SOURCES, Path(__file__).parent.parent)
@@ -36,26 +36,26 @@ def digest() -> str:
 
 
 def make(function: Function) -> Any:
-    """Dispatcher of a function: compiled at its first call, with the same bits whatever the flags of the caller."""
+    """Dispatcher of a function. It compiles at the first call and gives the same bits whatever the caller's flags."""
     scope: dict[str, Any] = {"pair": pair, "step": step}
-    exec(function.text(), scope)  # made from the library's own declarations
+    exec(function.text(), scope)  # generated from the library's own declarations
     text = scope[function.name]
     text.__module__, text.__doc__ = "pyfastlr.kernels", function.doc()
     return njit(**USER_OPTIONS)(text)
 
 
 def pair(betas: Any) -> Any:
-    """Both betas, None for each where they are None."""
+    """Unpack a pair; None gives (None, None)."""
     _refuse_python()
 
 
 def step(name: Any, convention: Any, decay: Any, p: Any, g: Any, state: Any, n: Any, given: Any) -> None:
-    """One step of that name; `given` are njit.COMMON and the rule's own hyperparameters, a number or None each."""
+    """One step of that name. `given` has a number or None for each of njit.COMMON and the rule's hyperparameters."""
     _refuse_python()
 
 
 def _refuse_python() -> NoReturn:
-    raise RuntimeError("pyfastlr.kernels are compiled by numba: unset NUMBA_DISABLE_JIT")
+    raise RuntimeError("pyfastlr.kernels must be compiled by numba: unset NUMBA_DISABLE_JIT")
 
 
 def _pair(betas: Any) -> Any:
@@ -87,15 +87,15 @@ def _step(name: Any, convention: Any, decay: Any, p: Any, g: Any, state: Any, n:
 
 
 for _stub, _make in ((pair, _pair), (step, _step)):
-    _make.__annotations__.clear()  # numba wants the lambda to have the same
+    _make.__annotations__.clear()  # numba requires the same annotations on the lambda
     overload(_stub, prefer_literal=True, jit_options=cast(Any, USER_OPTIONS))(_make)
 
 
-# --- Checks, at compile time. Numba's own TypingError would be wrapped in twenty lines; these pass as they are. ------
+# --- Checks at compile time. Numba would wrap its own TypingError in twenty lines of text; these errors stay as is. ---
 
 
 def _choice(value: Any, name: str, known: Sequence[str], default: str) -> str:
-    """Literal string, or the default for None."""
+    """Check a literal string. None gives the default."""
     if value == types.none:
         return default
     word = getattr(value, "literal_value", value)
@@ -123,7 +123,7 @@ def _check_operands(rule: Rule, p: Any, g: Any, state: Any, n: Any) -> None:
 
 
 def _defaults(rule: Rule, defaults: Any, given: Any, where: str) -> tuple[float, ...]:
-    """Number for each of njit.COMMON and of the rule's hyperparameters, for those that are None."""
+    """Default number for each of njit.COMMON and the rule's hyperparameters, used for those that are None."""
     fields = {field: part for key, value in defaults.items() for field, part in spread(key, value).items()}
     fields = {**fields, "lr": None, "lr_scale": None}
     names = (*steps.COMMON, *rule.hyper)

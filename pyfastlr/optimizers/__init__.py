@@ -1,11 +1,12 @@
 """The optimizers, from simple to complex. A class declares its arguments; its arithmetic is in pyfastlr_kernels.rules.
 
-In the equations :math:`g` is the gradient with ``inv_scale``, ``maximize`` and coupled decay applied, :math:`t` is the
-array's own count of updates, from 1. An argument that is None takes the convention's default; the classes give torch's,
-docs/conventions.md has all. Non-finite gradients pass on to parameters and state, as in torch.
+In the equations, :math:`g` is the gradient after ``inv_scale``, ``maximize`` and coupled decay, and :math:`t` counts
+the array's own updates from 1. An argument that is None takes the convention's default. The classes' help gives the
+defaults of the default convention; docs/conventions.md lists all. Non-finite gradients propagate to parameters and
+state, as in torch.
 """
 
-# In the order in which tables, help and the benchmark list them.
+# The order is that of the tables, the help and the benchmark.
 # ruff: noqa: I001
 from .base import Optimizer as Optimizer
 from .base import Stats as Stats

@@ -25,7 +25,7 @@ class AdaBelief(
     peers={"optax": "adabelief"},
     formulas={"": {"optax": "v = β₂v + (1 - β₂)(g - m)² + ε', m/c₁ / (√(v/c₂) + ε)"}},
 ):
-    r"""Adam divided by how far the gradient is from its running mean, not from zero.
+    r"""Adam whose second moment measures the gradient's distance from its running mean, not from zero.
 
     .. math::
         m_t &= \beta_1 m_{t-1} + (1 - \beta_1)\, g_t, \qquad
@@ -35,14 +35,14 @@ class AdaBelief(
     Parameters
     ----------
     lr : float >= 0, Schedule or callable
-        Must be given.
+        Required.
     betas : pair of float in [0, 1), Schedule or callable, default (0.9, 0.999)
-        With scheduled betas the corrections use the current ones.
+        If they are scheduled, bias correction uses the current values.
     eps : float >= 0, Schedule or callable, default 1e-16
         :math:`\epsilon`, added to the root.
     eps_root : float >= 0, Schedule or callable, default 1e-16
-        :math:`\epsilon'`, added to the second moment at every update, so that it is never below it.
-    weight_decay : default 0, decoupled
+        :math:`\epsilon'`, added to the second moment at every update, which therefore never falls below it.
+    weight_decay : float >= 0, Schedule or callable, default 0 (decoupled)
 
     Raises
     ------
@@ -60,7 +60,7 @@ class AdaBelief(
     Notes
     -----
     State: exp_avg, exp_avg_var. Zhuang et al., "AdaBelief optimizer: adapting stepsizes by the belief in observed
-    gradients", 2020. As optax; the paper has eps 1e-8 and no eps_root. torch and Keras have no AdaBelief.
+    gradients", 2020. Same as optax. The paper has eps 1e-8 and no eps_root. torch and Keras have no AdaBelief.
     """
 
     __slots__ = ()

@@ -29,7 +29,7 @@ class AdaGrad(
         "": {"torch": "g / (√s + ε), s₀ = 0", "keras": "g / √(s + ε), s₀ = 0.1", "optax": "g / √(s + ε), s₀ = 0.1"}
     },
 ):
-    r"""Gradient divided by the root of the sum of all its squares so far.
+    r"""Gradient divided by the root of the sum of all squared gradients so far.
 
     .. math::
         s_t &= s_{t-1} + g_t^2 \\
@@ -44,7 +44,7 @@ class AdaGrad(
         :math:`s_0`.
     eps : float >= 0, Schedule or callable, default 1e-10
         Outside the root.
-    weight_decay : default 0, coupled
+    weight_decay : float >= 0, Schedule or callable, default 0 (coupled)
 
     Raises
     ------
@@ -63,7 +63,7 @@ class AdaGrad(
     Notes
     -----
     State: sum. Duchi, Hazan and Singer, "Adaptive subgradient methods for online learning and stochastic optimization",
-    2011. As torch. Keras and optax start the sum at 0.1 and have eps inside the root.
+    2011. Same as torch. Keras and optax start the sum at 0.1 and have eps inside the root.
     """
 
     __slots__ = ()
@@ -101,7 +101,7 @@ class AdaDelta(
     rho : float in [0, 1], Schedule or callable, default 0.9
     eps : float >= 0, Schedule or callable, default 1e-6
         Inside both roots.
-    weight_decay : default 0, coupled
+    weight_decay : float >= 0, Schedule or callable, default 0 (coupled)
 
     Raises
     ------
@@ -118,8 +118,8 @@ class AdaDelta(
 
     Notes
     -----
-    State: square_avg, acc_delta. Zeiler, "ADADELTA: an adaptive learning rate method", 2012. As torch; Keras has lr
-    1e-3 and rho 0.95 as defaults, optax the same formula.
+    State: square_avg, acc_delta. Zeiler, "ADADELTA: an adaptive learning rate method", 2012. Same as torch and optax.
+    Keras has the same formula; its defaults are lr 1e-3 and rho 0.95.
     """
 
     __slots__ = ()

@@ -30,9 +30,9 @@ class Adam(
     ----------
     lr : float >= 0, Schedule or callable, default 1e-3
     betas : pair of float in [0, 1), Schedule or callable, default (0.9, 0.999)
-        With scheduled betas the corrections use the current ones.
+        If they are scheduled, bias correction uses the current values.
     eps : float >= 0, Schedule or callable, default 1e-8
-    weight_decay : default 0.0, coupled
+    weight_decay : float >= 0, Schedule or callable, default 0 (coupled)
 
     Raises
     ------
@@ -49,8 +49,8 @@ class Adam(
 
     Notes
     -----
-    State: exp_avg, exp_avg_sq. Kingma and Ba, "Adam: a method for stochastic optimization", 2015. As torch and optax.
-    Keras adds eps before it corrects the root (the paper's eps hat), which matters for gradients near eps.
+    State: exp_avg, exp_avg_sq. Kingma and Ba, "Adam: a method for stochastic optimization", 2015. Same as torch and
+    optax. Keras adds eps before it corrects the root (the paper's eps hat), which matters for gradients near eps.
     """
 
     __slots__ = ()
@@ -74,16 +74,17 @@ class AdamW(
     r"""Adam with decoupled weight decay.
 
     .. math::
-        m_t &= \beta_1 m_{t-1} + (1 - \beta_1)\, g_t, \qquad v_t = \beta_2 v_{t-1} + (1 - \beta_2)\, g_t^2 \\ p_t &=
-        p_{t-1}\,(1 - \eta \lambda) - \eta\, \frac{m_t / (1 - \beta_1^t)}{\sqrt{v_t / (1 - \beta_2^t)} + \epsilon}
+        m_t &= \beta_1 m_{t-1} + (1 - \beta_1)\, g_t, \qquad v_t = \beta_2 v_{t-1} + (1 - \beta_2)\, g_t^2 \\
+        p_t &= p_{t-1}\,(1 - \eta \lambda)
+            - \eta\, \frac{m_t / (1 - \beta_1^t)}{\sqrt{v_t / (1 - \beta_2^t)} + \epsilon}
 
     Parameters
     ----------
     lr : float >= 0, Schedule or callable, default 1e-3
     betas : pair of float in [0, 1), Schedule or callable, default (0.9, 0.999)
-        With scheduled betas the corrections use the current ones.
+        If they are scheduled, bias correction uses the current values.
     eps : float >= 0, Schedule or callable, default 1e-8
-    weight_decay : default 1e-2, decoupled
+    weight_decay : float >= 0, Schedule or callable, default 1e-2 (decoupled)
 
     Raises
     ------
@@ -100,8 +101,8 @@ class AdamW(
 
     Notes
     -----
-    State: exp_avg, exp_avg_sq. Loshchilov and Hutter, "Decoupled weight decay regularization", 2019. As torch. optax
-    has 1e-4 and Keras 4e-3 as default of weight_decay.
+    State: exp_avg, exp_avg_sq. Loshchilov and Hutter, "Decoupled weight decay regularization", 2019. Same as torch. The
+    default weight_decay is 1e-4 in optax and 4e-3 in Keras, whose eps differs as in Adam.
     """
 
     __slots__ = ()
@@ -139,9 +140,9 @@ class AMSGrad(
     ----------
     lr : float >= 0, Schedule or callable, default 1e-3
     betas : pair of float in [0, 1), Schedule or callable, default (0.9, 0.999)
-        With scheduled betas the corrections use the current ones.
+        If they are scheduled, bias correction uses the current values.
     eps : float >= 0, Schedule or callable, default 1e-8
-    weight_decay : default 0.0, coupled
+    weight_decay : float >= 0, Schedule or callable, default 0 (coupled)
 
     Raises
     ------
@@ -158,8 +159,8 @@ class AMSGrad(
 
     Notes
     -----
-    State: exp_avg, exp_avg_sq, max_exp_avg_sq. Reddi, Kale and Kumar, "On the convergence of Adam and beyond", 2018. As
-    torch and Keras: the maximum is of the uncorrected v; optax takes that of the corrected one.
+    State: exp_avg, exp_avg_sq, max_exp_avg_sq. Reddi, Kale and Kumar, "On the convergence of Adam and beyond", 2018.
+    Same as torch and Keras: the maximum is over v before bias correction. optax takes it after bias correction.
     """
 
     __slots__ = ()
@@ -206,11 +207,11 @@ class NAdam(
     ----------
     lr : float >= 0, Schedule or callable, default 2e-3
     betas : pair of float in [0, 1), Schedule or callable, default (0.9, 0.999)
-        With scheduled betas the corrections use the current ones.
+        If they are scheduled, bias correction uses the current values.
     eps : float >= 0, Schedule or callable, default 1e-8
     momentum_decay : float >= 0, Schedule or callable, default 4e-3
         :math:`\psi`.
-    weight_decay : default 0.0, coupled
+    weight_decay : float >= 0, Schedule or callable, default 0 (coupled)
 
     Raises
     ------
@@ -227,8 +228,9 @@ class NAdam(
 
     Notes
     -----
-    State: exp_avg, exp_avg_sq, and the product of the weights, per array, in `state_dict()["carry"]`. Dozat,
-    "Incorporating Nesterov momentum into Adam", 2016. As torch. Keras has psi = 1; optax has no schedule of the weight.
+    State: exp_avg, exp_avg_sq, and per array the product of the :math:`\mu_i`, in `state_dict()["carry"]`. Dozat,
+    "Incorporating Nesterov momentum into Adam", 2016. Same as torch. Keras has psi = 1. In optax, :math:`\mu` is
+    constant.
     """
 
     __slots__ = ()
@@ -256,7 +258,7 @@ class Adamax(
         }
     },
 ):
-    r"""Adam with the running maximum of the gradient's magnitude as denominator.
+    r"""Adam whose denominator is the running maximum of the gradient's magnitude.
 
     .. math::
         m_t &= \beta_1 m_{t-1} + (1 - \beta_1)\, g_t, \qquad u_t = \max(\beta_2 u_{t-1}, |g_t| + \epsilon) \\
@@ -266,9 +268,9 @@ class Adamax(
     ----------
     lr : float >= 0, Schedule or callable, default 2e-3
     betas : pair of float in [0, 1), Schedule or callable, default (0.9, 0.999)
-        With scheduled betas the corrections use the current ones.
+        If they are scheduled, bias correction uses the current values.
     eps : float >= 0, Schedule or callable, default 1e-8
-    weight_decay : default 0.0, coupled
+    weight_decay : float >= 0, Schedule or callable, default 0 (coupled)
 
     Raises
     ------
@@ -285,8 +287,8 @@ class Adamax(
 
     Notes
     -----
-    State: exp_avg, exp_inf. Kingma and Ba, "Adam: a method for stochastic optimization", 2015, section 7.1. As torch
-    and optax; Keras adds eps to the denominator instead.
+    State: exp_avg, exp_inf. Kingma and Ba, "Adam: a method for stochastic optimization", 2015, section 7.1. Same as
+    torch and optax. Keras adds eps to the denominator instead.
     """
 
     __slots__ = ()
@@ -306,8 +308,8 @@ class RAdam(
     peers={"torch": "RAdam", "optax": "radam"},
     formulas={
         "": {
-            "torch": "where rho > 5: times √c₂ / (√v + ε), rectified",
-            "optax": "where rho >= 5: divided by √(v/c₂) + ε, rectified",
+            "torch": "if rho > 5: times √c₂ / (√v + ε), rectified",
+            "optax": "if rho >= 5: divided by √(v/c₂) + ε, rectified",
         }
     },
 ):
@@ -325,9 +327,9 @@ class RAdam(
     ----------
     lr : float >= 0, Schedule or callable, default 1e-3
     betas : pair of float in [0, 1), Schedule or callable, default (0.9, 0.999)
-        With scheduled betas the corrections use the current ones.
+        If they are scheduled, bias correction uses the current values.
     eps : float >= 0, Schedule or callable, default 1e-8
-    weight_decay : default 0.0, coupled
+    weight_decay : float >= 0, Schedule or callable, default 0 (coupled)
 
     Raises
     ------
@@ -344,8 +346,8 @@ class RAdam(
 
     Notes
     -----
-    State: exp_avg, exp_avg_sq. Liu et al., "On the variance of the adaptive learning rate and beyond", 2020. As torch.
-    optax rectifies from rho >= 5 on and adds eps after the correction.
+    State: exp_avg, exp_avg_sq. Liu et al., "On the variance of the adaptive learning rate and beyond", 2020. Same as
+    torch. optax rectifies if rho >= 5 and adds eps after bias correction.
     """
 
     __slots__ = ()

@@ -18,7 +18,7 @@ class ASGD(
     demo_lr=0.5,
     formulas={"": {"torch": "p = p(1 - λη') - η'g, the next η' = η / (1 + λtη)^alpha"}},
 ):
-    r"""Gradient descent with a falling rate; state `ax` is the average of the parameters from update t0 on.
+    r"""Gradient descent with a decreasing rate. State `ax` averages the parameters from update t0 on.
 
     .. math::
         p_t &= p_{t-1}\,(1 - \lambda \eta'_t) - \eta'_t\, g_t, \qquad
@@ -28,15 +28,15 @@ class ASGD(
     Parameters
     ----------
     lr : float >= 0, Schedule or callable, default 1e-2
-        :math:`\eta`. It makes the rate of the update after its own; of the first update it is the rate itself.
+        :math:`\eta`. Its value at each update determines the rate of the next one. The first update uses it directly.
     lambd : float >= 0, Schedule or callable, default 1e-4
-        :math:`\lambda`, a decay of the parameters and of the rate.
+        :math:`\lambda`, the decay of the parameters and of the rate.
     alpha : float >= 0, Schedule or callable, default 0.75
-        Power of the falling rate.
+        Exponent in the decrease of the rate.
     t0 : float >= 0, Schedule or callable, default 1e6
-        Updates before the average is taken. Until then `ax` is a copy of the parameters.
-    weight_decay : default 0, coupled
-        The only kind: `lambd` is the decoupled one.
+        Number of updates before averaging starts. Until then, `ax` is a copy of the parameters.
+    weight_decay : float >= 0, Schedule or callable, default 0 (coupled)
+        Only "coupled" is supported; `lambd` is the decoupled decay.
 
     Raises
     ------
@@ -55,10 +55,10 @@ class ASGD(
 
     Notes
     -----
-    State: ax, and the rate of the next update, per array, in `state_dict()["carry"]`. Polyak and Juditsky,
+    State: ax, and per array the rate of the next update, in `state_dict()["carry"]`. Polyak and Juditsky,
     "Acceleration of stochastic approximation by averaging", 1992; the rates are those of Bottou, "Stochastic gradient
-    descent tricks", 2012. As torch, which keeps the rate in float32 unless its default dtype is float64; here it is
-    float64. Keras and optax have no ASGD.
+    descent tricks", 2012. Same as torch, except that the rate is float64; torch keeps it in float32 unless its default
+    dtype is float64. Keras and optax have no ASGD.
     """
 
     __slots__ = ()

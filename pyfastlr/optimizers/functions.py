@@ -1,4 +1,4 @@
-"""The functions of `pyfastlr.kernels`, as the optimizer classes declare them: names, arguments, help. No numba here."""
+"""Names, arguments and help of the functions in `pyfastlr.kernels`, from the optimizer classes. Does not use numba."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from pyfastlr_kernels.rules import RULES
 from .base import Optimizer, registry
 from .options import Options
 
-COMMON = ("weight_decay", "decay", "convention", "lr_scale")  # arguments of every function, the last ones
+COMMON = ("weight_decay", "decay", "convention", "lr_scale")  # last arguments of every function
 
 
 class Function(NamedTuple):
@@ -18,17 +18,17 @@ class Function(NamedTuple):
     name: str
     cls: type[Optimizer]
     rule: str
-    arguments: tuple[str, ...]  # of its own, behind p, g, state, n and lr
-    required: tuple[str, ...]  # those of them that have no default
+    arguments: tuple[str, ...]  # the function's own, after p, g, state, n and lr
+    required: tuple[str, ...]  # own arguments without a default
 
     @property
     def state(self) -> tuple[str, ...]:
-        """Names of the arrays of its state."""
+        """Names of the state arrays."""
         rule = RULES[self.rule]
         return (*rule.state_names, *("carry" for _ in rule.carry))
 
     def signature(self) -> str:
-        """Arguments, annotated, as Python text."""
+        """Annotated arguments, as Python source."""
         own = [f"{x}: float" if x in self.required else f"{x}: {_kind(x)} = None" for x in self.arguments]
         return ", ".join(
             ("p: Array", "g: Array", "state: State", "n: int", "lr: float", *own, "weight_decay: Number = None",
@@ -36,12 +36,12 @@ class Function(NamedTuple):
         )  # fmt: skip
 
     def fields(self) -> list[str]:
-        """What the compiled step takes for each field of the rule: a name of the body, or None."""
+        """Argument of the compiled step for each field of the rule: a name in the function body, or None."""
         of_pair = [field for name in self.arguments for field in PAIRS.get(name, ())]
         return [field if field in self.arguments or field in of_pair else "None" for field in RULES[self.rule].hyper]
 
     def text(self) -> str:
-        """Python text of the function, for numba."""
+        """Python source of the function, for numba."""
         names = [x.partition(":")[0] for x in self.signature().split(", ")]
         defaults = [x.partition(" = ")[2] for x in self.signature().split(", ")]
         arguments = ", ".join(
@@ -68,7 +68,7 @@ class Function(NamedTuple):
     Parameters
     ----------
     p : float32[...] or float64[...]
-        Parameters: C-contiguous, of any number of dimensions.
+        Parameters. C-contiguous, with any number of dimensions.
     g : like p
         Gradient.
     state : {state}
@@ -79,14 +79,15 @@ class Function(NamedTuple):
         Learning rate.
 {own}    weight_decay, lr_scale : float
     decay, convention : str
-        As in the class. Literals: they choose the code. None is the default of the convention, {convention}'s.
+        As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
+        {convention}'s convention and the defaults of the convention.
 
     Raises
     ------
     TypeError
-        For a wrong dtype, number of dimensions, layout or tuple, while the caller is compiled.
+        At compile time, if a dtype, number of dimensions, layout or tuple is wrong.
     ValueError
-        For a wrong shape or n < 0, when it runs. Nothing is changed then.
+        At run time, if a shape is wrong or n < 0. Nothing is changed in that case.
 
     Examples
     --------
@@ -101,9 +102,9 @@ class Function(NamedTuple):
     """
 
     def _start(self) -> Iterator[str]:
-        """Arrays of the state of two parameters before the first update, as Python text."""
+        """State arrays for two parameters before the first update, as Python source."""
         rule, defaults = RULES[self.rule], next(iter(self.cls.conventions.values()))
-        rate = {"lr": 0.1}  # that of the example
+        rate = {"lr": 0.1}  # of the example
         for slot in rule.slots:
             value = {**defaults, **rate}[slot.initial] if isinstance(slot.initial, str) else slot.initial
             yield f"np.full(2, {value})" if value else "np.zeros(2)"
@@ -111,7 +112,7 @@ class Function(NamedTuple):
             yield {0.0: "np.zeros(1)", 1.0: "np.ones(1)"}[value]
 
     def title(self) -> str:
-        """First line of the class' help."""
+        """First line of the class's help."""
         return (self.cls.__doc__ or "").partition("\n")[0]
 
 

@@ -10,10 +10,10 @@ from pyfastlr.engines.settings import Hyperparameters
 
 
 class Group(MutableMapping[str, Any]):
-    """Hyperparameters of some of the parameters: the group's own, and the base group's where it has none.
+    """Hyperparameters of some of the parameters: the group's own, or else the base group's.
 
-    A dict with a fixed set of keys: ``group["lr"] = 1e-4`` is checked at once and takes effect at the next step.
-    ``group["lr"]`` is what was set: a number or a schedule; ``opt.lrs`` has the rates for the next update.
+    A dict with a fixed set of keys. ``group["lr"] = 1e-4`` is checked at once and takes effect at the next step.
+    ``group["lr"]`` is the number or schedule that was set. ``opt.lrs`` has the rates for the next update.
     """
 
     __slots__ = ("_hyper", "_names", "_row")
@@ -28,7 +28,7 @@ class Group(MutableMapping[str, Any]):
         self._hyper.assign(self._row, key, value)
 
     def __delitem__(self, key: str) -> None:
-        raise ValueError(f"{key!r} of a group can be set, not removed")
+        raise ValueError(f"{key!r} of a group can be set but not removed")
 
     def __iter__(self) -> Iterator[str]:
         yield "params"
@@ -42,34 +42,34 @@ class Group(MutableMapping[str, Any]):
 
 
 def select(patterns: Any, names: Sequence[str], index: int) -> list[int]:
-    """Indices of the arrays that a group's "params" names: a glob, a name, an index, or a list of them."""
+    """Indices of the arrays that a group's "params" matches: a name, glob or index, or a list of these."""
     where = f"groups[{index}]['params']"
     listed = [patterns] if isinstance(patterns, str | int | np.integer) else patterns
     if isinstance(listed, np.ndarray) and listed.ndim == 1:
         listed = list(listed)
     if isinstance(patterns, bool | np.bool_) or not isinstance(listed, list | tuple) or not listed:
-        raise TypeError(f"`{where}` must be a name, glob or index, or a list of them, got {patterns!r}")
+        raise TypeError(f"`{where}` must be a name, glob or index, or a list of these, got {patterns!r}")
     places = {name: k for k, name in enumerate(names)}
     chosen: dict[int, None] = {}
     for pattern in listed:
         if isinstance(pattern, bool | np.bool_) or not isinstance(pattern, str | int | np.integer):
-            raise TypeError(f"`{where}` must be names, globs or indices, got {pattern!r}")
+            raise TypeError(f"`{where}` must contain names, globs or indices, got {pattern!r}")
         if isinstance(pattern, str):
             exact = places.get(pattern)
             found = [k for k, name in enumerate(names) if fnmatchcase(name, pattern)] if exact is None else [exact]
         else:
             found = [int(pattern)] if 0 <= pattern < len(names) else []
         if not found:
-            raise ValueError(f"`{where}` must match a parameter, got {pattern!r}; there are {list(names)}")
+            raise ValueError(f"`{where}` must match a parameter, one of {list(names)}, got {pattern!r}")
         doubled = [names[k] for k in found if k in chosen]
         if doubled:
-            raise ValueError(f"`{where}` must name an array once, got {doubled[0]!r} twice")
+            raise ValueError(f"`{where}` must match each array only once, got {doubled[0]!r} twice")
         chosen.update(dict.fromkeys(found))
     return list(chosen)
 
 
 def membership(groups: Any, names: Sequence[str]) -> list[int]:
-    """Group of each array: 0 is the base, k + 1 that of the first of `groups` that matches."""
+    """Group index of each array: 0 for the base group, k + 1 if `groups[k]` is the first that matches."""
     if not isinstance(groups, list | tuple) or not all(isinstance(group, Mapping) for group in groups):
         raise TypeError(f"`groups` must be a list of dicts, got {groups!r}")
     rows = [0] * len(names)

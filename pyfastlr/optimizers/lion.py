@@ -29,9 +29,9 @@ class Lion(
     Parameters
     ----------
     lr : float >= 0, Schedule or callable
-        Must be given. Three to ten times smaller than Adam's.
+        Required. Use a rate three to ten times smaller than for Adam.
     betas : pair of float in [0, 1), Schedule or callable, default (0.9, 0.99)
-    weight_decay : default 1e-3, decoupled
+    weight_decay : float >= 0, Schedule or callable, default 1e-3 (decoupled)
 
     Raises
     ------
@@ -48,8 +48,8 @@ class Lion(
 
     Notes
     -----
-    State: exp_avg. Chen et al., "Symbolic discovery of optimization algorithms", 2023. As optax. torch has no Lion;
-    Keras the same formula with lr 1e-3.
+    State: exp_avg. Chen et al., "Symbolic discovery of optimization algorithms", 2023. Same as optax. Keras has the
+    same formula, with a default lr of 1e-3. torch has no Lion.
     """
 
     __slots__ = ()

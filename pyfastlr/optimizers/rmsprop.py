@@ -8,7 +8,7 @@ from pyfastlr.engines.hyper import UP_TO_ONE
 from .base import Optimizer, uses_momentum, without
 from .fields import Number, argument
 
-_WHY = "it was built without momentum, so there is no buffer; build it with a `momentum`, of the base or of a group"
+_WHY = "it was built without momentum, so it has no buffer; give the base or a group a `momentum` when you build it"
 
 
 @final
@@ -30,7 +30,11 @@ class RMSProp(
     formulas={
         "": {"torch": "g / (√v + ε)", "keras": "g / √(v + ε)", "optax": "g / √(v + ε)"},
         "centered": {"torch": "g / (√(v - a²) + ε)", "keras": "g / √(v - a² + ε)", "optax": "g / √(v - a² + ε)"},
-        "momentum": {"torch": "the rate outside of the buffer", "keras": "the rate inside", "optax": "the rate inside"},
+        "momentum": {
+            "torch": "rate outside the buffer",
+            "keras": "rate inside the buffer",
+            "optax": "rate inside the buffer",
+        },
     },
 ):
     r"""Gradient divided by the root of a running mean of its square: plain, centered, or with momentum.
@@ -47,9 +51,10 @@ class RMSProp(
     eps : float >= 0, Schedule or callable, default 1e-8
         Outside the root.
     momentum : float >= 0, Schedule or callable, default 0
-        If it is 0 in all groups there is no buffer.
-    centered : bool
-    weight_decay : default 0, coupled
+        If it is 0 in all groups, there is no momentum buffer.
+    centered : bool, default False
+        Whether to divide by the root of the variance :math:`v_t - a_t^2` instead of the mean square.
+    weight_decay : float >= 0, Schedule or callable, default 0 (coupled)
 
     Raises
     ------
@@ -67,9 +72,9 @@ class RMSProp(
     Notes
     -----
     State: square_avg, grad_avg (centered), momentum_buffer (with momentum). Tieleman and Hinton, "Lecture 6.5 -
-    RMSProp", 2012; centered: Graves, "Generating sequences with recurrent neural networks", 2013. As torch, except that
-    the centered variance is at least zero (torch: NaN, when rounding makes it negative). Keras and optax have eps
-    inside the root and the rate inside the buffer.
+    RMSProp", 2012; centered: Graves, "Generating sequences with recurrent neural networks", 2013. Same as torch, except
+    that the centered variance is at least zero (torch gives NaN if rounding makes it negative). Keras and optax have
+    eps inside the root and the rate inside the momentum buffer.
     """
 
     __slots__ = ()

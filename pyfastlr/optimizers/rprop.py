@@ -33,12 +33,12 @@ class Rprop(
     demo_lr=None,
     formulas={
         "": {
-            "torch": "p -= sign(g) s; s times 1.2, or 0.5 and no move, by the sign of g times the g before",
-            "optax": "the same, but each move is made one update later, the first not at all",
+            "torch": "p -= sign(g) s; s times 1.2 if g keeps its sign; s times 0.5 and no move if it changes",
+            "optax": "the same, but each move is made one update later, so the first update moves nothing",
         }
     },
 ):
-    r"""Gradient's sign times a step size for each element, which grows until the gradient changes its sign.
+    r"""Sign of the gradient times a step size per element, which grows until the gradient changes sign.
 
     .. math::
         s_t &= \begin{cases}
@@ -47,19 +47,19 @@ class Rprop(
             s_{t-1} & \text{else} \end{cases} \\
         p_t &= p_{t-1} - \mathrm{sign}(g_t)\, s_t, \qquad \mathrm{sign}(0) = 0
 
-    It is made for gradients of the whole data, not of mini-batches, whose signs are noise.
+    Rprop is meant for gradients over all data. The signs of mini-batch gradients are too noisy.
 
     Parameters
     ----------
     lr : float >= 0, default 1e-2
-        :math:`s_0`, the first step size, of each group its own. It is not used again: no schedule, and it cannot be
-        changed. `lr_scale` multiplies the moves.
+        :math:`s_0`, the initial step size. Each group may have its own. It is not used again, so it cannot be a
+        schedule or be changed. `lr_scale` multiplies the moves.
     etas : pair of float, 0 < etas[0] < 1 < etas[1], Schedule or callable, default (0.5, 1.2)
         :math:`\eta^-` and :math:`\eta^+`.
     step_sizes : pair of float >= 0, Schedule or callable, default (1e-6, 50)
-        :math:`s_{\min}` and :math:`s_{\max}`. If the first is the larger, the second is used.
-    weight_decay : default 0, coupled
-        There is no decoupled one: it would need a rate.
+        :math:`s_{\min}` and :math:`s_{\max}`. If the first is larger, the second is used.
+    weight_decay : float >= 0, Schedule or callable, default 0 (coupled)
+        "decoupled" is not supported, because it would need a rate.
 
     Raises
     ------
@@ -79,15 +79,15 @@ class Rprop(
     Notes
     -----
     State: prev, step_size. Riedmiller and Braun, "A direct adaptive method for faster backpropagation learning: the
-    RPROP algorithm", 1993. As torch. optax keeps the move in prev and makes it in the next update, so its first update
-    moves nothing, and limits a step size only when it changes. Both multiply a gradient with the one before, so that
-    the product of tiny ones is zero. Neither has weight decay; Keras has no Rprop.
+    RPROP algorithm", 1993. Same as torch. optax stores the move in prev and makes it in the next update, so its first
+    update moves nothing; it limits a step size only when that changes. Both multiply a gradient by the previous one, so
+    the product of two tiny gradients is zero. Neither has weight decay. Keras has no Rprop.
     """
 
     __slots__ = ()
 
     lr: StartNumber = StartNumber(
-        kw_only=False, why="it is the first step size, and not used again; build a new optimizer"
+        kw_only=False, why="it is the initial step size and is not used again; build a new optimizer"
     )
     etas: Pair = Pair(
         default=None,

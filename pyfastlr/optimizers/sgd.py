@@ -8,7 +8,7 @@ from pyfastlr.engines.hyper import FINITE, Range, number
 from .base import Optimizer, of_groups, uses_momentum, without
 from .fields import Number, argument
 
-_WHY = "it was built without momentum, so there is no buffer; build it with a `momentum`, of the base or of a group"
+_WHY = "it was built without momentum, so it has no buffer; give the base or a group a `momentum` when you build it"
 
 
 @final
@@ -37,7 +37,7 @@ class SGD(
         },
     },
 ):
-    r"""Gradient descent: plain, with momentum, or with Nesterov's momentum.
+    r"""Gradient descent: plain, with momentum, or with Nesterov momentum.
 
     .. math::
         b_t &= \mu\, b_{t-1} + (1 - \tau)\, g_t \qquad (b_1 = g_1) \\
@@ -47,13 +47,13 @@ class SGD(
     ----------
     lr : float >= 0, Schedule or callable, default 1e-3
     momentum : float >= 0, Schedule or callable, default 0
-        :math:`\mu`. If it is 0 in all groups there is no buffer.
+        :math:`\mu`. If it is 0 in all groups, there is no momentum buffer.
     dampening : float, default 0
-        :math:`\tau`. The first gradient enters undampened.
+        :math:`\tau`. Does not apply to the first gradient.
     nesterov : bool, default False
-        Needs dampening 0, and under torch's convention a momentum. Under Keras' and optax' it is plain gradient descent
-        without momentum, as there.
-    weight_decay : default 0, coupled
+        Requires a dampening of 0, and in torch's convention a momentum. In Keras's and optax's conventions, it is plain
+        gradient descent without momentum, as in those libraries.
+    weight_decay : float >= 0, Schedule or callable, default 0 (coupled)
 
     Raises
     ------
@@ -74,8 +74,8 @@ class SGD(
     -----
     State: momentum_buffer. Polyak, "Some methods of speeding up the convergence of iteration methods", 1964; Nesterov,
     "A method for solving the convex programming problem with convergence rate O(1/k^2)", 1983; in this form Sutskever
-    et al., "On the importance of initialization and momentum in deep learning", 2013. As torch; Keras has the rate
-    inside the buffer, which differs as soon as the rate changes; optax has no dampening.
+    et al., "On the importance of initialization and momentum in deep learning", 2013. Same as torch. Keras multiplies
+    by the rate inside the buffer, which differs as soon as the rate changes. optax has no dampening.
     """
 
     __slots__ = ()

@@ -18,7 +18,7 @@ class Yogi(
     peers={"optax": "yogi"},
     formulas={"": {"optax": "v -= (1 - β₂) sign(v - g²) g², m₀ = v₀ = 1e-6, m/c₁ / (√(v/c₂) + ε)"}},
 ):
-    r"""Adam whose second moment grows as fast as Adam's but shrinks only as fast as the gradients are large.
+    r"""Adam whose second moment moves by a fixed multiple of the squared gradient, so it shrinks slowly.
 
     .. math::
         m_t &= \beta_1 m_{t-1} + (1 - \beta_1)\, g_t, \qquad
@@ -28,11 +28,11 @@ class Yogi(
     Parameters
     ----------
     lr : float >= 0, Schedule or callable
-        Must be given.
+        Required.
     betas : pair of float in [0, 1), Schedule or callable, default (0.9, 0.999)
-        With scheduled betas the corrections use the current ones.
+        If they are scheduled, bias correction uses the current values.
     eps : float >= 0, Schedule or callable, default 1e-3
-    weight_decay : default 0, decoupled
+    weight_decay : float >= 0, Schedule or callable, default 0 (decoupled)
 
     Raises
     ------
@@ -49,9 +49,9 @@ class Yogi(
 
     Notes
     -----
-    State: exp_avg, exp_avg_sq. Zaheer et al., "Adaptive methods for nonconvex optimization", 2018. As optax, which
-    starts both moments at 1e-6, so a parameter without gradients moves a little at first, and corrects their bias as if
-    they had started at zero. torch and Keras have no Yogi.
+    State: exp_avg, exp_avg_sq. Zaheer et al., "Adaptive methods for nonconvex optimization", 2018. Same as optax, which
+    starts both moments at 1e-6, so that a parameter without gradients moves a little at first, and corrects their bias
+    as if they had started at zero. torch and Keras have no Yogi.
     """
 
     __slots__ = ()

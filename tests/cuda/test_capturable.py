@@ -85,7 +85,7 @@ def test_replay_counts_and_numbers_can_be_set_between(device):
     assert opt.state_dict()["counts"].tolist() == [4]
     opt.reset()
     assert opt.steps == 0
-    with pytest.raises(ValueError, match="must stay as it is"):
+    with pytest.raises(ValueError, match="must not change after the first step"):
         opt.lr = S.Constant(0.1)
 
 
