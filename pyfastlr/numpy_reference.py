@@ -1,8 +1,8 @@
-"""Most optimizers as one writes them in plain numpy: what the demo compares its time and its weights with.
+"""Most optimizers in plain numpy. The demo compares its time and its weights with them.
 
-Each function does update ``t``, from 1, of ``p`` in place from ``g`` at rate ``lr``. The defaults are torch's, Lion's
-optax's. ``s`` is a ``defaultdict(float)``: a moment that was never set is 0.0. All weights are one array, which suits
-numpy best.
+Each function does update number ``t``, from 1, of ``p`` in place, with gradient ``g`` and rate ``lr``. The defaults are
+torch's; those of Lion are optax's. ``s`` is a ``defaultdict(float)``, so a moment that was never set is 0.0. All
+weights are one array, which is fastest for numpy.
 """
 
 import math
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 State = defaultdict[str, Any]
-B1, B2, EPS = 0.9, 0.999, 1e-8  # of Adam and its kin
+B1, B2, EPS = 0.9, 0.999, 1e-8  # for Adam and its variants
 
 
 def sgd(p: Array, g: Array, s: State, t: int, lr: float) -> None:
@@ -102,7 +102,7 @@ def lion(p: Array, g: Array, s: State, t: int, lr: float, b2: float = 0.99, weig
 
 
 class Plain(NamedTuple):
-    """A plain numpy update and the peak rate at which it learns the digits."""
+    """A plain numpy update, and the peak rate at which it learns the digits."""
 
     update: Callable[[Array, Array, State, int, float], None]
     lr: float

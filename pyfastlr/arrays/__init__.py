@@ -1,1 +1,1 @@
-"""What users hand over: arrays on the host or on a device, containers of them, and `Flat`."""
+"""Input from users: arrays on the host or on a device, containers of arrays, and `Flat`."""

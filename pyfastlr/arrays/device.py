@@ -1,4 +1,4 @@
-"""Arrays in the memory of a CUDA device: what callers hand over, seen without a copy, and what state is made of."""
+"""Arrays in the memory of a CUDA device: views of the caller's arrays, and the arrays that hold state."""
 
 import sys
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ KDLCUDA, KDLCUDA_MANAGED = 2, 13  # device types of DLPack
 
 
 class DeviceArray:
-    """Contiguous memory on a device, with the few attributes of an ndarray that the tables and the checks need.
+    """Contiguous memory on a device, with the ndarray attributes that the tables and checks need.
 
-    It lends itself to CuPy, torch and numba by `__cuda_array_interface__`; `copy` brings it to the host, and an
-    assignment takes a host array over. Both wait for the device.
+    CuPy, torch and numba can use it through `__cuda_array_interface__`. `copy` copies it to the host; an assignment
+    copies a host array to it. Both wait for the device.
     """
 
     __slots__ = ("address", "device", "dtype", "flags", "owner", "shape", "size")
@@ -42,7 +42,7 @@ class DeviceArray:
         return int(self.dtype.itemsize)
 
     def reshape(self, *shape: Any) -> "DeviceArray":
-        """View of the same memory in another shape; -1 for one dimension."""
+        """View of the same memory with another shape. -1 means 1-D."""
         given = shape[0] if isinstance(shape[0], tuple) else shape
         new = (self.size,) if given == (-1,) else given
         return DeviceArray(self.device, self.address, self.dtype, new, self, self.flags.writeable)
@@ -58,7 +58,7 @@ class DeviceArray:
             self.device.fill(self.address, np.ascontiguousarray(np.broadcast_to(host, self.shape), self.dtype))
 
     def copy(self) -> NDArray[Any]:
-        """Host array with what is there after all that is under way on the device."""
+        """Copy to a host array, after all pending work on the device."""
         host = np.empty(self.shape, self.dtype)
         if self.size:
             self.device.read(self.address, host)
@@ -76,7 +76,7 @@ class DeviceArray:
 
 
 def allocate(device: Any, size: int, dtype: Any) -> DeviceArray:
-    """Zeros on the device."""
+    """Return zeros on the device."""
     memory = device.allocate(size * np.dtype(dtype).itemsize)
     array = DeviceArray(device, memory.address, dtype, (size,), memory)
     array[:] = 0.0
@@ -85,7 +85,7 @@ def allocate(device: Any, size: int, dtype: Any) -> DeviceArray:
 
 @once
 def open_device(number: int) -> Any:
-    """Device of that number: one object for all optimizers, however many threads ask for it at once."""
+    """Device with that number. All optimizers and threads share one object."""
     from pyfastlr_kernels.cuda.device import Device
 
     return Device(number)
@@ -99,26 +99,26 @@ def device_of(address: int) -> Any:
 
 
 def on_device(x: Any) -> bool:
-    """Whether an object offers memory of a CUDA device."""
+    """Whether an object's memory is on a CUDA device."""
     if hasattr(x, "__dlpack_device__") and not isinstance(x, np.ndarray | np.generic):
         return x.__dlpack_device__()[0] in (KDLCUDA, KDLCUDA_MANAGED)
     return hasattr(type(x), "__cuda_array_interface__")
 
 
 def view(x: Any, name: str, need: str) -> DeviceArray:
-    """View of what a caller has on a device, never a copy."""
+    """View of the caller's array on a device, never a copy."""
     if isinstance(x, DeviceArray):
         return x
     from pyfastlr_kernels import cuda
 
     if reason := cuda.missing():
         raise TypeError(f"`{name}` must be {need} in host memory, got a CUDA array: {reason}")
-    x = x.detach() if getattr(x, "requires_grad", False) else x  # torch lends no memory that autograd watches
+    x = x.detach() if getattr(x, "requires_grad", False) else x  # torch does not share memory that autograd tracks
     try:
         given = _interface(x)
     except (BufferError, RuntimeError, TypeError) as problem:
         raise TypeError(
-            f"`{name}` must be {need}, got {type(x).__name__} that cannot be shared: {problem}"
+            f"`{name}` must be {need}, got {type(x).__name__} whose memory cannot be shared: {problem}"
         ) from problem
     address, read_only = given["data"]
     dtype, shape = np.dtype(given["typestr"]), tuple(given["shape"])
@@ -133,10 +133,10 @@ def view(x: Any, name: str, need: str) -> DeviceArray:
         raise ValueError(f"`{name}` must have elements on a device, got an empty CUDA {dtype}{list(shape)}")
     try:
         device = device_of(address)
-    except RuntimeError as problem:  # no driver library, or one that sees no device
+    except RuntimeError as problem:  # no driver library, or no device visible to it
         raise TypeError(
-            f"`{name}` must be {need} in host memory, got a CUDA array, and there is no CUDA driver here that "
-            f"knows it; install NVIDIA's driver for this system: {problem}"
+            f"`{name}` must be {need} in host memory, got a CUDA array that no CUDA driver here recognizes; install "
+            f"NVIDIA's driver for this system: {problem}"
         ) from problem
     return DeviceArray(device, address, dtype, shape, x, not read_only)
 
@@ -147,7 +147,7 @@ def _contiguous(shape: Sequence[int], itemsize: int) -> tuple[int, ...]:
 
 
 def _interface(x: Any) -> dict[str, Any]:
-    """`__cuda_array_interface__`, or of a DLPack object what it would be. Nothing waits: the step runs in a stream."""
+    """`__cuda_array_interface__`, or its equivalent for a DLPack object. Does not wait: the step runs in a stream."""
     if hasattr(x, "__cuda_array_interface__"):
         given: dict[str, Any] = x.__cuda_array_interface__
         return given
@@ -159,7 +159,7 @@ def _interface(x: Any) -> dict[str, Any]:
 
 
 def place(x: Any) -> tuple[Any, ...]:
-    """What must be equal for an array that was checked to be still what it was: read anew, in a microsecond or less."""
+    """Key that changes when the array's memory, shape or dtype changes. Takes a microsecond or less."""
     if hasattr(x, "data_ptr"):  # torch
         return x.data_ptr(), x.shape, x.dtype, x.stride()
     if hasattr(x, "data") and hasattr(x.data, "ptr"):  # CuPy
@@ -169,7 +169,7 @@ def place(x: Any) -> tuple[Any, ...]:
 
 
 def stream_of(stream: Any, x: Any, number: int) -> int:
-    """Handle of the caller's stream: as given, else the current one of the library that an array comes from."""
+    """Handle of the caller's stream, or else of the current stream of the array's library."""
     if stream is None:
         owner = type(x).__module__.partition(".")[0]
         if owner == "torch":

@@ -12,7 +12,7 @@ from .host import Array, aligned, as_ndarray, check_memory, describe, parameter
 
 
 class Layout:
-    """Names and shapes of the arrays in a buffer, one behind the other, and the structure that they were given in."""
+    """Names and shapes of consecutive arrays in a buffer, and the structure of their original container."""
 
     __slots__ = ("names", "node", "shapes", "size", "sizes", "starts")
 
@@ -23,11 +23,11 @@ class Layout:
         self.size = sum(self.sizes)
 
     def same(self, other: "Layout") -> bool:
-        """Whether each array is at the same place in both."""
+        """Whether both have the same arrays at the same places."""
         return self is other or (self.names == other.names and self.shapes == other.shapes)
 
     def views(self, buffer: Any) -> list[Any]:
-        """Arrays of the layout in a buffer."""
+        """Views of the layout's arrays in a buffer."""
         return [
             buffer[start : start + size].reshape(shape)
             for start, size, shape in zip(self.starts, self.sizes, self.shapes, strict=True)
@@ -38,29 +38,30 @@ class Layout:
 
 
 class Flat(Mapping[str, Array]):
-    r"""Arrays copied once, side by side, into one contiguous buffer, and used through named views of it.
+    r"""Named arrays, copied once into one contiguous buffer and accessed through views of it.
 
-    An optimizer updates a `Flat` as one array; a loop, another framework or C code takes `buffer` as it is. There is no
-    padding: element 0 of the second array follows the last of the first. The buffer starts at a cache line (64 bytes).
+    An optimizer updates a `Flat` as one array. A loop, another framework or C code can use `buffer` directly. There is
+    no padding: each array starts right after the previous one. The buffer starts at a cache line (64 bytes).
 
     Parameters
     ----------
-    arrays : dict or list of ndarray, nested at will
-        float32 or float64, one dtype, any shapes, empty ones too. Names in nested dicts join by ".", those in lists are
-        the indices: ``{"layer": {"w": w}}`` is ``"layer.w"``, ``[w, b]`` is ``"0"`` and ``"1"``.
+    arrays : dict or list of ndarray, nested freely
+        All float32 or all float64, of any shape, including empty arrays. Names in nested dicts are joined by ".", and
+        names in lists are indices: ``{"layer": {"w": w}}`` gives ``"layer.w"``, ``[w, b]`` gives ``"0"`` and ``"1"``.
 
     Attributes
     ----------
     buffer : float array[n]
-        All the elements, in the order of the names.
+        All elements, in the order of the names.
     names : tuple of str
+        Names of the arrays, in the order of the buffer.
 
     Raises
     ------
     TypeError
-        If something is not an array, or not float32 or float64, or if dtypes are mixed.
+        If something is not a float32 or float64 array, or if dtypes are mixed.
     ValueError
-        If there is no array, or one is not C-contiguous or not in native byte order.
+        If there is no array, or if one is not C-contiguous or not in native byte order.
 
     Examples
     --------
@@ -78,7 +79,7 @@ class Flat(Mapping[str, Array]):
 
     Notes
     -----
-    torch has ``parameters_to_vector`` and optax ``flatten``, which copy at every step; this copies once.
+    torch's ``parameters_to_vector`` and optax's ``flatten`` copy at every step; `Flat` copies once.
     """
 
     __slots__ = ("_buffer", "_layout", "_views")
@@ -95,7 +96,7 @@ class Flat(Mapping[str, Array]):
             called = tree.label("arrays", name)
             x = as_ndarray(leaf, called, "a float32 or float64 ndarray")
             check_memory(x, called, "an ndarray", None)
-            x = parameter(x if x.flags.writeable else x.copy(), called, dtype)  # what is only copied may be read-only
+            x = parameter(x if x.flags.writeable else x.copy(), called, dtype)  # read-only is fine: it is only copied
             dtype = x.dtype
             checked.append(x)
         layout = Layout(node, names, [x.shape for x in checked])
@@ -108,14 +109,14 @@ class Flat(Mapping[str, Array]):
         self._views: dict[str, Array] = dict(zip(layout.names, layout.views(buffer), strict=True))
 
     def _over(self, buffer: Array) -> "Flat":
-        """Same layout over another buffer, which is not copied."""
+        """Use another buffer with the same layout, without a copy."""
         other = object.__new__(Flat)
         other._lay_out(self._layout, buffer)
         return other
 
     @property
     def buffer(self) -> Array:
-        """All the elements, in the order of the names: the live memory, not a copy."""
+        """All elements, in the order of the names. This is the live memory, not a copy."""
         return self._buffer
 
     @property
@@ -124,18 +125,18 @@ class Flat(Mapping[str, Array]):
         return self._layout.names
 
     def like(self) -> "Flat":
-        """Zeros with the same layout, for gradients."""
+        """Return zeros with the same layout, for gradients."""
         return self._over(aligned(self._buffer.size, self._buffer.dtype))
 
     def tree(self) -> Any:
-        """Views in the structure that was given: nested dicts and lists."""
+        """Return the views in the original structure of nested dicts and lists."""
         return tree.rebuild(self._layout.node, list(self._views.values()))
 
     def __getitem__(self, name: str | int) -> Array:
         return self._views[str(name)]
 
     def __setitem__(self, name: str | int, value: Any) -> None:
-        """Write into the view, so that ``flat["w"] -= x`` and ``flat["w"] = x`` change the buffer."""
+        """Write to the view, so that ``flat["w"] -= x`` and ``flat["w"] = x`` change the buffer."""
         view = self[name]
         if value is not view:
             if np.shape(value) not in (view.shape, ()):

@@ -1,4 +1,4 @@
-"""What an array must be before compiled code sees its address, and the errors where it is not."""
+"""Checks of arrays before compiled code sees their addresses, with the errors for invalid ones."""
 
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -19,7 +19,7 @@ _KNOWN = {dtype.char: dtype for dtype in _FLOATS}  # numpy's one object for each
 
 
 def describe(x: object) -> str:
-    """What came, for an error: ``float64[3, 4]`` for an array, the type's name for anything else."""
+    """Describe an argument in an error: ``float64[3, 4]`` for an array, the type's name for anything else."""
     if isinstance(x, np.ndarray):
         kind = "" if type(x) is np.ndarray else f"{type(x).__name__} of "
         return f"{kind}{shaped(x.dtype, x.shape)}"
@@ -34,8 +34,8 @@ def shaped(dtype: Any, shape: Sequence[int]) -> str:
 
 
 def aligned(size: int, dtype: Any) -> Array:
-    """Zeros that start at a cache line."""
-    dtype = np.dtype(np.dtype(dtype).name)  # numpy's own object, whatever a pickle brought
+    """Return zeros that start at a cache line."""
+    dtype = np.dtype(np.dtype(dtype).name)  # numpy's own object, not a copy from a pickle
     raw = np.zeros(size * dtype.itemsize + LINE, np.uint8)
     start = -raw.ctypes.data % LINE
     return raw[start : start + size * dtype.itemsize].view(dtype)
@@ -48,21 +48,21 @@ def address(x: Any) -> int:
 
 
 def address_range(x: Any) -> tuple[int, int]:
-    """First address of a contiguous array, and the one behind its last."""
+    """First address of a contiguous array, and the address after its end."""
     start = address(x)
     return start, start + x.nbytes
 
 
-# --- From what callers hand over to an ndarray ------------------------------------------------------------------------
+# --- From the caller's object to an ndarray ---------------------------------------------------------------------------
 
 
 def is_native(x: Any) -> bool:
-    """Whether compiled code can read the object's own record: an ndarray, or a memmap, whose memory is all it adds."""
+    """Whether compiled code can read the object's own record: it is an ndarray, or a memmap, which adds no data."""
     return type(x) is np.ndarray or isinstance(x, np.memmap)
 
 
 def as_ndarray(x: Any, name: str, need: str) -> Any:
-    """Return what the caller handed over as a plain ndarray or `DeviceArray`: itself or a view, never a copy."""
+    """Return the caller's object as a plain ndarray or `DeviceArray`: itself or a view, never a copy."""
     if isinstance(x, np.ndarray):
         if not is_native(x):
             raise TypeError(
@@ -78,19 +78,19 @@ def as_ndarray(x: Any, name: str, need: str) -> Any:
             return plain
     known = _KNOWN.get(plain.dtype.char)
     if known is not None and plain.dtype is not known and plain.dtype == known:
-        return plain.view(known)  # an unpickled array may have a dtype object of its own
+        return plain.view(known)  # an unpickled array may have its own dtype object
     return plain
 
 
 def lent(x: Any) -> Any:
-    """Memory of another library's array as an ndarray, None if it has none to lend; its own errors, no checks."""
+    """Memory of another library's array as an ndarray, or None. Not checked; raises that library's errors."""
     kind: Any = type(x)
     lend = _lender(kind)
     return None if lend is None else lend(x)
 
 
 def _lent(x: Any, name: str, need: str) -> Any:
-    """Memory of another library's array, as an ndarray or a `DeviceArray`."""
+    """Memory of another library's array as an ndarray or a `DeviceArray`."""
     kind: Any = type(x)
     if _lender(kind) is None:
         raise TypeError(f"`{name}` must be {need}, got {describe(x)}")
@@ -105,7 +105,7 @@ def _lent(x: Any, name: str, need: str) -> Any:
 
 @cache
 def _lender(kind: Any) -> Callable[[Any], Array | None] | None:
-    """Quickest way to an ndarray over the memory of objects of that type: None for memory of a CUDA device."""
+    """Fastest way to get an ndarray over the memory of objects of that type. It gives None for CUDA memory."""
     if issubclass(kind, np.generic):
         return np.asarray
     module = kind.__module__.partition(".")[0]
@@ -119,17 +119,17 @@ def _lender(kind: Any) -> Callable[[Any], Array | None] | None:
 
 
 def _of_torch(x: Any) -> Array | None:
-    """By DLPack in 2 us: Tensor.numpy() takes 0.5, but the tensor's storage could not be resized ever after."""
+    """Use DLPack, in 2 us. Tensor.numpy() takes 0.5 us, but then the tensor's storage can never be resized."""
     if not x.is_cpu:
         _check_on_cuda(x)
         return None
     if x.is_neg() or x.is_conj():
-        raise TypeError("its memory has other numbers than it shows: pass x.resolve_neg().resolve_conj()")
+        raise TypeError("its values differ from those in its memory: pass x.resolve_neg().resolve_conj()")
     return np.from_dlpack(x.detach() if x.requires_grad else x)
 
 
 def _of_jax(x: Any) -> Array | None:
-    """An array of JAX on the CPU, read-only."""
+    """Get a JAX array on the CPU, read-only."""
     for device in x.devices():
         if device.platform != "cpu":
             _check_on_cuda(x)
@@ -150,17 +150,17 @@ def _check_on_cuda(x: Any) -> None:
 
 
 def place(x: Any) -> tuple[Any, ...] | None:
-    """What must stay equal for memory that another library lent to be still the object's; None: lend it again."""
+    """Key that changes when the memory of another library's object changes. None: request the memory again."""
     return (x.data_ptr(), x.shape, x.stride(), x.dtype) if hasattr(x, "data_ptr") else None
 
 
 def device_of(x: Any) -> Any:
-    """CUDA device that an array is on, None for host memory."""
+    """CUDA device of an array, None for host memory."""
     return x.device if isinstance(x, DeviceArray) else None
 
 
 def check_memory(x: Any, name: str, need: str, device: Any) -> None:
-    """Refuse an array that is not where the parameters are: in host memory (None), or on that device."""
+    """Refuse an array that is not where the parameters are: in host memory (None) or on that device."""
     if device_of(x) is not device:
         where = "in host memory" if device is None else f"on {device}"
         raise TypeError(f"`{name}` must be {need} {where} like the parameters, got {describe(x)} elsewhere")
@@ -170,7 +170,7 @@ def check_memory(x: Any, name: str, need: str, device: Any) -> None:
 
 
 def _check_layout(x: Any, name: str, keep: bool) -> None:
-    """Refuse what is not native, contiguous and aligned; `keep`: it is updated in place, so a copy must be kept."""
+    """Refuse an array that is not native, contiguous and aligned. `keep`: the user must keep the converted copy."""
 
     def advice(call: str) -> str:
         if keep:
@@ -189,14 +189,14 @@ def _check_layout(x: Any, name: str, keep: bool) -> None:
 
 
 def parameter(x: Any, name: str, dtype: Any = None) -> Any:
-    """View of a parameter that can be updated in place."""
+    """Return a view of a parameter that can be updated in place, or raise the error."""
     if type(x) is np.ndarray and x.dtype is (dtype or _KNOWN.get(x.dtype.char)) and x.flags.carray:
-        return x  # what nearly every parameter is
+        return x  # the common case
     need = f"a {dtype or ' or '.join(DTYPES)} ndarray"
     if getattr(x, "requires_grad", False) and hasattr(x, "detach"):
         raise TypeError(
             f"`{name}` must be {need}, got {type(x).__name__} that requires gradients: pass `x.detach()`, which shares "
-            f"its memory (autograd does not see updates made here)"
+            f"its memory (autograd does not see the updates)"
         )
     array = as_ndarray(x, name, need)
     native = array.dtype.newbyteorder("=")
@@ -220,7 +220,7 @@ def parameter(x: Any, name: str, dtype: Any = None) -> Any:
 
 
 def operand(x: Any, name: str, dtype: Any, shape: Sequence[int]) -> Any:
-    """View of an array that a step reads: a gradient, a rate per element."""
+    """Return a view of an array that a step reads (a gradient, or per-element rates), or raise the error."""
     need = shaped(dtype, shape)
     if isinstance(x, np.generic) and len(shape):
         raise TypeError(f"`{name}` must be {need}, got {describe(x)}")
@@ -236,7 +236,7 @@ def operand(x: Any, name: str, dtype: Any, shape: Sequence[int]) -> Any:
 
 
 def check_disjoint(arrays: Sequence[Any], starts: Sequence[int], names: Sequence[str]) -> None:
-    """Refuse arrays that share memory: each is updated on its own. `starts` are their addresses."""
+    """Refuse arrays that share memory, because each is updated separately. `starts` are their addresses."""
     ranges = sorted(
         (start, start + x.nbytes, k) for k, (x, start) in enumerate(zip(arrays, starts, strict=True)) if x.size
     )

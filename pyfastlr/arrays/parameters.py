@@ -1,4 +1,4 @@
-"""The parameters of an optimizer, and what a caller hands over that must be like them."""
+"""The parameters of an optimizer, and checks of arguments that must have the same structure."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -30,20 +30,20 @@ from .host import (
 
 
 class Parameters:
-    """Named tensors in one buffer (a `Flat`) or each in its own (an array, dict or list).
+    """Named tensors, either in one buffer (a `Flat`) or in separate arrays (an array, dict or list).
 
     Attributes
     ----------
     params
-        What the user gave.
+        The user's argument.
     given, arrays
-        The objects in it, and an array over the memory of each: one for a `Flat`, else one for each tensor.
+        The objects in it, and an array over the memory of each: one for a `Flat`, otherwise one per tensor.
     names, shapes, sizes
         Of each tensor.
     layout : Layout or None
         Of a `Flat`.
     is_single : bool
-        The parameters are one ndarray, and so are the gradients: no container needs to be looked through.
+        The parameters are one ndarray, and so are the gradients. There is no container to traverse.
     """
 
     def __init__(self, params: Any) -> None:
@@ -76,30 +76,30 @@ class Parameters:
         self.is_native = all(map(is_native, self.given))
         self.is_leaf = self.layout is None and self.node.kind == "leaf"
         self.is_single = self.is_leaf and self.is_native
-        #: Leaves of the gradients in a new list, which nobody else can change; or one array for all tensors.
+        #: Leaves of the gradients in a new list, which no other code can change, or one array for all tensors.
         self.gather: Callable[[Any], Any] = tree.gatherer(self.node, self._match_gradients)
-        #: What the container of parameters holds now, views of what has no ndarray's record: a list, or a function that
-        #: makes one; None if there is no container.
+        #: Current contents of the container of parameters, with views of objects that are not ndarrays: a list (`held`)
+        #: or a function that returns one (`hold`). Both are None if there is no container.
         self.held: list[Any] | None = None
         self.hold: Callable[[], list[Any]] | None = None
         if self.layout is not None:
             self.gather = self._flat_gradients
         elif self.is_leaf:
             self.gather = _itself
-            self.hold = None if self.is_native or self.device is not None else self._held_views
+            self.hold = None if self.is_native or self.device is not None else self._current_views
         elif self.is_native and type(params) is list and all(child is tree.LEAF for child in self.node.children):
             self.held = params
         elif self.is_native or self.device is not None:
             self.hold = partial(tree.gatherer(self.node, self._match_parameters), params)
         else:
-            self.hold = self._held_views
+            self.hold = self._current_views
 
     def labels(self, argument: str) -> list[str]:
-        """What errors call the tensors of an argument."""
+        """Names of an argument's tensors in errors."""
         return [tree.label(argument, name) for name in self.names]
 
     def array_label(self, k: int) -> str:
-        """What errors call array k of the parameters."""
+        """Name of parameter array k in errors."""
         return "params" if self.layout is not None or self.is_leaf else tree.label("params", self.names[k])
 
     # --- At every step ------------------------------------------------------------------------------------------------
@@ -111,7 +111,7 @@ class Parameters:
         return tree.match(self.node, params, "params")
 
     def _flat_gradients(self, grads: Any) -> Any:
-        """Buffer of a `Flat` with the same layout, a buffer, or a leaf for each tensor of a dict or list."""
+        """Return the buffer of a `Flat` with the same layout, a buffer, or the leaves of a dict or list."""
         layout = self.layout
         assert layout is not None
         if isinstance(grads, Flat):
@@ -120,31 +120,31 @@ class Parameters:
                     f"`grads` must have the layout of the parameters, {layout}, got a Flat with {grads._layout}; "
                     f"params.like() makes one"
                 )
-            grads._layout = layout  # the same object: the next step need not compare
+            grads._layout = layout  # the same object, so that the next step need not compare
             return grads._buffer
         return grads if tree.kind_of(grads) == "leaf" else self._named(grads, "grads", layout)
 
     def _named(self, given: Any, argument: str, layout: Layout) -> list[Any]:
-        """Leaves by the names of a `Flat`, or in the structure that it was made from."""
+        """Leaves by the names of a `Flat`, or in the structure that it was built from."""
         is_named = tree.kind_of(given) == "dict" and not {str(key) for key in given} - set(layout.names)
         node = tree.Node("dict", layout.names, (tree.LEAF,) * len(layout.names)) if is_named else self.node
         return tree.match(node, given, argument)
 
-    def _held_views(self) -> list[Any]:
-        """Ndarrays, and views of anything else."""
+    def _current_views(self) -> list[Any]:
+        """Ndarrays in the container now, and views of its other objects."""
         found = [self.params] if self.is_leaf else self._match_parameters(self.params)
         return [self._view(k, x) for k, x in enumerate(found)]
 
     def inside(self) -> list[Any]:
-        """Objects that the container of parameters holds now; the error that says so if its structure has changed."""
+        """Objects in the container of parameters now. Raise an error if its structure has changed."""
         return self._match_parameters(self.params) if self.layout is None else self.given
 
     def held_now(self) -> list[Any] | None:
-        """What the container of parameters holds now."""
+        """Current contents of the container of parameters."""
         return self.held if self.hold is None else self.hold()
 
     def _view(self, k: int, x: Any) -> Any:
-        """Array over the memory that an object of another library has now."""
+        """Array over the current memory of another library's object."""
         if x is not self.given[k]:
             self.explain_moved(k, x)
         if is_native(x):
@@ -157,7 +157,7 @@ class Parameters:
         return self.arrays[k]
 
     def views(self, leaves: Any) -> Any:
-        """Gradients as plain ndarrays where that takes no copy (a memmap, a tensor, a scalar); errors come later."""
+        """Gradients as plain ndarrays where that needs no copy (a memmap, a tensor, a scalar). Errors come later."""
         if type(leaves) is list and not self.is_leaf:
             return [
                 x if x is None or (type(x) is np.ndarray and x.dtype is self.dtype) else self._as_plain(x, k)
@@ -179,19 +179,19 @@ class Parameters:
         return as_ndarray(x, name, shaped(self.dtype, shape))
 
     def gradient_label(self, k: int) -> str:
-        """What errors call gradient k."""
+        """Name of gradient k in errors."""
         return tree.label("grads", self.names[k])
 
     # --- Arrays like the parameters -----------------------------------------------------------------------------------
 
     def operand(self, x: Any, name: str, shape: Sequence[int]) -> Any:
-        """What a step reads, from the memory that the parameters are in."""
+        """Array that a step reads, in the same memory as the parameters."""
         array = operand(x, name, self.dtype, shape)
         check_memory(array, name, shaped(self.dtype, shape), self.device)
         return array
 
     def checked(self, leaves: Any) -> Any:
-        """Gradients as plain arrays, or the error that says what is wrong with one."""
+        """Gradients as plain arrays. Raise an error for an invalid one."""
         if type(leaves) is list and not self.is_leaf:
             labels = self.labels("grads")
             return [
@@ -201,12 +201,12 @@ class Parameters:
         return self.operand(leaves, "grads", self.shapes[0] if self.is_leaf else [self.size])
 
     def zeros(self, size: int, dtype: Any = None) -> Any:
-        """Memory for `size` numbers where the parameters are."""
+        """Return `size` zeros in the same memory as the parameters."""
         dtype = self.dtype if dtype is None else np.dtype(dtype)
         return aligned(size, dtype) if self.device is None else allocate(self.device, size, dtype)
 
     def leaves_of(self, value: Any, argument: str) -> list[Any] | None:
-        """Leaves of an argument like the parameters, one for each tensor; None for one buffer of all of a `Flat`."""
+        """Leaves of an argument like the parameters, one per tensor. None if it is one buffer for a whole `Flat`."""
         if self.layout is None:
             return tree.match(self.node, value, argument)
         if isinstance(value, Flat) and not self.layout.same(value._layout):
@@ -216,7 +216,7 @@ class Parameters:
         return self._named(value, argument, self.layout)
 
     def per_tensor(self, value: Any, argument: str, anywhere: bool = False) -> list[Any]:
-        """Arrays of an argument like the parameters, one for each tensor, 1-D; where they are, or in any memory."""
+        """Arrays of an argument like the parameters, 1-D, one per tensor. `anywhere`: in any memory."""
         leaves = self.leaves_of(value, argument)
         check = partial(operand, dtype=self.dtype) if anywhere else self.operand
         if leaves is None:
@@ -229,7 +229,7 @@ class Parameters:
         ]
 
     def like(self, tensors: Sequence[Array], buffer: Array) -> Any:
-        """Container with the parameters' structure over 1-D tensors; for a `Flat` over the buffer that they are in."""
+        """Container with the parameters' structure over 1-D tensors; for a `Flat`, over the buffer with them."""
         if self.layout is not None:
             return self.params._over(buffer)
         return tree.rebuild(self.node, [x.reshape(shape) for x, shape in zip(tensors, self.shapes, strict=True)])
@@ -237,7 +237,7 @@ class Parameters:
     # --- Errors -------------------------------------------------------------------------------------------------------
 
     def explain_moved(self, k: int, now: Any) -> NoReturn:
-        """Raise the error for a parameter that is not what it was; `now` is what its container holds."""
+        """Raise the error for a parameter that has changed. `now` is the object in its container."""
         label, need = self.array_label(k), shaped(self.dtype, self.arrays[k].shape)
         if now is not None and now is not self.given[k] and not (is_native(now) and not is_native(self.given[k])):
             raise ValueError(
@@ -256,7 +256,7 @@ class Parameters:
         )
 
     def explain_overlap(self, leaves: Any, states: dict[str, Any]) -> NoReturn:
-        """Raise the error for a gradient that shares memory with what a step writes."""
+        """Raise the error for a gradient that shares memory with an array that a step writes."""
         written = [("params", x) for x in self.arrays] + [(f"state[{name!r}]", x) for name, x in states.items()]
         several = type(leaves) is list
         for x, label in zip(
@@ -273,7 +273,7 @@ class Parameters:
 
 
 def _refuse_iterators(params: Any) -> None:
-    """Refuse what would be used up, and torch's form of groups, with what to write instead."""
+    """Refuse iterators, models and torch's form of groups, and say what to write instead."""
     if hasattr(params, "__next__"):
         raise TypeError(
             f"`params` must be an array, a dict or a list of arrays, got {type(params).__name__}: pass list(...)"

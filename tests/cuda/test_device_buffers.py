@@ -244,7 +244,7 @@ def test_a_callable_that_raises_changes_nothing(device):
     assert lent.host.tobytes() == host.tobytes()
     assert opt.steps == 0
     opt.lr = lambda n: opt.step(Array(device, numbers(20))) or 0.1
-    with pytest.raises(RuntimeError, match="inside"):
+    with pytest.raises(RuntimeError, match=r"must not call step\(\)"):
         opt.step(Array(device, numbers(20)))
 
 
