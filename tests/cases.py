@@ -1,6 +1,6 @@
-"""The one table of optimizers: it drives the tests, the benchmarks and the README's table.
+"""The table of optimizers that drives the tests, the benchmarks and the README's table.
 
-Importing it imports no optimizer library: `Case.make` and `Case.live` do, when they are called.
+Importing it imports no optimizer library; calling `Case.make` or `Case.live` does.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,13 +19,13 @@ SIGNED = {"exp_avg", "momentum_buffer", "grad_avg"}  # states that may be negati
 
 
 def this_rate(before: float, lr: float, t: int, **_: Any) -> float:
-    """Rate of update t where the formula takes that update's own."""
+    """Rate of update t if the formula uses that update's own rate."""
     return lr
 
 
 @dataclass(frozen=True)
 class Flush:
-    """Where eps is, by convention, and hides a flushed state: "outside" of the root, "inside", or "plain"."""
+    """Where eps is in each convention, and so hides a flushed state: "outside" the root, "inside", or "plain"."""
 
     where: Mapping[str, str]
     slot: str = "exp_avg_sq"
@@ -35,7 +35,7 @@ class Flush:
 
 @dataclass(frozen=True)
 class Row:
-    """One optimizer: what each library has of it, and what the tests for all must know of it."""
+    """One optimizer: its names and defaults in each library, and its facts for the tests of all optimizers."""
 
     formula: Callable[..., Any]  # (p, g, state, t, lr, convention, **hyper) -> (p, state), as in reference.py
     # Each library's defaults, in pyfastlr's names, that of `convention=None` first. A name that is not there is an
@@ -65,7 +65,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Live:
-    """Another library's optimizer, imported when it is called."""
+    """Another library's optimizer. The library is imported at the call."""
 
     module: str
     name: str
@@ -122,7 +122,7 @@ _OUTSIDE = Flush(dict.fromkeys(CONVENTIONS, "outside"))
 
 
 def _row(formula: Callable[..., Any], torch: Any, keras: Any, optax: Any, variants: Any, **options: Any) -> Row:
-    """Row of an optimizer; each library's name with its defaults, or None."""
+    """Row of an optimizer, with its name and defaults in each library, or None."""
     theirs = {x: given for x, given in zip(CONVENTIONS, (torch, keras, optax), strict=True) if given}
     first = options.pop("first", next(iter(theirs)))
     theirs = dict(sorted(theirs.items(), key=lambda item: item[0] != first))
@@ -278,7 +278,7 @@ def rprop(p, g, state, t, lr, convention, etas, step_sizes):
 
 
 def unscaled(before: float, lr: float, t: int, **_: Any) -> float:
-    """Factor of an update whose size is in the state."""
+    """Factor of an update whose step size is in the state."""
     return 1.0
 
 
@@ -310,12 +310,12 @@ def asgd(p, g, state, t, lr, convention, lambd, alpha, t0):
 
 
 def asgd_rate(before: float, lr: float, t: int, lambd: float, alpha: float, **_: Any) -> float:
-    """Rate of update t: the first one's lr, then made from the lr of the update before."""
+    """Rate of update t: lr for the first one, later computed from the lr of the previous update."""
     return lr if t == 1 else before / (1 + lambd * before * (t - 1)) ** alpha
 
 
 def asgd_carry(t: int, lr: float, **hyper: Any) -> float:
-    """Rate that is carried into update t, if lr is constant."""
+    """Rate carried over to update t, if lr is constant."""
     return asgd_rate(lr, lr, t, **hyper)
 
 
@@ -372,12 +372,12 @@ ROWS["FTRL"] = _row(
 
 
 def decay_kind(cls: str, convention: str) -> str:
-    """A library's kind of weight decay."""
+    """Kind of weight decay in a library."""
     return ROWS[cls].decay.get(convention, "coupled" if convention == TORCH else "decoupled")
 
 
 def _cases(cls: str, convention: str) -> list[Case]:
-    """The rows of an optimizer under a convention: the variants whose arguments the library has."""
+    """Rows of an optimizer in a convention: the variants whose arguments the library has."""
     row = ROWS[cls]
     defaults, name = row.defaults[convention], row.names[convention]
     decayed = row.decayed.get(convention, None if convention == OPTAX else name)

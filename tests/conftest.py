@@ -1,9 +1,9 @@
-"""For all tests: fewer collections of garbage, and Ctrl-C as a program in the foreground has it."""
+"""Setup for all tests: less garbage collection, and Ctrl-C handled as in a foreground program."""
 
 import gc
 import signal
 
-gc.set_threshold(50_000, 20, 100)  # numba makes millions of small objects: collecting at each 700th is 10 % of the time
+gc.set_threshold(50_000, 20, 100)  # numba creates millions of objects; collecting at each 700th takes 10 % of the time
 
 # A shell without job control starts `pytest &` with SIGINT ignored, and children inherit that: tests that interrupt
 # their children would wait for ever.
@@ -12,5 +12,5 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_collection_finish():
-    """What is imported by now stays: it need not be looked through either."""
+    """Exclude everything imported so far from garbage collection, because it stays."""
     gc.freeze()

@@ -1,4 +1,4 @@
-"""The table of schedules of other libraries: one text a row, evaluated with ours and with theirs."""
+"""Table of schedules of other libraries: one expression per row, evaluated with our classes and with theirs."""
 
 import json
 import os
@@ -157,7 +157,7 @@ def ours(library, row):
 
 
 def torch_scheduler(row):
-    """Evaluate a row with torch's; give the scheduler and its optimizer."""
+    """Evaluate a row with torch; return the scheduler and its optimizer."""
     import torch
     from torch.optim import lr_scheduler
 
@@ -170,7 +170,7 @@ def torch_scheduler(row):
 
 
 def run_torch(row, steps=STEPS):
-    """Rates and momenta of a whole run of torch's."""
+    """Rates and momenta of a whole run in torch."""
     scheduler, optimizer = torch_scheduler(row)
     rates, momenta = [], []
     for n in range(steps):

@@ -1,4 +1,4 @@
-"""An interrupt at one place after the other of a call: wherever CPython might deliver Ctrl-C while Python runs."""
+"""Interrupt a call at each place in turn where CPython may deliver Ctrl-C."""
 
 import dis
 import linecache
@@ -12,15 +12,15 @@ import pytest
 import pyfastlr
 import pyfastlr_kernels
 
-# From 3.12 on a trace function that raises inside of a comprehension leaves the block around it without its end: a lock
-# stays taken. Real signals do not (220,000 of them on 3.12.1 and on 3.13.0 left none taken).
+# From 3.12 on, if a trace function raises inside a comprehension, the enclosing `with` block does not run its exit, so
+# a lock stays taken. Real signals do not do this (220,000 of them on 3.12.1 and on 3.13.0 left none taken).
 needs_faithful_traces = pytest.mark.skipif(
     sys.version_info >= (3, 12), reason="traces raise where no signal is handled"
 )
 LIBRARY = tuple(str(Path(module.__file__).parent) for module in (pyfastlr, pyfastlr_kernels))
 
-# CPython looks for signals behind calls, at the start of functions and where loops go round. A call of C that waits,
-# for a lock or asleep, gives up for one: that is an interrupt before its line.
+# CPython checks for signals after calls, at the start of functions and at the end of each loop iteration. A C call that
+# waits, for a lock or asleep, returns on a signal: that is an interrupt before its line.
 _CALLS, _LOOPS = ("CALL", "RESUME"), ("JUMP_BACKWARD", "POP_JUMP_BACKWARD")
 
 
@@ -54,9 +54,9 @@ def _is_with(file, line):
 
 
 def interrupted(work, k, inside=LIBRARY, visits=1):
-    """Call `work` with a KeyboardInterrupt at place k of this thread, from 0; that place, None if there are fewer.
+    """Call `work` with a KeyboardInterrupt at place k, from 0, of this thread. Return the place, None beyond the last.
 
-    Places are those in files below `inside`, and of each, which may be in a loop, the first `visits`.
+    Only places in files below `inside` count, and of a place in a loop only the first `visits`.
     """
     left, found, seen = k, None, {}
 
@@ -105,5 +105,5 @@ def interrupted(work, k, inside=LIBRARY, visits=1):
 
 
 def everywhere(attempt):
-    """Call `attempt(k)` for k = 0, 1 and so on until it returns None: there is no place k. How many there were."""
+    """Call `attempt(k)` for k = 0, 1, ... until it returns None: there is no place k. Return the number of places."""
     return next(k for k in count() if attempt(k) is None)

@@ -1,4 +1,4 @@
-"""Runs of the live libraries in float64, for the golden files and for the tests that have the libraries at hand."""
+"""Float64 runs of the live libraries, for the golden files and for the tests that need the libraries installed."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ KINDS = ("none", *DECAYS)  # of decay of a run
 
 @dataclass(frozen=True)
 class Problem:
-    """Gradients for a run: the rows of a bank, one after the other, over and over; and a rate for every step."""
+    """Gradients of a run, taken in cyclic order from the rows of a bank, and a rate for every step."""
 
     p: np.ndarray  # float64[n], the initial parameters
     bank: np.ndarray  # float64[k, n]
@@ -41,17 +41,17 @@ def problem(n: int, bank: int, seed: int) -> Problem:
 
 
 def run_lr(case: Case) -> float:
-    """The case's rate, for RMSProp with momentum less: bouncing around zero under coupled decay it is chaotic."""
+    """The case's rate, reduced for RMSProp with momentum, which is chaotic near zero under coupled decay."""
     return 1e-4 if {"square_avg", "momentum_buffer"} <= {*case.state} else case.lr
 
 
 def runs(case: Case) -> tuple[str, ...]:
-    """Kinds of decay of a case's runs: those that it has."""
+    """Kinds of decay that a case supports."""
     return tuple(kind for kind in KINDS if kind == "none" or kind in case.row.decays)
 
 
 def rates(case: Case, problem: Problem) -> np.ndarray:
-    """The rate for every step, float64[STEPS]: positive or constant where the case needs that."""
+    """Rate for every step, float64[STEPS]. It is positive or constant if the case needs that."""
     if case.row.lr == "start":
         return np.full(STEPS, run_lr(case))
     least = 0.01 if case.row.lr == "positive" else 0.0
@@ -59,12 +59,12 @@ def rates(case: Case, problem: Problem) -> np.ndarray:
 
 
 def weight_decay(case: Case, decay: str) -> float:
-    """A weight decay that takes a part of the parameters over a run, and leaves the rest to the gradients."""
+    """A weight decay that removes only a part of the parameters over a run."""
     return {"none": 0.0, "coupled": 0.05, "decoupled": 5e-4 / run_lr(case), "independent": 5e-4}[decay]
 
 
 def run_of(case: Case, problem: Problem, decay: str) -> np.ndarray:
-    """The same run by pyfastlr, the rate a schedule and the convention's own kind of decay the default."""
+    """The same run in pyfastlr, with the rate as a schedule and the convention's kind of decay by default."""
     p, out = problem.p.copy(), np.empty((STEPS, problem.p.size))
     options = {} if decay in ("none", case.decay) else {"decay": decay}
     lr, wd = rates(case, problem), weight_decay(case, decay)
@@ -76,7 +76,7 @@ def run_of(case: Case, problem: Problem, decay: str) -> np.ndarray:
 
 
 def assert_same_run(got: np.ndarray, want: np.ndarray, start: np.ndarray) -> None:
-    """To 1e-10 of the farthest that a parameter gets from its start, each by itself, and the rounding of its sums."""
+    """Agree to 1e-10 of each parameter's greatest distance from its start, plus the rounding of its sums."""
     got, want = np.atleast_2d(got), np.atleast_2d(want)
     distance = np.abs(want - start).max(axis=0)
     rounding = STEPS * np.spacing(np.abs(np.concatenate([want, start[None]])).max(axis=0))
@@ -86,7 +86,7 @@ def assert_same_run(got: np.ndarray, want: np.ndarray, start: np.ndarray) -> Non
 
 
 def other_process() -> ProcessPoolExecutor:
-    """A process for the libraries that have float64 as a switch of the process."""
+    """Separate process, for libraries whose float64 mode is global to the process."""
     return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
 
 
@@ -101,7 +101,7 @@ def trajectories(case: Case, problem: Problem) -> dict[str, np.ndarray]:
 
 
 def _decayed(decays: dict[str, float], p: Any, g: Any, lr: Any) -> tuple[Any, Any]:
-    """Parameters and gradients by run, the decay of `decays` applied by hand."""
+    """Parameters and gradients by run, with the decay of `decays` applied by hand."""
     p, g = dict(p), dict.fromkeys(p, g)
     for kind, wd in decays.items():
         if kind == "coupled":
@@ -117,7 +117,7 @@ def _by_hand(case: Case, own: str | None) -> dict[str, float]:
 
 @contextmanager
 def torch_scalars_in_float64() -> Iterator[None]:
-    """Within, torch's NAdam keeps its running product in float64; else in float32 for parameters of any dtype."""
+    """Make torch's NAdam keep its running product in float64. By default it is float32 for any dtype of parameters."""
     import torch
 
     before = torch.get_default_dtype()
@@ -192,7 +192,7 @@ def _optax(case: Case, problem: Problem, own: str | None) -> dict[str, np.ndarra
 
 
 def keras_in_float64() -> Any:
-    """Keras over JAX, where a run compiles to one loop: step by step it takes milliseconds."""
+    """Run Keras on JAX, with the run compiled to one loop, because single steps take milliseconds each."""
     os.environ["KERAS_BACKEND"] = "jax"
     _jax()
     import keras
@@ -218,7 +218,7 @@ def _keras(case: Case, problem: Problem, own: str | None) -> dict[str, np.ndarra
 
 
 def default_run(case: Case, problem: Problem, steps: int) -> np.ndarray:
-    """Parameters after some steps of Keras or optax with all arguments but optax's rate left out: float64[n]."""
+    """Parameters after some steps of Keras or optax with default arguments (except optax's rate): float64[n]."""
     if case.convention == "keras":
         keras = keras_in_float64()
         variable = keras.Variable(problem.p)

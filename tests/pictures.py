@@ -1,4 +1,4 @@
-"""What can be asserted of a picture without looking at it: all text is inside, and none is on another."""
+"""Checks of a picture without looking at it: all text is inside the figure and no texts overlap."""
 
 from itertools import combinations
 
@@ -7,7 +7,7 @@ from matplotlib.text import Text
 
 
 def texts(figure):
-    """What is seen of a figure's texts: [(text, its box in pixels)]."""
+    """Visible texts of a figure: [(text, its box in pixels)]."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     out_of_sight = unseen(figure)
@@ -16,7 +16,7 @@ def texts(figure):
 
 
 def unseen(figure):
-    """Labels that axes have and do not draw: beyond their limits, or inside of a grid of axes."""
+    """Labels that axes have but do not draw: beyond their limits, or inside a grid of axes."""
     axes_and_ticks = [
         (axis, tick) for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)
         for tick in axis.get_major_ticks() + axis.get_minor_ticks()
@@ -33,7 +33,7 @@ def unseen(figure):
 
 
 def assert_fits(figure):
-    """All texts are inside of the figure, and none is on another; return them."""
+    """Check that all texts are inside the figure and do not overlap; return them."""
     found = texts(figure)
     box = figure.bbox
     assert [t for t, b in found if b.x0 < 0 or b.y0 < 0 or b.x1 > box.width or b.y1 > box.height] == []

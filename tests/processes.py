@@ -1,4 +1,4 @@
-"""Scripts in processes of their own, and calls in threads of their own, which no failure can outlive."""
+"""Run scripts in separate processes and calls in separate threads, all of which end even after a failure."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ LONG = 300  # seconds: the last resort against a hang, far from what anything he
 
 
 def run(script, *arguments, timeout=LONG, **environment):
-    """Run a script in a new process, with the tests' helpers to import; its output."""
+    """Run a script in a new process that can import the tests' helpers; return its output."""
     path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(script), *map(str, arguments)],
@@ -23,13 +23,13 @@ def run(script, *arguments, timeout=LONG, **environment):
 
 
 def in_thread(work):
-    """What `work` returns in a thread of its own, or its error."""
+    """Run `work` in a new thread; return its result or raise its error."""
     (result,) = in_threads([work])
     return result
 
 
 def in_threads(works):
-    """What each returns in a thread of its own, all at the same time, or the first error."""
+    """Run each function in a new thread, all at the same time; return the results or raise the first error."""
     results, errors = {}, []
 
     def call(k, work):
@@ -50,7 +50,7 @@ def in_threads(works):
 
 
 class Beside:
-    """Call `work` in a thread, again and again, while the block runs; its error is raised at the end.
+    """Call `work` repeatedly in a thread while the block runs; raise its error at the end.
 
     `calls` is how many were done.
     """

@@ -1,9 +1,9 @@
-"""Every optimizer as its textbook formula in numpy, and the rounding error that the formula allows.
+"""The textbook formula of every optimizer in numpy, and the rounding error that the formula allows.
 
 A formula is written once: ``formula(p, g, state, t, lr, convention, **hyperparameters) -> (p, state)`` on float64
-arrays, with the library's own terms where ``convention`` makes a difference. ``t`` is the number of this update of this
-tensor, from 1; ``lr`` is a number or an array (the rate as a diagonal matrix); ``state`` maps torch's names to arrays.
-Run on `Terms` in place of arrays, the same formula also yields how much rounding its result may carry.
+arrays, with the library's own terms if ``convention`` makes a difference. ``t`` is the number of this tensor's update,
+from 1; ``lr`` is a number or an array (the rate as a diagonal matrix); ``state`` maps torch's names to arrays. Run on
+`Terms` instead of arrays, the same formula also gives the rounding error that its result may have.
 """
 
 from math import prod
@@ -12,7 +12,7 @@ import numpy as np
 
 
 class Terms(np.lib.mixins.NDArrayOperatorsMixin):
-    """An array of values, and for each the sum of the absolute values of the terms that add up to it.
+    """Array of values, each with the sum of the absolute values of its terms.
 
     ``terms / |value|`` is the condition number of the value to first order: 1 where nothing cancels, more where
     something does (RMSProp's centered variance, coupled decay against the gradient). So k ulp of rounding per term move
@@ -68,7 +68,7 @@ def where(condition, a, b):
 
 
 def update(formula, p, g, state, t, lr, weight_decay=0.0, decay="coupled", **hyperparameters):
-    """One update with weight decay: a part of the gradient, or a shrinking of the parameters before the update."""
+    """One update with weight decay, added to the gradient or applied to the parameters before the update."""
     if decay == "coupled":
         g = g + weight_decay * p
     elif decay == "decoupled":
@@ -139,19 +139,19 @@ def amsgrad(p, g, state, t, lr, convention, betas, eps):
 
 
 def nadam_mu(t, beta1, momentum_decay):
-    """Momentum of update t in NAdam with a schedule of it."""
+    """Scheduled momentum of update t in NAdam."""
     return beta1 * (1 - 0.5 * 0.96 ** (t * momentum_decay))
 
 
 def nadam_product(t, convention, betas, momentum_decay=1.0, **_):
-    """Product of the momenta of the updates up to t, 1 where there is no schedule; 0.9**10_000 is zero."""
+    """Product of the momenta of the updates up to t, 1 without a schedule. 0.9**10_000 is zero."""
     if convention == "optax":
         return 1.0
     return prod(nadam_mu(i, betas[0], momentum_decay) for i in range(1, min(t, 10_000) + 1))
 
 
 def nadam_carry(t, lr, **hyper):
-    """What NAdam carries into update t."""
+    """Value that NAdam carries over to update t."""
     return nadam_product(t - 1, **hyper)
 
 

@@ -13,7 +13,7 @@ from pyfastlr_kernels.rules import RULES
 
 
 def texts(rule):
-    """Python text of a rule and of its helpers that it calls."""
+    """Source of a rule and of the helpers that it calls."""
     called = [x for x in rule.helpers if x.__name__ in rule.update.__code__.co_names]
     return "".join(inspect.getsource(x) for x in (rule.update, *called))
 
@@ -33,7 +33,7 @@ def packed(text, operation, dtype):
 def disassembled(image):
     """Mnemonics of an object's code, a line each."""
     x86 = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
-    x86.skipdata = True  # what is no instruction does not end it
+    x86.skipdata = True  # continue past bytes that are not instructions
     parts = [part.data() for part in llvm.ObjectFileRef.from_data(image).sections() if part.is_text()]
     return "\n".join(mnemonic for part in parts for _, _, mnemonic, _ in x86.disasm_lite(part, 0))
 
@@ -55,7 +55,7 @@ def test_rule_is_vectorised(name, dtype):
 
 
 def test_a_loop_that_checks_divisions_is_seen():
-    """What the test above would catch: numba's default error model leaves the loop scalar."""
+    """The test above can fail: with numba's default error model the loop stays scalar."""
     from numba import njit, types
 
     from pyfastlr_kernels.compile.intrinsics import pointer, put

@@ -1,4 +1,4 @@
-"""Bad input gets an error that names the argument, what it needs and what came, and changes nothing."""
+"""Bad input raises an error that names the argument, what it needs and what it got, and changes nothing."""
 
 import numpy as np
 import pytest
@@ -79,7 +79,7 @@ def test_bad_gradient(name, first):
     opt.step(np.ones(8, F4))  # and goes on
 
 
-# None is no gradient there, and a container is a wrong structure, tested below.
+# There, None means no gradient, and a container is a wrong structure; both are tested below.
 @pytest.mark.parametrize("name", [name for name in BAD_GRADIENTS if name not in ("None", "list", "dict")])
 def test_bad_gradient_in_a_dict(name):
     make, error, words = BAD_GRADIENTS[name]
@@ -388,7 +388,7 @@ def test_bad_inv_scale(value):
 
 
 def test_parameter_replaced_in_its_dict():
-    """``params["w"] = params["w"] - x`` would leave the optimizer with an array that nobody sees."""
+    """After ``params["w"] = params["w"] - x`` the optimizer would update an array that the user no longer has."""
     p = {"w": np.ones(4), "b": np.ones(2)}
     opt = flr.SGD(p, lr=0.1)
     g = {"w": np.ones(4), "b": np.ones(2)}
@@ -496,7 +496,7 @@ def test_callable_may_look_at_what_asks_it():
 
 
 def test_callable_that_changes_the_gradients():
-    """They are looked at again after it has run."""
+    """They are checked again after it has run."""
     g = [np.ones(5)]
 
     def rate(n):
@@ -550,7 +550,7 @@ def test_options_of_a_device_are_refused_on_the_host():
 
 
 def test_gradients_that_another_thread_puts_right_during_the_call():
-    """What the compiled check refused is in order when the error is to be written."""
+    """The compiled check refused an array that is valid by the time the error is composed."""
     p, g = np.ones(4), np.ones(4)
     parameters = flr.SGD(p, lr=0.1)._parameters
     with pytest.raises(RuntimeError, match="another thread changed the gradients during the call; nothing was updated"):

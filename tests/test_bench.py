@@ -1,4 +1,4 @@
-"""The benchmark itself: it times what it says, in turns, and refuses a contender that does other work."""
+"""The benchmark times what it claims, alternates contenders, and refuses a contender that does different work."""
 
 import gc
 import os
@@ -165,7 +165,7 @@ def test_numpy_does_our_work(work):
 
 
 def test_every_contender_does_our_work():
-    """In a process of their own: jax and torch bring threads that the tests of forks must not meet."""
+    """In a separate process, because jax and torch start threads that must not exist in the fork tests."""
     done = subprocess.run(
         [
             sys.executable,
@@ -227,7 +227,7 @@ def test_the_limit_is_timed_by_its_updates():
 
 
 def spoiled(spoil, work, gradients):
-    """Ours, but for what `spoil` does to the result."""
+    """Our contender, with `spoil` applied to the result."""
     run = OURS.start(work, gradients)
     return Run(run.turn, lambda: [spoil(x) for x in run.result()])
 
@@ -415,7 +415,7 @@ def test_nobody_is_called_quicker_who_was_disturbed(whose):
 
 
 def test_parts_of_the_empty_loop_are_all_moved_when_a_thread_comes_late(monkeypatch):
-    """A helper that never runs leaves its own parts to the others."""
+    """If a helper never runs, the others do its parts."""
     work = Work(VARIANT["sgd"], one(3 * UNIT), threads=3)
     loop = Loop(work, work.gradients())
     before = loop.params.copy()

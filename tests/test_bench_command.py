@@ -31,7 +31,7 @@ OURS = [x for x in contenders.CONTENDERS if x.name in ("pyfastlr", "pyfastlr thr
 
 @pytest.fixture
 def few(monkeypatch):
-    """Only contenders that bring no threads, which tests of forks must not meet."""
+    """Only contenders that start no threads, which must not exist in the fork tests."""
     monkeypatch.setattr(report, "CONTENDERS", OURS)
 
 
@@ -176,7 +176,7 @@ def test_picture_marks_caches_and_limit():
     [("optimizer", "adam"), ("sizes", "64"), ("dtype", "float32"), ("threads", "2"), ("seconds", "1.5")],
 )
 def test_load_refuses_what_it_would_ignore(option, value, tmp_path):
-    """The default's value too: who names it expects it to matter."""
+    """Also if it is the default value, because a user who gives it expects it to have an effect."""
     result = invoke("--load", write(tmp_path / "x.json", saved(row())), f"--{option}", value)
     assert result.exit_code == 2
     assert f"`{option}` must be left out with `load`" in result.output
@@ -190,7 +190,7 @@ def test_sizes_are_numbers_as_python_writes_them(text, sizes):
 
 
 def test_says_what_it_measures_and_prints_each_table_at_once(few, monkeypatch):
-    """On stderr, so that stdout stays the tables; and nothing is in a buffer while it measures."""
+    """On stderr, so that stdout has only the tables; and nothing is buffered during measurement."""
     events = []
     monkeypatch.setattr(report.Report, "take", lambda self, comparison: events.append("measured") or [row()])
     monkeypatch.setattr(tables, "work", lambda rows: events.append("printed") or "TABLE")
@@ -239,7 +239,7 @@ def test_shows_medians_beside_best_times_and_how_many_samples(tmp_path):
 
 
 def test_tables_fit_into_80_columns_and_keep_every_name(tmp_path):
-    """As most terminals are, and as rich takes a pipe to be."""
+    """The width of most terminals, which rich also assumes for a pipe."""
     widest = {"minimum": 123e-3, "median": 987e-3, "spread": 65.0, "size": 10**7, "bytes": 28 * 10**7, "samples": 10**4}
     names = [x.name for x in contenders.CONTENDERS]
     found = saved(*(row(**widest, contender=name, ratio=23456.0, share=2.93) for name in names))

@@ -1,4 +1,4 @@
-"""Compiled objects: when one is compiled, when it is found, and what happens when it cannot be."""
+"""Compiled objects: when one is compiled, when it is found in the cache, and what happens if neither works."""
 
 import compileall
 import importlib.metadata
@@ -50,7 +50,7 @@ def run(script=STEP, **environment):
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory):
-    """A cache directory that has what STEP needs."""
+    """A cache directory with everything that STEP needs."""
     place = tmp_path_factory.mktemp("filled") / "cache"
     assert run(PYFASTLR_CACHE_DIR=str(place)) == "3 True []"  # the launch and two drives
     return place
@@ -69,7 +69,7 @@ def test_second_process_compiles_nothing_and_imports_no_numba(filled_cache):
 
 @pytest.mark.parametrize(("umask", "folder", "file"), [(0o022, 0o755, 0o644), (0o077, 0o700, 0o600), (0, 0o755, 0o644)])
 def test_others_may_read_as_the_umask_says_but_never_write(monkeypatch, tmp_path, umask, folder, file):
-    """What root compiles while an image is built serves its users."""
+    """Objects that root compiles while an image is built work for its users."""
     place = tmp_path / "cache"
     monkeypatch.setenv("PYFASTLR_CACHE_DIR", str(place))
     before = os.umask(umask)
@@ -81,7 +81,7 @@ def test_others_may_read_as_the_umask_says_but_never_write(monkeypatch, tmp_path
 
 
 def test_nothing_compiles_again_when_a_hyperparameter_changes(monkeypatch):
-    """Neither objects for the cache, nor anything else by numba, nor a schedule by its use; and nothing is linked."""
+    """Numba compiles nothing, neither objects for the cache nor a schedule on use, and nothing is linked."""
     p = np.ones(5)
     opt = flr.AdamW({"w": p, "b": np.ones(2)}, lr=0.1, groups=[{"params": "b", "lr": 0.2}])
     g = {"w": np.ones(5), "b": np.ones(2)}
@@ -119,7 +119,7 @@ def test_truncated_object_is_compiled_again(filled_cache, cut):
 
 
 def test_every_flipped_bit_is_seen(filled_cache):
-    """In a sample: the first bytes, some of the head, some of the code."""
+    """For a sample of bytes: the first ones, some of the header, some of the code."""
     file = next(filled_cache.glob("launch-*.o"))
     content = file.read_bytes()
     for at in (0, 5, len(cache._MAGIC) + 3, len(cache._MAGIC) + 40, len(content) // 2, len(content) - 1):
@@ -141,7 +141,7 @@ def test_junk_in_the_directory_is_left_alone(filled_cache):
 
 
 def test_no_directory_to_write_to(tmp_path):
-    """A file where the directory should be: also root cannot write there."""
+    """A file in place of the directory, where even root cannot write."""
     (tmp_path / "file").write_text("")
     output = run(PYFASTLR_CACHE_DIR=str(tmp_path / "file" / "cache"))
     assert output.startswith("3 True [")
@@ -156,7 +156,7 @@ def test_directory_that_others_may_write_to_is_not_used(filled_cache):
 
 @pytest.fixture
 def place(monkeypatch, tmp_path):
-    """Empty cache directory of this process, in which nothing has been complained of."""
+    """Empty cache directory for this process, with no warning given yet."""
     place = tmp_path / "cache"
     place.mkdir(mode=0o700)
     monkeypatch.setenv("PYFASTLR_CACHE_DIR", str(place))
@@ -191,10 +191,10 @@ def test_only_root_and_the_user_may_own_the_directory(monkeypatch, owner, truste
 
 
 def test_file_has_its_name_only_when_it_is_whole(place, monkeypatch):
-    """Where renaming fails there is neither half a file nor what was written so far."""
+    """If renaming fails, no partial or temporary file remains."""
 
     def refuse(source, target):
-        assert Path(source).parent == Path(target).parent  # one file system, or it is no single act
+        assert Path(source).parent == Path(target).parent  # the same file system, or renaming is not atomic
         assert Path(source).read_bytes().endswith(b"code")
         raise OSError("no renaming")
 
@@ -231,7 +231,7 @@ def _keys_of_this_test():
 
 
 def sources_of(*modules):
-    """Files of the kernels that these modules are made of: what they import, and what that imports."""
+    """Source files of these kernel modules and of all their imports."""
     found, new = set(), set(modules)
     while new:
         found |= new
@@ -332,7 +332,7 @@ def test_variables_of_numba_are_in_the_key(monkeypatch, variable):
 
 
 def test_edited_rule_gets_its_own_code(filled_cache, tmp_path):
-    """A copy of the package with another SGD, over the same cache."""
+    """A copy of the package with a different SGD and the same cache."""
     shutil.copytree(sources.PACKAGE, tmp_path / "pyfastlr_kernels", ignore=shutil.ignore_patterns("__pycache__"))
     rules = tmp_path / "pyfastlr_kernels" / "rules" / "sgd.py"
     text = rules.read_text()
@@ -376,7 +376,7 @@ def test_where_the_cache_is(monkeypatch, tmp_path):
 
 
 def homeless(command, **options):
-    """Run a script as a user that has neither HOME nor an entry in the table of users."""
+    """Run a script as a user without HOME and without an entry in the user database."""
     script = "import pwd\npwd.getpwuid = lambda uid: {}[uid]\n" + textwrap.dedent(command)
     environment = {k: v for k, v in os.environ.items() if k not in ("HOME", "XDG_CACHE_HOME", "PYFASTLR_CACHE_DIR")}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "kernels")])
@@ -470,7 +470,7 @@ def test_the_digest_is_of_the_text_in_files_and_in_a_zip(tmp_path):
 
 
 def test_the_digest_of_byte_code_is_stable_and_sees_edits(tmp_path):
-    """The order of a set in byte code depends on the seed of hashes, which each process draws."""
+    """The order of a set in byte code depends on the hash seed, which differs in each process."""
     script = "from pyfastlr_kernels.cpu import load\nprint(*load.versions())"
     place = as_byte_code(tmp_path / "a")
     seeds = [run(script, PYTHONPATH=str(place), PYTHONHASHSEED=str(seed)) for seed in (1, 2)]

@@ -1,4 +1,4 @@
-"""How many Python functions are called: what cost a hundred times more before it was counted, without a clock."""
+"""Number of Python function calls, counted without a clock, where calls once cost a hundred times more."""
 
 import sys
 from collections import OrderedDict, namedtuple
@@ -51,7 +51,7 @@ CONTAINERS = {
 
 @pytest.mark.parametrize("name", CONTAINERS)
 def test_a_step_calls_few_functions_whatever_the_container(name):
-    """`step`, and for a container one function that finds the gradients and one that finds the parameters."""
+    """`step`, and for a container one function that gathers the gradients and one that gathers the parameters."""
     params, grads = CONTAINERS[name](), CONTAINERS[name]()
     opt = flr.Adam(params, lr=1e-3)
     opt.step(grads)
@@ -61,7 +61,7 @@ def test_a_step_calls_few_functions_whatever_the_container(name):
 
 @pytest.mark.parametrize("kind", [dict, list])
 def test_other_containers_cost_a_constant_for_each_array(kind):
-    """A subclass that may answer as it likes is walked; no search for each key."""
+    """A subclass with its own lookup is traversed, without a search for each key."""
 
     class Other(kind):
         pass
@@ -102,7 +102,7 @@ def test_building_an_optimizer_calls_some_functions_for_each_array():
 
 
 def test_views_of_other_libraries_are_a_few_calls_an_array():
-    """A memmap as gradient stands for any object that compiled code does not read itself."""
+    """A memmap gradient represents any object that compiled code cannot read directly."""
     params = CONTAINERS["list"]()
     opt = flr.SGD(params, lr=0.1)
     grads = [array().view(np.memmap) for _ in range(N)]

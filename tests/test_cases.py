@@ -1,4 +1,4 @@
-"""The table of cases is complete: nobody forgets a row."""
+"""The table of cases is complete: no row is missing."""
 
 import inspect
 import runpy

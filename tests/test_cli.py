@@ -1,4 +1,4 @@
-"""The command line: what it prints, what it refuses, and what it says where an extra is missing."""
+"""The command line: its output, the input that it refuses, and its messages if an extra is missing."""
 
 import io
 import json
@@ -24,7 +24,7 @@ def invoke(*arguments):
 
 
 def run(*arguments, missing=()):
-    """Run `main` in a process of its own, in which the packages `missing` are not there."""
+    """Run `main` in a separate process without the packages `missing`."""
     code = f"""
 import sys
 

@@ -28,7 +28,7 @@ COMMANDS = [
 
 
 def run(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, program="-m pyfastlr", **environment):
-    """The command in a process of its own; bytes, as what is printed need not be UTF-8."""
+    """Run the command in a separate process. Output is bytes, because it need not be UTF-8."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), **environment}
     command = [sys.executable, *program.split(), *arguments]
     return subprocess.run(command, stdout=stdout, stderr=stderr, env=environment, timeout=300)
@@ -159,7 +159,7 @@ def test_too_little_memory_is_one_line(arguments):
 
 
 def test_a_bug_is_a_traceback_and_an_interrupt_none(tmp_path):
-    """An error of ours must be reportable; Ctrl-C before the commands are there is no bug."""
+    """Internal errors must be reportable. Ctrl-C before the commands are loaded is not a bug."""
     program = tmp_path / "program.py"
     for raised, status, words in (
         ("FileNotFoundError(2, 'no', 'x')", 1, b"Traceback"),

@@ -1,4 +1,4 @@
-"""What else is called beside a thread that steps in a loop: it comes to its turn, and each finds whole steps."""
+"""Other calls get their turn beside a thread that steps in a loop, and see only whole steps."""
 
 import copy
 import pickle
@@ -32,7 +32,7 @@ OPERATIONS = {
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_nothing_starves_beside_a_thread_that_steps(operation, threads):
-    """A lock that the stepping thread takes back at once would keep the others out for ever."""
+    """If the stepping thread could take the lock back at once, the others would wait forever."""
     p, g = np.zeros(300_000, "f4"), np.ones(300_000, "f4")  # helpers take part
     opt = flr.SGD(p, lr=1e-3, momentum=0.5, threads=threads)
     opt.step(g)
@@ -45,7 +45,7 @@ def test_nothing_starves_beside_a_thread_that_steps(operation, threads):
 
 @pytest.mark.parametrize("scale", [0.5, "array"], ids=["number", "array"])
 def test_rates_set_beside_steps_lose_no_step_and_no_index(scale):
-    """Each step moves p by 1 or by a half, counts once, and asks the schedule once for the index after the last."""
+    """Each step moves p by 1 or 0.5, counts once, and calls the schedule once with the next index."""
     asked, n = [], 1000
 
     def rate(index):
@@ -100,7 +100,7 @@ def test_loading_beside_steps_is_whole():
 
 
 def test_first_steps_of_many_threads():
-    """The function that Python calls is made once, whoever comes first; in processes that have not made it."""
+    """The function that Python calls is created once, whichever thread is first, in a fresh process."""
     script = """
         import threading
         import numpy as np
@@ -145,7 +145,7 @@ def test_the_last_reference_goes_during_the_step():
 
 
 def test_gradients_of_a_list_replaced_during_the_step():
-    """The step uses the arrays that were there, or the new ones: never the memory of freed ones."""
+    """The step uses the old arrays or the new ones, never freed memory."""
     n = 200_000
     p, grads = [np.zeros(n), np.zeros(n)], [np.ones(n), np.ones(n)]
     opt = flr.SGD(p, lr=1.0, threads=2)

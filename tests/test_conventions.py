@@ -1,4 +1,4 @@
-"""What differs between torch, Keras and optax, each difference by its name and with numbers worked out by hand."""
+"""Differences between torch, Keras and optax, each with numbers calculated by hand."""
 
 import pickle
 import runpy
@@ -24,7 +24,7 @@ def make(cls, convention, p, lr=0.1, **options):
 
 
 def descents(cls, convention, gradients, lr=0.1, start=0.0, **options):
-    """How far each update of one parameter goes down; `lr` is a number or a list of rates."""
+    """How far each update of one parameter moves down. `lr` is a number or a list of rates."""
     p, out = np.array([start]), []
     opt = make(cls, convention, p, (lambda n: lr[n]) if isinstance(lr, list) else lr, **options)
     for g in gradients:
@@ -153,7 +153,7 @@ def test_rate_is_inside_of_rmsprop_s_momentum_under_keras_and_optax(convention, 
 
 @each_convention
 def test_rate_per_element_is_where_the_rate_is(convention):
-    """An lr_scale that changes: what is in Keras' buffer keeps the old one. Zero freezes under all conventions."""
+    """If lr_scale changes, Keras's buffer keeps the old factor. Zero freezes in all conventions."""
     p, scale = np.zeros(2), np.array([1.0, 3.0])
     opt = make("SGD", convention, p, momentum=0.5, lr_scale=scale)
     opt.step(np.ones(2))
@@ -189,7 +189,7 @@ def test_eps_of_nadam_is_added_after_the_correction(convention):
 
 @pytest.mark.parametrize("convention", ["torch", "optax"])
 def test_eps_of_radam(convention):
-    """Torch adds it to sqrt(v), optax to sqrt(v / c2): of a constant gradient v / c2 is the square."""
+    """Torch adds it to sqrt(v), optax to sqrt(v / c2). For a constant gradient, v / c2 is the gradient's square."""
     eps, c2 = 1e-6, 1 - 0.999**7
     with_eps = descents("RAdam", convention, [1e-6] * 7, lr=1.0, eps=eps)[-1]
     without = descents("RAdam", convention, [1e-6] * 7, lr=1.0, eps=0.0)[-1]
@@ -222,7 +222,7 @@ def test_eps_of_adadelta_is_inside_of_both_roots(convention):
 
 @pytest.mark.parametrize("convention", ["torch", "keras", "optax"])
 def test_eps_of_adamax(convention):
-    """Inside of the maximum it decays with that; in Keras' denominator it does not."""
+    """Inside the maximum it decays with it; in Keras's denominator it does not."""
     g, eps, b2 = 1e-3, 1e-3, 0.5
     largest = b2 * g + eps if convention == "keras" else max(b2 * (g + eps), eps)
     second = descents("Adamax", convention, [g, 0.0], lr=1.0, betas=(0.9, b2), eps=eps)[1]
@@ -241,7 +241,7 @@ def test_eps_of_adamax(convention):
     ],
 )
 def test_amsgrad_s_maximum_is_of_the_corrected_v_under_optax(convention, maximum, root):
-    """Of v in torch and Keras: a first large gradient is forgotten as the correction fades; in optax it is not."""
+    """In torch and Keras it is over v: a large first gradient is forgotten as the correction fades. Not in optax."""
     p = np.zeros(1)
     opt = make("AMSGrad", convention, p, 1.0, eps=0.0)
     for g in (1.0, 0.0):
@@ -296,7 +296,7 @@ def test_radam_is_rectified_from_the_sixth_update_on(convention):
 
 @pytest.mark.parametrize("convention", ["keras", "optax"])
 def test_lion_does_not_move_for_a_zero(convention):
-    """DeepSpeed's goes down by the rate."""
+    """DeepSpeed's moves down by the rate."""
     assert descents("Lion", convention, [0.0, -2.0, 1e-300], weight_decay=0.0) == close([0.0, -0.1, -0.1])
 
 
@@ -305,7 +305,7 @@ def test_lion_does_not_move_for_a_zero(convention):
 
 @each_convention
 def test_decay_comes_before_the_update_with_its_rate(convention):
-    """p (1 - lr wd) - lr g: not (p - lr g) (1 - lr wd), and not with the rate before."""
+    """p (1 - lr wd) - lr g, not (p - lr g) (1 - lr wd), and not with the previous rate."""
     rates, p = [0.1, 0.4], 2.0
     want = [0.1 * 0.5 * p + 0.1]
     p -= want[0]
@@ -315,7 +315,7 @@ def test_decay_comes_before_the_update_with_its_rate(convention):
 
 @pytest.mark.parametrize(("convention", "coupled"), [("torch", True), ("keras", False), ("optax", True)])
 def test_decay_of_adadelta_is_coupled_under_optax_too(convention, coupled):
-    """Where all other decay of optax's is decoupled."""
+    """All other weight decay in optax is decoupled."""
     want = sqrt(1e-6) / sqrt(0.1 + 1e-6) if coupled else 1.0  # a gradient of 1 * p, or lr * 1 * p
     assert descents("AdaDelta", convention, [0.0], lr=1.0, start=1.0, weight_decay=1.0, rho=0.9, eps=1e-6) == close(
         [want]
@@ -330,7 +330,7 @@ def test_decay_of_adam_is_coupled_under_torch_alone(convention, coupled):
 
 @each_convention
 def test_each_array_counts_its_own_updates(convention):
-    """As in torch. In Keras an array without a gradient grows older with the others; optax has no such array."""
+    """As in torch. In Keras, the count of an array without a gradient increases too. optax has no such array."""
     p = [np.zeros(1), np.zeros(1)]
     opt = make("Adam", convention, p)
     for g in (None, None, np.array([2.0])):
@@ -340,7 +340,7 @@ def test_each_array_counts_its_own_updates(convention):
 
 @pytest.mark.parametrize("cls", DEFAULTS)
 def test_decay_that_an_optimizer_lacks_is_refused(cls):
-    """By the constructor, by groups, by an assignment and in `@njit` code, by its name."""
+    """The constructor, groups, assignments and `@njit` code refuse it by name."""
     own = ROWS[cls].decays
     for kind in {"coupled", "decoupled", "independent"} - {*own}:
         words = f"`decay` of {cls} must be .*{own[0]}.* got '{kind}'"
@@ -373,7 +373,7 @@ def test_numbers_that_an_optimizer_lacks_are_refused(cls):
 
 @pytest.mark.parametrize("cls", DEFAULTS)
 def test_rates_that_an_optimizer_lacks_are_refused(cls):
-    """A rate of zero, or a schedule and a change where the rate is only what state starts at."""
+    """A rate of zero, or a schedule or a change if the rate only initializes state."""
     make, kind, p = getattr(flr, cls), ROWS[cls].lr, np.ones(2)
     if kind == "any":
         make(p, 0.0).step(np.ones(2))

@@ -1,4 +1,4 @@
-"""Memory that another library lends by DLPack, without that library: shared, never copied, looked at at every step."""
+"""Memory shared through DLPack, tested without another library: shared, never copied, checked at every step."""
 
 import numpy as np
 import pytest

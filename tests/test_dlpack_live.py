@@ -55,7 +55,7 @@ def test_jax_arrays_are_read_not_written():
 
 
 def test_autograd_does_not_see_an_update():
-    """README's gotcha: torch raises after a step of its own, and computes with the new values after ours."""
+    """README's gotcha: torch raises after a torch step, but computes with the new values after ours."""
     theirs, ours = (torch.ones(3, requires_grad=True) for _ in range(2))
     losses = [(w**2).sum() for w in (theirs, ours)]  # each keeps its w for backward()
     theirs.grad = torch.ones(3)

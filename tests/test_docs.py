@@ -1,4 +1,4 @@
-"""The pages and the docstrings: what they promise is there and runs."""
+"""The pages and docstrings: what they describe exists and runs."""
 
 import inspect
 import re
@@ -41,7 +41,7 @@ def test_readme_names_every_page_and_part():
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_commands_to_install_work_from_a_clone(page):
-    """The package is on no index: its name alone is nothing that pip finds."""
+    """The package is not on an index, so pip cannot find it by name alone."""
     blocks = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     commands = [block for language, block in blocks if language in ("", "sh")]
     assert [block for block in commands if re.search(r'pip install [^&\n]*[ "]pyfastlr', block)] == []
@@ -49,7 +49,7 @@ def test_commands_to_install_work_from_a_clone(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_python_blocks_are_doctests(page):
-    """The doctest runner sees prompts alone: code without them would be shown and never run."""
+    """The doctest runner only sees prompts, so code without them would never run."""
     blocks = re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     assert [block for block in blocks if not block.startswith(">>> ")] == []
 

@@ -1,4 +1,4 @@
-"""Every example reaches its figure, its check can fail, and its picture can be looked at."""
+"""Every example reaches its result, its check can fail, and its picture can be opened."""
 
 import os
 import subprocess

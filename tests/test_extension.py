@@ -1,4 +1,4 @@
-"""What it takes to add an option, a phase of the step, a kind of state: these edits, in a copy of the packages."""
+"""The edits that add an option, a phase of the step or a kind of state, in a copy of the packages."""
 
 import os
 import shutil

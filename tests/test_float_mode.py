@@ -1,4 +1,4 @@
-"""The bits depend neither on the floating-point mode of the caller nor on which thread takes a chunk.
+"""The results' bits depend neither on the caller's floating-point mode nor on which thread runs a chunk.
 
 torch.set_flush_denormal(True), libraries built with -ffast-math and some audio software leave a thread in such modes.
 """
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.skipif(intrinsics._MACHINE != "x86_64", reason="sets th
 
 
 def in_mode(name, work):
-    """Call `work` in a thread in that mode; and whether the mode is the same after it."""
+    """Call `work` in a thread in that mode. Also return whether the mode is unchanged."""
     bits, seen = MODES[name]
 
     def call():

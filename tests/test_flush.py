@@ -1,9 +1,9 @@
 """State below the smallest normal number is set to zero only where eps hides that, to half an ulp of the denominator.
 
-The limits are derived in rules/contract.py and were checked at both sides: with a constant gradient g whose new part of
-the second moment, w*g*g, is just below the smallest normal number, a flushed moment stays zero where the exact one
-grows to g*g. With eps outside the root the denominator then differs by u (half an ulp) at the limit, and by 4u at a
-quarter of it.
+The limits are derived in rules/contract.py and were checked on both sides. For a constant gradient g whose contribution
+to the second moment, w*g*g, is just below the smallest normal number, a flushed moment stays zero while the exact one
+grows to g*g. With eps outside the root, the denominator then differs by u (half an ulp) at the limit, and by 4u at a
+quarter of the limit.
 """
 
 import math
@@ -85,7 +85,7 @@ def test_float32_adam_of_tiny_gradients_is_the_formula_in_float64(eps, g):
 @pytest.mark.parametrize("where", ["outside", "inside"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_at_the_limit_eps_hides_half_an_ulp_and_a_sixteenth_of_it_does_not(where, w, dtype):
-    """The experiment behind the limits, in exact terms: the steady state of v is g*g, with w*g*g just below tiny."""
+    """The experiment behind the limits, in exact arithmetic: v tends to g*g, with w*g*g just below tiny."""
     u = float(np.finfo(dtype).eps) / 2
     v = float(np.finfo(dtype).tiny) / w * (1 - 1e-6)
     for factor, low, high in ((1.0, 0.4, 1.0), (1 / 16, 7.0, 16.1)):
@@ -97,7 +97,7 @@ def test_at_the_limit_eps_hides_half_an_ulp_and_a_sixteenth_of_it_does_not(where
 
 
 def test_limits_do_not_depend_on_the_step():
-    """Half an ulp and the smallest normal number come with the row, w from the current hyperparameters."""
+    """Half an ulp and the smallest normal number are in the row; w comes from the current hyperparameters."""
 
     class Row:
         tiny, half_ulp, eps = 2.0**-126, 2.0**-24, 1e-8
@@ -135,7 +135,7 @@ def test_momentum_is_flushed_always(cls, dtype):
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_every_default_eps_flushes(case):
-    """Else a long run of zero gradients would leave subnormal state and be slow."""
+    """Otherwise a long run of zero gradients would leave subnormal state and be slow."""
     for dtype in DTYPES:
         p = np.ones(9, dtype)
         opt = case.make(p)

@@ -1,4 +1,4 @@
-"""A program that PyInstaller has frozen: it steps, compiles the launch from its IR, and later imports no numba."""
+"""A program frozen by PyInstaller steps, compiles the launch from its IR, and later does not import numba."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Runs of 2,100 steps against the files that scripts/make_golden.py wrote from the live libraries, in float64."""
+"""Float64 runs of 2,100 steps against the files that scripts/make_golden.py wrote from the live libraries."""
 
 import json
 from functools import cache
@@ -49,7 +49,7 @@ def test_optimizer_reproduces_the_file(case, decay):
 
 @each_run
 def test_textbook_formula_reproduces_the_file(case, decay):
-    """Up to update 500: what the formula is shows in the first few, and numpy takes its time."""
+    """Up to update 500. The first few updates show the formula, and numpy is slow."""
     file = golden(case.convention)
     run, steps = file["problem"], file["checkpoints"][file["checkpoints"] <= 500]
     p, out = run.p, []

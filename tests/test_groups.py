@@ -1,4 +1,4 @@
-"""Groups, rates per element, rates set by hand: each equals separate optimizers with these hyperparameters."""
+"""Groups, per-element rates and rates set by hand give the same as separate optimizers with these hyperparameters."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def gradients(seed):
 
 
 def separate(options_of, steps=4):
-    """Each array by an optimizer of its own."""
+    """Update each array with a separate optimizer."""
     p = arrays()
     opts = {name: flr.AdamW(x, **options_of(name)) for name, x in p.items()}
     for n in range(steps):
@@ -234,7 +234,7 @@ def test_group_with_a_momentum_of_its_own():
     ("cls", "options"), [(flr.SGD, {}), (flr.RMSProp, {"alpha": 0.0, "eps": 0.0})], ids=["SGD", "RMSProp"]
 )
 def test_scheduled_momentum(cls, options, where):
-    """It has a buffer, whatever its first number is: b = g, then g/2 + g; RMSProp's g is that over its own root."""
+    """It has a buffer whatever its first value is: b = g, then g/2 + g. RMSProp first divides g by its magnitude."""
     momentum = {"momentum": S.Piecewise([1], [0.0, 0.5])}
     groups = [{"params": 0, **momentum}] if where == "group" else []
     p = [np.zeros(2)]
@@ -246,7 +246,7 @@ def test_scheduled_momentum(cls, options, where):
 
 
 def test_running_means_may_keep_their_first_value():
-    """A weight of one: v stays zero, so the root is eps alone (RMSProp), or cancels (AdaDelta)."""
+    """With a weight of one, v stays zero, so the root is only eps (RMSProp) or cancels (AdaDelta)."""
     p, q = np.zeros(2), np.zeros(2)
     flr.RMSProp(p, lr=0.5, alpha=1.0, eps=0.25).step(np.ones(2))
     flr.AdaDelta(q, lr=0.5, rho=1.0).step(np.ones(2))
@@ -260,7 +260,7 @@ def test_views_of_one_buffer_may_touch():
 
 
 def test_maximize_and_inv_scale():
-    """torch: the gradient's sign is turned before coupled decay is added."""
+    """As in torch, the gradient's sign is flipped before coupled decay is added."""
     p, q = np.full(3, 2.0), np.full(3, 2.0)
     flr.SGD(p, lr=0.5, weight_decay=0.5, maximize=True).step(np.full(3, 1024.0), inv_scale=1 / 1024)
     flr.SGD(q, lr=0.5, weight_decay=0.5).step(np.full(3, -1.0))
@@ -277,7 +277,7 @@ def test_inv_scale_holds_for_one_step():
 
 
 def test_counts_are_each_arrays_own_and_schedules_run_on_steps():
-    """An array without a gradient keeps its count, as in torch; the rate goes on."""
+    """An array without a gradient keeps its count, as in torch. The schedule advances."""
     p = {"a": np.zeros(3), "b": np.zeros(3)}
     opt = flr.Adam(p, lr=S.Linear(1.0, 0.0, 10), groups=[{"params": "b"}])
     opt.step({"a": np.ones(3), "b": None})
@@ -311,7 +311,7 @@ def test_any_number_of_dimensions(shape):
 
 
 def test_scheduled_betas_correct_with_the_current_ones():
-    """As torch: 1 - b_t**t."""
+    """As in torch: 1 - b_t**t."""
     beta = S.Piecewise([1], [0.5, 0.75])
     p = np.zeros(1)
     opt = flr.Adam(p, lr=1.0, betas=(beta, beta), eps=0.0)
@@ -324,7 +324,7 @@ def test_scheduled_betas_correct_with_the_current_ones():
 
 
 def test_any_number_of_schedules_are_the_numbers_set_by_hand():
-    """In the base and in a group, whichever is called first."""
+    """In the base and in a group, whichever is evaluated first."""
     base = {
         "lr": S.Linear(0.5, 0.1, 4),
         "betas": (S.Linear(0.5, 0.9, 4), S.Linear(0.9, 0.99, 4)),

@@ -1,4 +1,4 @@
-"""What imports what: a light `import pyfastlr`, and kernels that know nothing of the package above them."""
+"""Imports: `import pyfastlr` is light, and the kernels do not import the package above them."""
 
 import ast
 import json
@@ -15,7 +15,7 @@ HEAVY |= {"matplotlib", "typer", "rich"}
 
 
 def loaded(program, tmp_path):
-    """Top-level modules in a new process after a program, which must leave its cache folder alone."""
+    """Top-level modules that a program imports in a new process. It must not touch its cache folder."""
     cache = tmp_path / "cache"
     result = subprocess.run(
         [sys.executable, "-c", f"{program}\nimport json, sys\nprint(json.dumps(list(sys.modules)))"],
@@ -56,6 +56,6 @@ def test_kernels_do_not_import_pyfastlr(path):
 
 
 def test_kernels_folder_is_no_package():
-    """There is another `kernels` on PyPI: ours must not stand in its way, even where the tree is on sys.path."""
+    """PyPI has another package `kernels`, which ours must not shadow, even if the tree is on sys.path."""
     assert not (KERNELS / "__init__.py").exists()
     assert [path.name for path in KERNELS.iterdir() if path.suffix == ".py"] == []

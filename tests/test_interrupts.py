@@ -1,6 +1,6 @@
-"""An interrupt anywhere leaves a whole optimizer, old or new, which goes on in this thread and in any other.
+"""An interrupt anywhere leaves a consistent optimizer, old or new, that still works in any thread.
 
-What is right comes from a twin that nothing interrupted.
+The expected values come from a second optimizer that is not interrupted.
 """
 
 import copy
@@ -72,7 +72,7 @@ def set_to(name, value):
 
 
 def load(s):
-    """Take over the state of another run."""
+    """Load the state of another run."""
     state = copy.deepcopy(s.opt.state_dict())
     for x in leaves(state["state"]["momentum_buffer"]):
         x += 5
@@ -176,7 +176,7 @@ FIRST_USES = """
 @needs_faithful_traces
 @pytest.mark.parametrize("loaded", [False, True], ids=["nothing", "code"])
 def test_every_place_of_the_first_parallel_step(loaded):
-    """Load the code (which takes long, so that only some places are tried), start the pool, bind the arrays."""
+    """Load the code (slow, so only some places are tried), start the pool, bind the arrays."""
     script = """
     loaded = sys.argv[1] == "True"
     if loaded:
@@ -197,7 +197,7 @@ def test_every_place_of_the_first_parallel_step(loaded):
 
 @pytest.mark.parametrize("cold", [False, True], ids=["loaded", "compiled"])
 def test_signals_while_code_is_prepared(cold, tmp_path):
-    """Whenever the signal comes, also while LLVM links, numba compiles or a helper starts."""
+    """At any time, also while LLVM links, numba compiles or a helper starts."""
     script = """
     signal.signal(signal.SIGALRM, signal.default_int_handler)
     def attempt(delay):
@@ -274,7 +274,7 @@ def test_an_interrupt_waits_until_the_work_is_whole(what, tmp_path):
 
 @pytest.mark.parametrize("what", ONCE)
 def test_a_second_interrupt_is_delivered_at_once(what, tmp_path):
-    """While the work still goes on; and who needs it waits for it."""
+    """The work continues, and other callers that need it wait for it."""
     script = """
     def second():
         interrupt()

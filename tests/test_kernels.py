@@ -1,4 +1,4 @@
-"""`pyfastlr.kernels`: the classes' bits in `@njit` code, vectorised whatever the caller's flags, and never stale."""
+"""`pyfastlr.kernels` in `@njit` code: same bits as the classes, vectorised whatever the caller's flags, never stale."""
 
 import doctest
 import inspect
@@ -86,7 +86,7 @@ def test_arguments_are_those_of_the_class(name):
 
 
 def training_loop(name, literals):
-    """User's loop over gradients in plain `@njit`, as text: literals must stand in the code."""
+    """Source of a user's `@njit` loop over gradients. It is text because literals must be in the code."""
     words = "".join(f", {key}={value!r}" for key, value in literals.items())
     text = "def loop(p, grads, state):\n    for n in range(len(grads)):\n"
     text += f"        kernels.{name}(p, grads[n], state, n, rate(n){words})\n"
@@ -126,7 +126,7 @@ def test_loop_has_the_bits_of_the_class_and_is_vectorised(case, dtype):
 
 
 def run_beside_the_class(case, dtype, make):
-    """Nine steps by the function and by the class, equal to the bit; the rule and the loop that `make` made."""
+    """Check that nine steps of the function and the class give equal bits. Return the rule and the loop from `make`."""
     rng = np.random.default_rng(len(case.name))
     p = rng.standard_normal((5, 21)).astype(dtype)
     q = p.copy()
@@ -208,7 +208,7 @@ def test_unset_arguments_are_the_conventions():
 
 
 def test_numbers_of_other_types_are_computed_in_float64():
-    """In numba float(x) of a float32 is a float32: a fold in it would be 1e-8 off."""
+    """In numba, float(x) of a float32 is a float32, so a fold in it would be off by 1e-8."""
     p, q = np.ones(5, np.float32), np.ones(5, np.float32)
     moments = [(np.zeros(5, np.float32), np.zeros(5, np.float32)) for _ in range(2)]
     kernels.adam(p, p.copy(), moments[0], np.uint8(6), np.float32(0.25), (0.5, np.float32(0.75)), weight_decay=1)
@@ -243,7 +243,7 @@ FLAGS = [{}, {"fastmath": True}, {"error_model": "python"}, {"parallel": True}, 
 
 @pytest.mark.parametrize("flags", FLAGS, ids=repr)
 def test_flags_of_the_first_caller_change_nothing(flags):
-    """A dispatcher without options of its own takes fastmath over from whoever compiles it first, for everybody."""
+    """A dispatcher without its own options inherits fastmath from its first caller, for all callers."""
     steps.make_kernel.cache_clear()
     steps._update.cache_clear()
     fresh = entry.make(FUNCTIONS["radam"])
@@ -411,7 +411,7 @@ def run(tmp_path):
 
 
 def test_cached_caller_is_compiled_again_when_a_rule_changes(run, tmp_path):
-    """Numba's key has only the user's file in it: without the stamp the third run prints 0.25 1."""
+    """Numba's key covers only the user's file: without the stamp, the third run prints 0.25 1."""
     for name, folder in (("pyfastlr", ROOT), ("pyfastlr_kernels", ROOT / "kernels")):
         shutil.copytree(folder / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     assert run(RULE_PROGRAM) == ["0.25", "0"]
@@ -424,7 +424,7 @@ def test_cached_caller_is_compiled_again_when_a_rule_changes(run, tmp_path):
 
 
 def test_cached_caller_does_not_keep_a_schedule(run):
-    """Numba freezes a global and leaves its value out of the key: without the stamp the second run prints 0.5 1."""
+    """Numba freezes a global but its key does not cover the value: without the stamp, the second run prints 0.5 1."""
     assert run(SCHEDULE_PROGRAM, "0.5") == ["0.5", "0"]
     assert run(SCHEDULE_PROGRAM, "0.25") == ["0.25", "0"]
 

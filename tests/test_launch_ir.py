@@ -1,4 +1,4 @@
-"""The launch's IR, made ahead: it is that of the sources, it is used, and where it cannot be the Python text is."""
+"""The prebuilt IR of the launch matches the sources and is used. If it cannot be used, the Python source is."""
 
 import importlib.metadata
 import os
@@ -53,7 +53,7 @@ def test_it_needs_no_numba(tmp_path):
 
 
 def copied(place):
-    """The kernels, to be edited; the launch's IR among them."""
+    """A copy of the kernels to edit, including the launch's IR."""
     shutil.copytree(
         ROOT / "kernels" / "pyfastlr_kernels", place / "pyfastlr_kernels", ignore=shutil.ignore_patterns("__pycache__")
     )

@@ -1,4 +1,4 @@
-"""Who may import whom: the layers of docs/architecture.md, from the bottom to the top, and no circles."""
+"""Allowed imports: the layers of docs/architecture.md from bottom to top, without cycles."""
 
 import ast
 from graphlib import TopologicalSorter
@@ -67,7 +67,7 @@ def layer_of(module):
 
 
 def full_name(short):
-    """Layer by its last part, as LAYERS has them for short."""
+    """Layer by the short name in LAYERS."""
     return short if short in LAYERS else next(name for name in LAYERS if name.rpartition(".")[2] == short)
 
 

@@ -1,4 +1,4 @@
-"""Parameters and rates are checked as they are at every step; a changed one is refused by name, never written to."""
+"""Every step checks the current parameters and rates. It refuses a changed one by name and never writes to it."""
 
 import re
 

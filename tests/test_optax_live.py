@@ -1,4 +1,4 @@
-"""Against the live optax, in float64 and in another process."""
+"""Comparison with the live optax, in float64 and in another process."""
 
 from importlib.util import find_spec
 

@@ -32,7 +32,7 @@ def run(*command, cwd, **env):
 
 
 def files(root):
-    """Every file under a folder, relative to it, but what Python writes there."""
+    """Every file under a folder, relative to it, except files that Python writes there."""
     return {
         path.relative_to(root).as_posix()
         for path in root.rglob("*")
@@ -41,7 +41,7 @@ def files(root):
 
 
 def content(wheel):
-    """Names of what a wheel installs, less its metadata."""
+    """Names that a wheel installs, without its metadata."""
     with zipfile.ZipFile(wheel) as archive:
         return {name for name in archive.namelist() if ".dist-info/" not in name}
 
@@ -61,7 +61,7 @@ def wheel(dist):
 
 @pytest.fixture(scope="module")
 def unpacked(dist, tmp_path_factory):
-    """Folder that the sdist unpacks to."""
+    """Folder with the unpacked sdist."""
     folder = tmp_path_factory.mktemp("sdist")
     with tarfile.open(next(dist.glob("*.tar.gz"))) as archive:
         archive.extractall(folder, filter="data")
@@ -112,7 +112,7 @@ def test_installed_wheel_steps(wheel, tmp_path):
 
 
 def test_editable_install_offers_the_two_packages(tmp_path):
-    """And not what lies beside them: `import bench` or `import scripts` would find ours."""
+    """Not the neighbouring folders, or `import bench` and `import scripts` would find ours."""
     run("-c", f"from hatchling.build import build_editable; build_editable({str(tmp_path)!r})", cwd=ROOT)
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as archive:
         archive.extractall(tmp_path)

@@ -1,4 +1,4 @@
-"""The pictures of throughput, of the demo and of the architecture: what they say is inside, and in order."""
+"""The pictures of throughput, of the demo and of the architecture: all text is inside and in the right order."""
 
 import dataclasses
 import runpy
@@ -26,7 +26,7 @@ def ticks(axes):
 
 
 def curves(sizes, end=0):
-    """A row for each contender and size: the order at the last size is that of CONTENDERS, or another by `end`."""
+    """A row per contender and size. The order at the last size is that of CONTENDERS, unless `end` gives another."""
     names = [x.name for x in CONTENDERS]
     return [
         row(name, minimum=1e-6 * (1 + (k + end * (size == sizes[-1])) % len(names)), size=size)

@@ -1,4 +1,4 @@
-"""Where arrays are not as the compiled launch reads them: it is noticed and said once, and steps are the same."""
+"""If arrays are not in the form that the compiled launch reads, pyfastlr warns once and steps give the same result."""
 
 import os
 import subprocess
@@ -97,7 +97,7 @@ def test_helpers_take_part(plain):
 
 
 def test_an_interrupt_in_a_step_leaves_the_optimizer_free(plain):
-    """Also one between the step and the mark that it is over: the mark counts only under the lock."""
+    """Also between the step and the removal of its mark, which counts only under the lock."""
     p = np.zeros(3)
     opt = flr.SGD(p, lr=1.0)
     opt.step(np.ones(3))
@@ -109,7 +109,7 @@ def test_an_interrupt_in_a_step_leaves_the_optimizer_free(plain):
 
 
 def test_what_holds_for_the_compiled_launch_holds_for_this_one(tmp_path):
-    """Lifetimes, groups, containers, wrong arguments: the same tests, in a process that steps by this launch."""
+    """The tests of lifetimes, groups, containers and wrong arguments, in a process that uses this launch."""
     (tmp_path / "steps_plainly.py").write_text(
         "from pyfastlr.engines import plain_launch\nplain_launch.is_needed = lambda: True\n"
     )

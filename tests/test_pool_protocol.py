@@ -1,8 +1,8 @@
-"""The pool's protocol, explored in every order in which its threads may go on: by the text that is compiled.
+"""The pool's protocol, explored in every order in which its threads can run, from the source that is compiled.
 
-Each function of the launch becomes a generator that stops before each atomic access, so that a scheduler here decides
-whose access comes next. All states that callers and helpers can come to are visited once. A caller's job is gone as
-soon as its step has returned; then nobody may touch it. Nothing here runs in parallel or takes a clock.
+Each function of the launch becomes a generator that stops before each atomic access, so that a scheduler decides whose
+access comes next. It visits all states that callers and helpers can reach once. A caller's job is freed as soon as its
+step has returned; then no thread may touch it. Nothing here runs in parallel or uses a clock.
 """
 
 import ast
@@ -16,7 +16,7 @@ import pytest
 from pyfastlr_kernels.cpu import launch, pool
 from pyfastlr_kernels.tables import LINE
 
-# What other threads can see: one at a time. The others read what no other thread writes meanwhile.
+# Operations that other threads can see, done one at a time. The rest read memory that no other thread writes meanwhile.
 VISIBLE = {"atomic_add", "atomic_swap", "atomic_take", "atomic_read", "call_drive", "PyThread_acquire_lock",
            "PyThread_release_lock"}  # fmt: skip
 PARTS = {"walk": launch.walk, "wake_helpers": launch.wake_helpers, "walk_shared": launch.walk_shared}
@@ -24,14 +24,14 @@ SPINS = 1
 
 
 class Broken(AssertionError):
-    """A promise of the protocol that an order of accesses breaks."""
+    """An order of accesses breaks a guarantee of the protocol."""
 
 
-# --- From the text to generators --------------------------------------------------------------------------------------
+# --- From the source to generators ------------------------------------------------------------------------------------
 
 
 class Stops(ast.NodeTransformer):
-    """Calls of VISIBLE stop there, calls of parts go into them."""
+    """Yield at calls in VISIBLE; delegate to calls of parts."""
 
     def visit_Call(self, node):
         self.generic_visit(node)

@@ -1,9 +1,9 @@
-"""What holds for every optimizer, whatever the numbers: hypothesis draws the sizes, and numpy the numbers from a seed.
+"""Properties of every optimizer for any numbers: hypothesis draws the sizes, numpy the numbers from a seed.
 
 "The same bits" are those of parameters and states; every NaN counts as the same.
 
-Each run draws the same few examples, with other numbers for each optimizer, beside those that are written down because
-only large arrays in several threads are chunks of several threads. PYFASTLR_EXAMPLES=500 draws that many, and new ones.
+Each run draws the same few examples, with different numbers for each optimizer. Some examples are explicit, because
+only large arrays have chunks in several threads. PYFASTLR_EXAMPLES=500 draws that many, different in each run.
 """
 
 import copy
@@ -25,19 +25,19 @@ few = settings(max_examples=int(ASKED or 12), deadline=None, derandomize=not ASK
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 dtypes = st.sampled_from([np.float32, np.float64])
 seeds = st.integers(0, 2**32 - 1)
-# Around a vector, a block of 1,024 elements, a chunk of 16,384, and 1 MiB to move, from where on threads share.
+# Around a vector, a block of 1,024 elements, a chunk of 16,384, and 1 MiB to move, from which threads share the work.
 lengths = st.integers(0, 40) | st.sampled_from([1_023, 1_024, 1_025, 4_097, 16_385, 90_001])
 SCHEDULE = S.Cosine(1e-2, steps=9).warmup(3, start=1e-3)
 SPECIAL = [0.0, -0.0, np.nan, np.inf, -np.inf, 1e-39, 1e30]
 
 
 def generator(case, seed):
-    """Of other numbers for each optimizer: the examples drawn are the same for all."""
+    """Different numbers for each optimizer, because the drawn examples are the same for all."""
     return np.random.default_rng([seed, *case.name.encode()])
 
 
 def numbers(rng, sizes, dtype, special=True):
-    """An array of each size: magnitudes from 1e-8 to 100 of both signs, here and there a special number."""
+    """An array of each size, with magnitudes from 1e-8 to 100, both signs and some special numbers."""
     arrays = [rng.standard_normal(n) * 10.0 ** rng.uniform(-8, 2, n) for n in sizes]
     if special:
         arrays = [np.where(rng.random(x.size) < 0.02, rng.choice(SPECIAL, x.size), x) for x in arrays]
@@ -143,7 +143,7 @@ def by_deepcopy(case, params, opt):
 @example(steps=9, at=4, dtype=np.float32, seed=0)
 @given(steps=st.integers(1, 9), at=st.integers(0, 9), dtype=dtypes, seed=seeds)
 def test_resuming_at_any_step_equals_the_uninterrupted_run(case, saved, steps, at, dtype, seed):
-    """The schedule runs on, each tensor counts on, and what was saved does not change when the first run goes on."""
+    """The schedule and each tensor's count continue, and the saved state does not change as the first run continues."""
     rng = generator(case, seed)
     params, *gradients = (numbers(rng, [5, 0, 33], dtype) for _ in range(steps + 1))
     for g in gradients:
@@ -202,7 +202,7 @@ def test_zero_gradients_move_nothing_from_a_fresh_state(case, n, dtype, seed):
 @example(n=90_001, dtype=np.float32, seed=0, exponent=-9)
 @given(n=lengths, dtype=dtypes, seed=seeds, exponent=st.integers(-10, 10))
 def test_maximize_and_inv_scale_are_exact(case, n, dtype, seed, exponent):
-    """Maximizing is minimizing along -g; a loss scale that is a power of two leaves no trace."""
+    """Maximizing is minimizing with -g. A loss scale that is a power of two does not change the bits."""
     rng = generator(case, seed)
     (start,), (g,) = (numbers(rng, [n], dtype, special=False) for _ in range(2))
     p, q, r = (start.copy() for _ in range(3))

@@ -1,4 +1,4 @@
-"""A step lets go of every object that it took: what callables return, the index they get, gradients looked at again."""
+"""A step releases every object that it holds: results of callables, their index argument, gradients checked again."""
 
 import sys
 
@@ -15,7 +15,7 @@ def references(x):
 
 
 def stepped(rate, steps=STEPS, p=None, g=None):
-    """Steps with that callable, those that it raises in included; the optimizer."""
+    """Step with that callable, including steps in which it raises. Return the optimizer."""
     p, g = ({"w": np.zeros(3)} if p is None else p), ({"w": np.ones(3)} if g is None else g)
     opt = flr.SGD(p, lr=rate)
     for _ in range(steps):
@@ -62,7 +62,7 @@ def test_index_that_a_callable_gets(fails):
 
 @pytest.mark.parametrize("single", [False, True], ids=["dict", "array"])
 def test_gradients_and_parameters_beside_a_callable(single):
-    """They are gathered anew after the callable has run."""
+    """They are gathered again after the callable has run."""
     p, g = np.zeros(3), np.ones(3)
     opt = stepped(lambda n: 0.5, 1, *((p, g) if single else ({"w": p}, {"w": g})))
     before = references(p), references(g)

@@ -1,4 +1,4 @@
-"""Objects can be loaded wherever memory is, and on every system: what they ask of the linker."""
+"""Objects can be loaded at any address and on every system: what they require of the linker."""
 
 import re
 import shutil
@@ -55,7 +55,7 @@ def test_the_launch_asks_for_python_alone(tmp_path):
 @pytest.mark.parametrize("triple", ["x86_64-pc-windows-msvc-elf", "x86_64-apple-darwin", "aarch64-unknown-linux-gnu"])
 @pytest.mark.parametrize("name", ["launch", "drive"])
 def test_objects_for_other_systems_ask_for_no_more(tmp_path, name, triple):
-    """Emitted here, not run: COFF would ask for `_fltused`, which nothing in a process of Python has."""
+    """Emitted here, not run: COFF would require `_fltused`, which nothing in a Python process defines."""
     if name == "launch" and triple.startswith("aarch64"):
         pytest.skip(
             "the floating-point mode is set by instructions of x86-64 in this IR; aarch64 has a text of its own"
@@ -83,7 +83,7 @@ def test_windows_takes_elf_objects():
 
 
 def test_what_cannot_be_linked_can_be_tried_again(capfd):
-    """And fails in the same way: a name that stayed taken would hide why."""
+    """It fails in the same way again; a name that stayed registered would hide the reason."""
     code = llvm.parse_assembly("""
         declare void @pyfastlr_there_is_no_such_function()
         define void @f() { call void @pyfastlr_there_is_no_such_function() ret void }

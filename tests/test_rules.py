@@ -19,7 +19,7 @@ ALLOWED = (
 
 
 def is_of_folds(helper):
-    """Whether folds alone call it: they take `c`, or literals."""
+    """Whether only folds call it. Folds take `c` or literals."""
     return any(helper.__name__ in fold.__code__.co_names for rule in RULES.values() for fold in called_by_folds(rule))
 
 
@@ -64,7 +64,7 @@ def test_purity_test_sees_a_literal():
 
 
 def hyperparameters(opt):
-    """What a fold reads; zero for what the convention lacks."""
+    """Input of a fold, zero for hyperparameters that the convention lacks."""
     settings = opt._hyper.current
     numbers = {field: settings.source(0, field) for field in opt._hyper.fields}
     return {**dict.fromkeys(RULES[opt.rule].hyper, 0.0), **tables.constants(opt._parameters.dtype), **numbers}
@@ -90,7 +90,7 @@ def test_rule_returns_the_dtype_it_is_given(case, dtype):
 
 
 def plain_step(case, opt, p, g, states, count, carry, scale):
-    """One step by the rule's own text on numpy scalars, in the order of the drive."""
+    """One step of the rule's Python source on numpy scalars, in the order of the driver."""
     rule, real, values = RULES[opt.rule], p.dtype.type, hyperparameters(opt)
     lr_scale = values["lr_scale"] if isinstance(values["lr_scale"], float) else 1.0
     c = SimpleNamespace(**{**values, "lr_scale": lr_scale})
@@ -119,7 +119,7 @@ def plain_step(case, opt, p, g, states, count, carry, scale):
 
 
 def has_loops_of_its_own(case, dtype, by_element):
-    """Not in float32 by element under a second convention: its fold is float64's, its loops are the first one's."""
+    """Not for float32 per-element rates in a second convention: its fold is float64's, its loops are the first's."""
     rule = RULES[case.make(np.zeros(1)).rule]
     return case.convention == next(iter(rule.folds)) or (dtype, by_element) != ("float32", True)
 
@@ -229,7 +229,7 @@ def test_flush_keeps_the_smallest_normal_number(dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("convention", ["torch", "keras", "optax"])
 def test_normal_state_is_kept(convention, dtype, factor):
-    """A momentum of 1 and a gradient of 0 leave the buffer as it is, down to 1.2e-38 and 2.2e-308."""
+    """A momentum of 1 and a gradient of 0 do not change the buffer, down to 1.2e-38 and 2.2e-308."""
     import pyfastlr as flr
 
     small = np.finfo(dtype).tiny * np.dtype(dtype).type(factor)
@@ -254,7 +254,7 @@ def test_parameter_is_rounded_once(dtype):
 
 @pytest.mark.parametrize("count", [2**24, 2**25 + 1, 2**40 + 1])
 def test_updates_are_counted_in_float64(count):
-    """AdaGrad's rate falls by 1 + lr_decay*(t - 1), of which t - 1 were before."""
+    """AdaGrad divides its rate by 1 + lr_decay*(t - 1); t - 1 is the number of previous updates."""
     import pyfastlr as flr
 
     p = np.zeros(1)
@@ -265,7 +265,7 @@ def test_updates_are_counted_in_float64(count):
 
 
 def test_centered_variance_of_a_constant_gradient_is_not_negative():
-    """torch makes NaN here: rounding takes v - a*a below zero."""
+    """torch gives NaN here, because rounding makes v - a*a negative."""
     import pyfastlr as flr
 
     p = np.ones(1000, np.float32)

@@ -1,4 +1,4 @@
-"""Schedules: values against formulas computed another way, exact ends, and refusals."""
+"""Schedules: values against formulas computed in another way, exact ends, and refused input."""
 
 import copy
 import json
@@ -16,7 +16,7 @@ pi = math.pi
 
 
 def cosine(a, b, x):
-    """From a to b, by the identity cos(2y) = 1 - 2 sin(y)**2: not the text under test."""
+    """From a to b, by cos(2y) = 1 - 2 sin(y)**2, which is not the formula under test."""
     return a + (b - a) * math.sin(pi / 2 * x) ** 2
 
 
@@ -173,7 +173,7 @@ def test_ends_are_exact():
 
 
 def test_a_peak_at_the_first_update():
-    """int(pct_start*steps) may be 0: there is no rise, and nothing is divided by zero."""
+    """int(pct_start*steps) may be 0. Then there is no rise and no division by zero."""
     s = S.OneCycle(1.0, steps=2)
     assert [s(n) for n in range(3)] == pytest.approx([1.0, (1 + 4e-6) / 2, 4e-6])
     assert s.momentum(0.8, 0.9)(np.arange(3)).tolist() == pytest.approx([0.8, 0.85, 0.9])
@@ -253,7 +253,7 @@ def test_custom_callables():
 
 
 class Hyperbola(S.Schedule):
-    """A user's schedule, without an equation."""
+    """A user-defined schedule without an equation."""
 
     def __init__(self, lr, period=10):
         super().__init__(lr=lr, period=period)

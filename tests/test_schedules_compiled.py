@@ -65,13 +65,13 @@ def test_same_bits_in_a_loop(s):
 
 
 def test_without_hiding_the_parameters_the_bits_differ():
-    """What the hiding is for: when this fails, LLVM no longer rewrites powers, and `opaque` may go."""
+    """The reason for hiding parameters. If this fails, LLVM no longer rewrites powers and `opaque` can be removed."""
     plain = njit(lambda n: 0.3 * 2.0 ** (n / 10_007.0))
     assert any(plain(n) != 0.3 * 2.0 ** (n / 10_007.0) for n in range(20_000))
 
 
 def test_a_constant_index_has_the_same_bits():
-    """Where the index is known too, LLVM computes a call itself."""
+    """If the index is also known, LLVM evaluates a call itself."""
     for s in (S.Cosine(0.3, 100), S.Exponential(0.3, 0.9, 7), S.TimeDecay(0.3, 0.01)):
         rate = s.compiled
         assert njit(lambda rate=rate: rate(33))() == s(33)

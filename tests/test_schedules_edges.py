@@ -1,4 +1,4 @@
-"""Schedules at the edges of their numbers: lengths beyond int64, NaN, one parameter that differs, wrong counts."""
+"""Schedules at the limits of their numbers: lengths beyond int64, NaN, one differing parameter, wrong counts."""
 
 import math
 
@@ -51,7 +51,7 @@ class Undefined(S.Schedule):
 
 
 def test_clip_keeps_nan():
-    """A bad rate must not become a good one."""
+    """An invalid rate must not become a valid one."""
     for s in (Undefined(0.5), S.Custom(lambda n: math.nan)):
         assert math.isnan(s.clip(0.1, 0.2)(3))
     assert math.isnan(Undefined(0.5).clip(0.1, 0.2).compiled(3))
@@ -111,7 +111,7 @@ def others(value):
 
 
 def changed(s, name):
-    """The schedule with another value for one parameter, each that its constructor takes."""
+    """The schedule with another value for one parameter, for each parameter of its constructor."""
     for value in others(s.parameters[name]):
         try:
             yield type(s)(**{**s.parameters, name: value})

@@ -205,7 +205,7 @@ def test_compiled_has_the_same_bits(s):
 
 
 def test_multiplicative_calls_once_an_update():
-    """In any order the same bits, and no wrong product left behind by an error."""
+    """The bits are the same in any order, and an error does not leave a wrong product behind."""
     calls = []
 
     def factor(n):
@@ -227,7 +227,7 @@ def test_multiplicative_calls_once_an_update():
 
 
 def test_native():
-    """What is one of ours under another name says so."""
+    """A class that is one of ours under another name says so."""
     assert T.StepLR(0.3, 30).native() == S.Exponential(0.3, 0.1, 30, staircase=True)
     assert T.MultiStepLR(0.5, [7, 3, 3], 0.5).native() == S.Piecewise([3, 7], [0.5, 0.125, 0.0625])
     assert T.SWALR(0.3, 0.05).native() == S.Cosine(0.3, 10, 0.05)
@@ -386,6 +386,6 @@ def test_bad_argument_is_named(name, error, value, make):
 
 
 def test_keras_warmup_is_by_name_only():
-    """In its place Keras has `name`."""
+    """Keras has `name` instead."""
     with pytest.raises(TypeError, match="positional"):
         K.CosineDecay(LR, 9, 0.1, 0.5)

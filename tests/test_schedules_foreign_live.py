@@ -19,7 +19,7 @@ needs_torch, needs_keras, needs_optax = needs("torch"), needs("keras", "torch"),
 
 
 def agree(s, n, theirs, ulps=0.0):
-    """Within 1e-12 of the highest rate; `ulps` is for what their rounding is known to lose more."""
+    """Within 1e-12 of the highest rate. `ulps` allows for larger known rounding errors in their values."""
     got = s(np.array(n))
     np.testing.assert_allclose(got, theirs, rtol=0, atol=(1e-12 + ulps * 2.0**-52) * max(np.max(theirs), 1e-300))
 
@@ -64,7 +64,7 @@ def test_torch_names_and_arguments():
 
 @needs_torch
 def test_torch_one_cycle_past_the_end():
-    """torch goes one step beyond, here below zero, and then raises; ours stays."""
+    """torch goes one step further, here below zero, and then raises; ours stays constant."""
     row = "OneCycleLR(0.3, 20, anneal_strategy='linear')"
     scheduler, _ = torch_scheduler(row)
     scheduler.optimizer.step()
@@ -95,7 +95,7 @@ def test_torch_one_cycle_in_a_sequence_overwrites_the_initial_rate():
 
 @needs_torch
 def test_torch_chained_cosine_forgets_the_other_factors():
-    """When it rises again; ours is the product of all factors at every n."""
+    """When it rises again. Ours is the product of all factors at every n."""
     row = "ChainedScheduler([ExponentialLR(lr, 0.9), CosineAnnealingLR(lr, 10)])"
     rates, s = run_torch(row, 13)[0], ours("torch", row)
     agree(s, range(11), rates[:11])

@@ -1,4 +1,4 @@
-"""docs/schedules.md: its tables are those of the classes, its examples run, and formulas are true."""
+"""docs/schedules.md: its tables match the classes, its examples run, and its formulas are correct."""
 
 import doctest
 import inspect

@@ -1,4 +1,4 @@
-"""Schedule.plot: it fits, jumps are steps, keywords arrive; and the picture of docs/schedules.md."""
+"""Schedule.plot: text fits, jumps are drawn as steps, keywords are passed on; and the picture of docs/schedules.md."""
 
 import runpy
 from pathlib import Path

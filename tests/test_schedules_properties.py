@@ -94,7 +94,7 @@ def test_rates_are_never_negative_or_nan(s, n):
 @settings(deadline=None)
 @given(bounded, indices, indices)
 def test_between_their_ends_schedules_go_one_way(s, m, n):
-    """Monotone, and so never outside of the ends: what a plain ``a + (b - a)*x`` does not promise."""
+    """Monotone, so never beyond the end values, which a plain ``a + (b - a)*x`` does not guarantee."""
     first, last = s(0), s(10**12)
     early, late = s(min(m, n)), s(max(m, n))
     slack = 1e-15 * max(first, last)

@@ -1,4 +1,4 @@
-"""State, counts, copies and files of them: what an exact resume needs is all there, and nothing else is taken."""
+"""State, counts, copies and files: everything that an exact resume needs is saved, and nothing else is accepted."""
 
 import copy
 import gc
@@ -139,7 +139,7 @@ def test_wrong_state_is_refused_and_nothing_is_written(name):
 
 @pytest.mark.parametrize("make", [lambda: np.ones((2, 3)), model, lambda: flr.Flat(model())])
 def test_state_of_live_views_is_copied_before_it_is_written(make):
-    """Each slot takes what the other was, though both are being written."""
+    """Each slot gets the other's old values, although both are being written."""
     opt = flr.Adam(make(), lr=0.1)
     live = opt.state
     first, second = ([live[name].buffer] if is_flat(live[name]) else leaves(live[name]) for name in live)
@@ -154,7 +154,7 @@ def test_state_of_live_views_is_copied_before_it_is_written(make):
 
 
 def test_tensors_of_a_slot_may_change_places():
-    """Parts of one buffer, under each other's names."""
+    """Parts of one buffer, with their names exchanged."""
     opt = flr.SGD({"a": np.ones(3), "b": np.ones(3)}, lr=0.1, momentum=0.5)
     live = opt.state["momentum_buffer"]
     live["a"][:], live["b"][:] = 1.0, 2.0
@@ -276,7 +276,7 @@ def test_stats_and_repr():
 
 
 def test_unpickled_gradient_is_taken():
-    """Its dtype is equal to numpy's own, but may be another object."""
+    """Its dtype equals numpy's own but may be another object."""
     p = np.ones(3)
     flr.SGD(p, lr=0.5).step(pickle.loads(pickle.dumps(np.ones(3))))
     assert p.tolist() == [0.5] * 3

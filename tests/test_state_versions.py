@@ -1,4 +1,4 @@
-"""What was saved before a field was added is read with that field's default; what a later version wrote is refused."""
+"""A state saved before a field was added loads with the field's default. A state from a later version is refused."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def stepped(steps):
 
 
 def test_the_version_is_the_first():
-    """Whoever raises it adds a state of the old one here."""
+    """A commit that increases the version must add a state of the old version here."""
     assert stepped(1).state_dict()["format"] == 1
 
 

@@ -1,4 +1,4 @@
-"""Leaves of containers are found by their keys: the order in which another container has them says nothing."""
+"""Leaves of containers are matched by key: another container may have them in another order."""
 
 from collections import OrderedDict, UserDict
 from types import MappingProxyType
@@ -26,7 +26,7 @@ TREES = {
 
 
 def filled(tree, factor):
-    """The tree with an array for each number, all of one shape, so that none is refused for another's."""
+    """The tree with an array for each number, all of one shape, so that a mix-up raises no error."""
     if isinstance(tree, dict):
         return {key: filled(x, factor) for key, x in tree.items()}
     return [filled(x, factor) for x in tree] if isinstance(tree, list) else np.full(3, float(factor * tree))
@@ -85,7 +85,7 @@ def test_state(kind):
 
 
 def test_structure_of_the_state_in_another_order():
-    """Names, shapes and counts belong together; the order is the optimizer's."""
+    """Names, shapes and counts stay together, in the optimizer's order."""
     opt = flr.SGD({"a": np.zeros(2), "b": np.zeros(2)}, lr=1.0, momentum=0.5)
     opt.step({"a": np.full(2, 1.0), "b": None})
     saved = opt.state_dict()

@@ -1,4 +1,4 @@
-"""What the results do not show: chunks, threads, places of the state, and that a number is set without new tables."""
+"""Facts that results do not show: chunks, threads, addresses of state, and that setting a number builds no tables."""
 
 import numpy as np
 import pytest
@@ -53,7 +53,7 @@ def test_threads_share_a_step_from_a_mebibyte_on(make, bytes_an_element):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_state_starts_at_cache_lines(dtype):
-    """That of each array; of a `Flat` the buffer, which is without gaps as the parameters are."""
+    """Each array's state; for a `Flat`, the buffer, which like the parameters has no gaps."""
     sizes = [3, 1, 16, 17, 0, 5]
     opt = flr.AMSGrad([np.ones(n, dtype) for n in sizes], lr=0.1)
     for name, x in opt.state.items():

@@ -41,7 +41,7 @@ def test_any_number_of_threads_gives_the_same_bits(n):
 
 
 def test_helpers_take_part():
-    """Without them the caller does all the work: see that another thread walks."""
+    """Without helpers the caller does all the work, so check that another thread works."""
     p = np.ones(4_000_000, "f4")
     opt = flr.Adam(p, lr=1e-2, threads=2)
     g = np.ones_like(p)
@@ -57,7 +57,7 @@ def test_helpers_take_part():
 
 
 def cpu_time(thread):
-    """Ticks that a thread has used."""
+    """CPU ticks that a thread has used."""
     with open(f"/proc/self/task/{thread.native_id}/stat") as file:
         fields = file.read().rsplit(")", 1)[1].split()
     return int(fields[11]) + int(fields[12])
@@ -93,7 +93,7 @@ def test_many_optimizers_in_many_threads():
 
 
 def test_state_dict_waits_for_the_step_under_way():
-    """What it copies is never of two moments: it says that it waits, and gets the state after the step."""
+    """A copy never mixes two moments. It announces that it waits, and gets the state after the step."""
     inside, go_on, saved = threading.Event(), threading.Event(), []
 
     def rate(n):
@@ -140,7 +140,7 @@ def test_copies_beside_another_threads_steps_are_of_whole_steps(copied):
 
 
 def test_other_threads_run_beside_a_large_step():
-    """They see its owner only if it has given the interpreter lock away: it calls nothing of Python."""
+    """They see its owner only if it has released the interpreter lock, because it calls no Python code."""
     p, g = np.zeros(4_000_000, "f4"), np.ones(4_000_000, "f4")
     opt = flr.SGD(p, lr=1.0, momentum=0.5, threads=1)
     opt.step(g)
@@ -179,7 +179,7 @@ def run_forking(script):
 
 @needs_fork
 def test_fork_after_a_parallel_step():
-    """The child has a helper of its own, and both have the bits of one thread."""
+    """The child has its own helper, and both give the bits of one thread."""
     script = """
         def reference(steps):
             q = np.ones(8, "f4")
@@ -210,7 +210,7 @@ def test_fork_after_a_parallel_step():
 
 @needs_fork
 def test_fork_while_other_threads_step():
-    """A child finds whole steps, and steps on."""
+    """A child sees whole steps and continues to step."""
     script = """
         def work():
             found = (p == -opt.steps).all() and opt.state_dict()["counts"][0] == opt.steps
@@ -291,7 +291,7 @@ def test_fork_while_other_threads_are_inside_a_step_and_under_the_lock():
 
 @needs_fork
 def test_fork_from_inside_a_step():
-    """A callable forks: the child goes on in the same step."""
+    """A callable forks, and the child continues the same step."""
     script = """
         def rate(n):
             if n == 1:
@@ -309,7 +309,7 @@ def test_fork_from_inside_a_step():
 
 @needs_fork
 def test_fork_waits_for_what_happens_once():
-    """A child that was made half-way would have half an import. It has a lock of its own, which any thread can take."""
+    """A child forked in the middle would have half an import. It has its own lock, which any thread can take."""
     script = """
         begun, forking, log = threading.Event(), threading.Event(), []
 
@@ -370,7 +370,7 @@ def test_fork_does_not_hold_what_the_work_waits_for():
 
 @needs_fork
 def test_no_hook_of_what_we_import_waits_before_ours(tmp_path):
-    """Those registered later are called earlier: they would hold their locks while ours waits for the work."""
+    """Handlers registered later are called earlier, and would hold their locks while ours waits for the work."""
     script = """
         import os, sys
         hooks, register = [], os.register_at_fork
@@ -394,7 +394,7 @@ def test_no_hook_of_what_we_import_waits_before_ours(tmp_path):
 
 
 def test_processes_that_end_while_helpers_run():
-    """The helpers' code must not be taken away under them."""
+    """The helpers' code must not be unloaded while they run."""
     script = """
         import numpy as np, pyfastlr as flr
         p = np.ones(3_000_000, "f4")
@@ -420,7 +420,7 @@ def test_helpers_have_returned_before_the_interpreter_ends():
 
 
 def test_step_where_the_system_gives_no_more_threads(monkeypatch):
-    """It walks alone from then on, and so do those after it."""
+    """It steps on one thread from then on, and so do later ones."""
     alone, starts = pool.Pool(), []
 
     def refuse(thread):
@@ -509,7 +509,7 @@ def test_default_number_of_threads(monkeypatch):
     [("2", None, 2), (None, "3", 3), ("4", "3", 3), ("3,2", "4,1", 3), ("64", "", 5), ("0", "many", 5), ("1", "8", 1)],
 )
 def test_limits_of_others_are_kept(monkeypatch, numba, openmp, threads):
-    """By these joblib gives each of its workers a share of the cores. Our own variable goes before them."""
+    """joblib uses these to give each worker a share of the cores. Our own variable takes precedence."""
     monkeypatch.delenv("PYFASTLR_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 3, 5, 6, 11}, raising=False)
     for variable, value in (("NUMBA_NUM_THREADS", numba), ("OMP_NUM_THREADS", openmp)):
@@ -532,7 +532,7 @@ def test_a_free_threaded_build_is_refused(monkeypatch):
 
 
 def test_signal_handlers_may_step():
-    """A handler runs between two bytecodes, also inside of step(): the lock lets its own thread in."""
+    """A handler runs between two bytecodes, also inside step(). The lock admits its own thread."""
     p = np.zeros(8)
     opt = flr.SGD(p, lr=1.0)
     other = flr.SGD(np.zeros(8), lr=1.0)

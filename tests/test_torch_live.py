@@ -1,4 +1,4 @@
-"""Against the live torch: every step of long runs, and what else an optimizer of torch's does."""
+"""Comparison with the live torch: every step of long runs, and other features of torch's optimizers."""
 
 import numpy as np
 import pytest
@@ -56,7 +56,7 @@ def test_scheduled_betas_and_decay_are_torch_s(case):
 
 
 def own_decay(case):
-    """A weight decay where torch's takes one."""
+    """A weight decay if torch's optimizer accepts one."""
     return {"weight_decay": 0.1} if case.live.decayed else {}
 
 

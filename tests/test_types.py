@@ -1,4 +1,4 @@
-"""What mypy and pyright say of calls of the public API: they accept what is right and refuse each wrong line."""
+"""mypy and pyright on calls of the public API: they accept correct lines and reject each wrong one."""
 
 import importlib.util
 import json

@@ -25,7 +25,7 @@ each_dtype = pytest.mark.parametrize("dtype", FLOATS, ids=lambda dtype: dtype.__
 
 
 def magnitudes(rng, n, low, high):
-    """Numbers of both signs whose magnitudes are spread evenly between two powers of ten."""
+    """Numbers of both signs, with magnitudes spread evenly in the exponent between two powers of ten."""
     return 10.0 ** rng.uniform(low, high, n) * rng.choice([-1.0, 1.0], n)
 
 
@@ -49,7 +49,7 @@ def random_update(case, rng, n, t, dtype):
 
 
 def resumed(case, p, state, t, lr, **options):
-    """An optimizer that is about to make update t of its parameters."""
+    """An optimizer whose next update is number t."""
     opt = case.make(p, lr, **options)
     for name, view in opt.state.items():
         view[...] = state[name]
@@ -62,7 +62,7 @@ def resumed(case, p, state, t, lr, **options):
 
 
 def expected(case, p, g, state, t, lr, weight_decay=0.0, decay="coupled"):
-    """The formula's result with its terms; `lr` as of `Case.rate`."""
+    """The formula's result with its terms. `lr` is as in `Case.rate`."""
     p, g, state = Terms(p), Terms(g), {name: Terms(x) for name, x in state.items()}
     return reference.update(case.row.formula, p, g, state, t, lr, weight_decay, decay, **case.hyper)
 
@@ -82,12 +82,12 @@ def assert_parameter(got, want, before):
 
 
 def origin(case, before):
-    """What the formula adds the update to."""
+    """Value to which the formula adds the update."""
     return np.zeros_like(before) if case.row.sets else before
 
 
 def assert_state(got, want, flushes=True):
-    """Subnormal numbers are zero, where they are flushed: they slow a step up to ten times."""
+    """Subnormal numbers become zero where they are flushed, because they slow a step up to ten times."""
     tiny = np.finfo(got.dtype).tiny
     flushed = flushes & (np.abs(want.value) < tiny)
     assert not got[flushed].any()
@@ -141,7 +141,7 @@ def test_lr_scale_is_the_rate_as_a_diagonal_matrix(case, decay, dtype):
 
 @each_case
 def test_float32_run_step_by_step(case):
-    """Every step of a run with a schedule is the formula's from the float32 state that the step before left."""
+    """Every step of a run with a schedule matches the formula applied to the previous float32 state."""
     run = problem(n=257, bank=101, seed=3)
     p, options = run.p.astype(np.float32), {"weight_decay": weight_decay(case, case.decay), "decay": case.decay}
     lrs = rates(case, run)
@@ -160,7 +160,7 @@ def test_float32_run_step_by_step(case):
 @each_dtype
 @each_case
 def test_non_finite_gradients_stay_where_they_are(case, dtype):
-    """NaN where the formula has NaN, and it stays; NaN or an infinity where it has one; the others do not notice."""
+    """NaN where the formula has NaN, and it stays; NaN or infinity where it has one; no effect on other elements."""
     n, t = 297, 7
     before, g, state = random_update(case, np.random.default_rng(4), n, t, dtype)
     g[[0, 100, 296]], g[[1, 8]], g[[2, 64]] = np.nan, np.inf, -np.inf
@@ -181,7 +181,7 @@ def test_non_finite_gradients_stay_where_they_are(case, dtype):
 @each_dtype
 @pytest.mark.parametrize("convention", ["torch", "keras", "optax"])
 def test_centered_variance_of_a_constant_gradient_is_not_negative(convention, dtype):
-    """v - a*a rounds below zero, and torch makes NaN of that; of 1e4 in float32 by more than the eps inside."""
+    """v - a*a rounds below zero, where torch gives NaN. For 1e4 in float32 it does so by more than the eps inside."""
     g = 100 * np.random.default_rng(5).standard_normal(1_000).astype(dtype)
     p = np.zeros_like(g)
     opt = flr.RMSProp(p, 1e-3, centered=True, convention=convention)

@@ -1,4 +1,4 @@
-"""`pyfastlr warmup` compiles what first steps need, and nothing is left for them to compile."""
+"""`pyfastlr warmup` compiles everything that first steps need."""
 
 import os
 import subprocess
