@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import pyfastlr
+from pyfastlr.optimizers import options
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -65,6 +66,13 @@ PUBLIC = {
 @pytest.mark.parametrize("name", PUBLIC)
 def test_public_name_has_a_docstring_with_an_example(name):
     assert ">>> " in (PUBLIC[name].__doc__ or "")
+
+
+@pytest.mark.parametrize("cls", pyfastlr.optimizers.registry, ids=lambda cls: cls.__name__)
+def test_help_explains_every_argument_in_the_order_of_the_signature(cls):
+    for doc in (cls.__doc__, options.documented(cls.__doc__, cls.fields)):  # Python 3.13 removes the indent, as here
+        listed = re.findall(r"^(\w+) : ", doc.partition("\nRaises\n------\n")[0], re.MULTILINE)
+        assert listed == list(inspect.signature(cls).parameters)
 
 
 @pytest.mark.parametrize(
