@@ -6,15 +6,6 @@ from typing import Any, Protocol
 from pyfastlr_kernels.compile.first_use import once
 
 
-class Call(Protocol):
-    """Arguments of one step, which an engine needs again if the launch did not complete."""
-
-    gradients: Any
-    inv_scale: Any
-    held: Any
-    again: Any
-
-
 class Engine(Protocol):
     """Runs steps over the parameters, state and settings that it was built for.
 
@@ -35,6 +26,12 @@ class Engine(Protocol):
 
     def renew(self) -> None:
         """Discard what was built for the settings, because something other than a number is about to change."""
+
+    def check_replacement(self, old: Any, new: Any) -> None:
+        """Raise the error that explains why these settings cannot replace the old ones."""
+
+    def is_inside(self) -> bool:
+        """Whether this thread is inside a step of this optimizer."""
 
     def refresh(self) -> None:
         """Bring counts and steps up to date on the host."""

@@ -41,7 +41,7 @@ def sgd(
     weight_decay, lr_scale : float
     decay, convention : str
         As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
-        torch's convention and the defaults of the convention.
+        the convention of torch, with its defaults.
 
     Raises
     ------
@@ -91,12 +91,12 @@ def momentum(
         Index of the update, from 0.
     lr : float
         Learning rate.
-    momentum : float >= 0, Schedule or callable
-    dampening : float, Schedule or callable
+    momentum : float >= 0
+    dampening : float
     weight_decay, lr_scale : float
     decay, convention : str
         As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
-        torch's convention and the defaults of the convention.
+        the convention of torch, with its defaults.
 
     Raises
     ------
@@ -145,11 +145,11 @@ def nesterov(
         Index of the update, from 0.
     lr : float
         Learning rate.
-    momentum : float >= 0, Schedule or callable
+    momentum : float >= 0
     weight_decay, lr_scale : float
     decay, convention : str
         As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
-        torch's convention and the defaults of the convention.
+        the convention of torch, with its defaults.
 
     Raises
     ------
@@ -199,12 +199,12 @@ def rmsprop(
         Index of the update, from 0.
     lr : float
         Learning rate.
-    alpha : float in [0, 1], Schedule or callable
-    eps : float >= 0, Schedule or callable
+    alpha : float in [0, 1]
+    eps : float >= 0
     weight_decay, lr_scale : float
     decay, convention : str
         As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
-        torch's convention and the defaults of the convention.
+        the convention of torch, with its defaults.
 
     Raises
     ------
@@ -254,12 +254,12 @@ def rmsprop_centered(
         Index of the update, from 0.
     lr : float
         Learning rate.
-    alpha : float in [0, 1], Schedule or callable
-    eps : float >= 0, Schedule or callable
+    alpha : float in [0, 1]
+    eps : float >= 0
     weight_decay, lr_scale : float
     decay, convention : str
         As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
-        torch's convention and the defaults of the convention.
+        the convention of torch, with its defaults.
 
     Raises
     ------
@@ -310,13 +310,13 @@ def rmsprop_momentum(
         Index of the update, from 0.
     lr : float
         Learning rate.
-    momentum : float >= 0, Schedule or callable
-    alpha : float in [0, 1], Schedule or callable
-    eps : float >= 0, Schedule or callable
+    momentum : float >= 0
+    alpha : float in [0, 1]
+    eps : float >= 0
     weight_decay, lr_scale : float
     decay, convention : str
         As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
-        torch's convention and the defaults of the convention.
+        the convention of torch, with its defaults.
 
     Raises
     ------
@@ -367,13 +367,13 @@ def rmsprop_centered_momentum(
         Index of the update, from 0.
     lr : float
         Learning rate.
-    momentum : float >= 0, Schedule or callable
-    alpha : float in [0, 1], Schedule or callable
-    eps : float >= 0, Schedule or callable
+    momentum : float >= 0
+    alpha : float in [0, 1]
+    eps : float >= 0
     weight_decay, lr_scale : float
     decay, convention : str
         As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
-        torch's convention and the defaults of the convention.
+        the convention of torch, with its defaults.
 
     Raises
     ------
@@ -423,12 +423,12 @@ def adagrad(
         Index of the update, from 0.
     lr : float
         Learning rate.
-    lr_decay : float >= 0, Schedule or callable
-    eps : float >= 0, Schedule or callable
+    lr_decay : float >= 0
+    eps : float >= 0
     weight_decay, lr_scale : float
     decay, convention : str
         As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
-        torch's convention and the defaults of the convention.
+        the convention of torch, with its defaults.
 
     Raises
     ------
@@ -478,12 +478,12 @@ def adadelta(
         Index of the update, from 0.
     lr : float
         Learning rate.
-    rho : float in [0, 1], Schedule or callable
-    eps : float >= 0, Schedule or callable
+    rho : float in [0, 1]
+    eps : float >= 0
     weight_decay, lr_scale : float
     decay, convention : str
         As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
-        torch's convention and the defaults of the convention.
+        the convention of torch, with its defaults.
 
     Raises
     ------
@@ -533,12 +533,12 @@ def adam(
         Index of the update, from 0.
     lr : float
         Learning rate.
-    betas : pair of float in [0, 1), Schedule or callable
-    eps : float >= 0, Schedule or callable
+    betas : pair of float in [0, 1)
+    eps : float >= 0
     weight_decay, lr_scale : float
     decay, convention : str
         As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
-        torch's convention and the defaults of the convention.
+        the convention of torch, with its defaults.
 
     Raises
     ------
@@ -588,12 +588,12 @@ def adamw(
         Index of the update, from 0.
     lr : float
         Learning rate.
-    betas : pair of float in [0, 1), Schedule or callable
-    eps : float >= 0, Schedule or callable
+    betas : pair of float in [0, 1)
+    eps : float >= 0
     weight_decay, lr_scale : float
     decay, convention : str
         As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
-        torch's convention and the defaults of the convention.
+        the convention of torch, with its defaults.
 
     Raises
     ------
@@ -643,12 +643,12 @@ def amsgrad(
         Index of the update, from 0.
     lr : float
         Learning rate.
-    betas : pair of float in [0, 1), Schedule or callable
-    eps : float >= 0, Schedule or callable
+    betas : pair of float in [0, 1)
+    eps : float >= 0
     weight_decay, lr_scale : float
     decay, convention : str
         As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
-        torch's convention and the defaults of the convention.
+        the convention of torch, with its defaults.
 
     Raises
     ------
@@ -699,13 +699,13 @@ def nadam(
         Index of the update, from 0.
     lr : float
         Learning rate.
-    betas : pair of float in [0, 1), Schedule or callable
-    eps : float >= 0, Schedule or callable
-    momentum_decay : float >= 0, Schedule or callable
+    betas : pair of float in [0, 1)
+    eps : float >= 0
+    momentum_decay : float >= 0
     weight_decay, lr_scale : float
     decay, convention : str
         As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
-        torch's convention and the defaults of the convention.
+        the convention of torch, with its defaults.
 
     Raises
     ------
@@ -755,12 +755,12 @@ def adamax(
         Index of the update, from 0.
     lr : float
         Learning rate.
-    betas : pair of float in [0, 1), Schedule or callable
-    eps : float >= 0, Schedule or callable
+    betas : pair of float in [0, 1)
+    eps : float >= 0
     weight_decay, lr_scale : float
     decay, convention : str
         As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
-        torch's convention and the defaults of the convention.
+        the convention of torch, with its defaults.
 
     Raises
     ------
@@ -810,12 +810,12 @@ def radam(
         Index of the update, from 0.
     lr : float
         Learning rate.
-    betas : pair of float in [0, 1), Schedule or callable
-    eps : float >= 0, Schedule or callable
+    betas : pair of float in [0, 1)
+    eps : float >= 0
     weight_decay, lr_scale : float
     decay, convention : str
         As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
-        torch's convention and the defaults of the convention.
+        the convention of torch, with its defaults.
 
     Raises
     ------
@@ -864,11 +864,11 @@ def lion(
         Index of the update, from 0.
     lr : float
         Learning rate.
-    betas : pair of float in [0, 1), Schedule or callable
+    betas : pair of float in [0, 1)
     weight_decay, lr_scale : float
     decay, convention : str
         As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
-        optax's convention and the defaults of the convention.
+        the convention of optax, with its defaults.
 
     Raises
     ------
@@ -919,13 +919,13 @@ def adabelief(
         Index of the update, from 0.
     lr : float
         Learning rate.
-    betas : pair of float in [0, 1), Schedule or callable
-    eps : float >= 0, Schedule or callable
-    eps_root : float >= 0, Schedule or callable
+    betas : pair of float in [0, 1)
+    eps : float >= 0
+    eps_root : float >= 0
     weight_decay, lr_scale : float
     decay, convention : str
         As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
-        optax's convention and the defaults of the convention.
+        the convention of optax, with its defaults.
 
     Raises
     ------
@@ -975,12 +975,12 @@ def yogi(
         Index of the update, from 0.
     lr : float
         Learning rate.
-    betas : pair of float in [0, 1), Schedule or callable
-    eps : float >= 0, Schedule or callable
+    betas : pair of float in [0, 1)
+    eps : float >= 0
     weight_decay, lr_scale : float
     decay, convention : str
         As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
-        optax's convention and the defaults of the convention.
+        the convention of optax, with its defaults.
 
     Raises
     ------
@@ -1030,12 +1030,12 @@ def rprop(
         Index of the update, from 0.
     lr : float
         Learning rate.
-    etas : pair of float, 0 < etas[0] < 1 < etas[1], Schedule or callable
-    step_sizes : pair of float >= 0, Schedule or callable
+    etas : pair of float, 0 < etas[0] < 1 < etas[1]
+    step_sizes : pair of float >= 0
     weight_decay, lr_scale : float
     decay, convention : str
         As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
-        torch's convention and the defaults of the convention.
+        the convention of torch, with its defaults.
 
     Raises
     ------
@@ -1086,13 +1086,13 @@ def asgd(
         Index of the update, from 0.
     lr : float
         Learning rate.
-    lambd : float >= 0, Schedule or callable
-    alpha : float >= 0, Schedule or callable
-    t0 : float >= 0, Schedule or callable
+    lambd : float >= 0
+    alpha : float >= 0
+    t0 : float >= 0
     weight_decay, lr_scale : float
     decay, convention : str
         As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
-        torch's convention and the defaults of the convention.
+        the convention of torch, with its defaults.
 
     Raises
     ------
@@ -1144,14 +1144,14 @@ def ftrl(
         Index of the update, from 0.
     lr : float
         Learning rate.
-    l1_regularization_strength : float >= 0, Schedule or callable
-    l2_regularization_strength : float >= 0, Schedule or callable
-    l2_shrinkage_regularization_strength : float >= 0, Schedule or callable
-    beta : float >= 0, Schedule or callable
+    l1_regularization_strength : float >= 0
+    l2_regularization_strength : float >= 0
+    l2_shrinkage_regularization_strength : float >= 0
+    beta : float >= 0
     weight_decay, lr_scale : float
     decay, convention : str
         As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
-        keras's convention and the defaults of the convention.
+        the convention of keras, with its defaults.
 
     Raises
     ------

@@ -60,7 +60,8 @@ class Function(NamedTuple):
         given = "".join(f", {x}={chosen[x]}" for x in self.required)
         flag = "".join(f", {x}={value}" for x, value in chosen.items() if x not in self.required)
         convention = next(iter(self.cls.conventions))
-        own = "".join(f"    {x} : {self.cls.fields[x].kind}\n" for x in self.arguments)
+        kinds = {x: self.cls.fields[x].kind.removesuffix(", Schedule or callable") for x in self.arguments}
+        own = "".join(f"    {x} : {kind}\n" for x, kind in kinds.items())
         return f"""{self.title()}
 
     The update of `pyfastlr.{self.cls.__name__}`, bit for bit, for your own `@njit` code. Updates p and state in place.
@@ -80,7 +81,7 @@ class Function(NamedTuple):
 {own}    weight_decay, lr_scale : float
     decay, convention : str
         As in the class. In `@njit` code they must be literals, because they select the compiled code. By default,
-        {convention}'s convention and the defaults of the convention.
+        the convention of {convention}, with its defaults.
 
     Raises
     ------

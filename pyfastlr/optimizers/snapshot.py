@@ -48,11 +48,6 @@ def export(optimizer: "Optimizer") -> dict[str, Any]:
     }
 
 
-def progress_of(steps: int, used_lr: float) -> tuple[Array, Array]:
-    """Steps and last rate, as arrays to copy over an optimizer's."""
-    return np.array([steps], np.int64), np.array([used_lr], np.float64)
-
-
 def counts_of(counts: Any, carry: Any) -> Array:
     """Table of counts and carries, to copy over an optimizer's."""
     table = np.zeros(len(counts), tables.COUNT)
@@ -82,7 +77,7 @@ def checked(optimizer: "Optimizer", given: Any) -> list[tuple[Any, Array]]:
         raise ValueError(f"`state['counts']` must be from 0 to 2**62, got {counts.min()} to {counts.max()}")
     carry = _numbers(given["carry"], "carry", np.dtype(np.float64), (n, len(rule.carry)))
     if not np.isfinite(carry).all():
-        raise ValueError("`state['carry']` must be finite")
+        raise ValueError(f"`state['carry']` must be finite, got {carry[~np.isfinite(carry)][0]}")
     slots = given["state"]
     if not isinstance(slots, Mapping) or set(slots) != set(rule.state_names):
         names = list(rule.state_names)
