@@ -59,3 +59,18 @@ def test_kernels_folder_is_no_package():
     """PyPI has another package `kernels`, which ours must not shadow, even if the tree is on sys.path."""
     assert not (KERNELS / "__init__.py").exists()
     assert [path.name for path in KERNELS.iterdir() if path.suffix == ".py"] == []
+
+
+def test_every_module_can_be_imported_by_a_walk():
+    """Documentation tools walk packages; PyInstaller's hook, which needs PyInstaller, must not be among the modules."""
+    program = (
+        "import importlib, pkgutil, pyfastlr, pyfastlr_kernels\n"
+        "walk = pkgutil.walk_packages\n"
+        "names = [m.name for x in (pyfastlr, pyfastlr_kernels) for m in walk(x.__path__, x.__name__ + '.')]\n"
+        "for name in names:\n"
+        "    if name != 'pyfastlr.__main__' and '.cuda' not in name:\n"
+        "        importlib.import_module(name)\n"
+        "print(len(names))"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(result.stdout) > 100
