@@ -154,7 +154,7 @@ def test_equal_parameters_of_two_classes_are_not_equal():
 @pytest.mark.parametrize("values", [[], [0.5], [0.5, 0.25], [0.5] * 4])
 def test_interpolated_values_are_one_more_than_the_boundaries(values):
     written = {"type": "Interpolated", "boundaries": [3, 7], "values": values, "interpolation": "linear"}
-    with pytest.raises(ValueError, match=f"`values` must be one more than the 2 boundaries, got {len(values)}"):
+    with pytest.raises(ValueError, match=f"`values` must have one item more than the 2 boundaries, got {len(values)}"):
         S.from_dict(written)
     right = S.from_dict({**written, "values": [0.5, 0.25, 0.125]})
     assert [right(n) for n in (0, 3, 5, 7, 9)] == [0.5, 0.25, 0.1875, 0.125, 0.125]
@@ -174,5 +174,5 @@ class Three(S.Schedule):
 def test_a_curve_of_three_schedules_is_not_compiled():
     s = Three(ONE, OTHER, ONE)
     assert s(9) == 1.1
-    with pytest.raises(TypeError, match="a curve can call two functions at most, got 3"):
+    with pytest.raises(TypeError, match="a curve can call at most two functions, got 3"):
         s.compiled  # noqa: B018

@@ -1,7 +1,7 @@
-"""Learning rates as pure functions of the update's index, with an algebra.
+"""Learning-rate schedules: pure functions of the update index, with an algebra.
 
 ``s(n)`` is the rate of update n, counting from 0. Every schedule is immutable and can be compared, pickled and written
-as JSON. It meets its ends to the bit. docs/schedules.md has the formulas side by side.
+as JSON. Its first and last rates are exact to the bit. docs/schedules.md lists the formulas.
 
 Examples
 --------

@@ -1,6 +1,6 @@
-"""Schedules made of schedules, and what they start from: a constant, a callable.
+"""Schedules built from other schedules, and the two that wrap a number or a callable.
 
-Each has a method or an operator of `Schedule` that makes it, except `Constant`, `Custom` and `join`.
+A method or an operator of `Schedule` makes each of them, except `Constant`, `Custom` and `join`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from .checks import each, function, increasing, natural, nonnegative, ordered, p
 
 
 def as_schedule(value: Any, name: str = "lr") -> Schedule:
-    """Schedule from a number >= 0, a schedule or any other callable ``n -> float``; errors call it `name`.
+    """Convert a number >= 0, a schedule or a callable ``n -> float`` to a schedule; error messages call it `name`.
 
     Raises
     ------
     TypeError, ValueError
-        If the value is nothing of that.
+        If the value is none of these.
 
     Examples
     --------
@@ -41,20 +41,20 @@ def as_schedule(value: Any, name: str = "lr") -> Schedule:
 
 
 def join(schedules: Sequence[RateLike], boundaries: Sequence[int]) -> Schedule:
-    """One schedule after another: ``s(n - boundary)`` of the next schedule s from each boundary on.
+    """Join schedules: from each boundary on, the next schedule s gives ``s(n - boundary)``.
 
     Parameters
     ----------
     schedules : sequence of Schedule or float
         At least one.
     boundaries : sequence of int >= 0
-        One fewer, strictly increasing. They are indices of the whole: update n = boundary is the first of the next
-        schedule.
+        One fewer than schedules, strictly increasing. They count from the start of the joined schedule: update
+        n = boundary is the first of the next schedule.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument has the wrong type or is out of range, or if the numbers of schedules and boundaries do not fit.
+        If an argument has the wrong type or is out of range, or if `boundaries` is not one shorter than `schedules`.
 
     Examples
     --------
@@ -66,12 +66,12 @@ def join(schedules: Sequence[RateLike], boundaries: Sequence[int]) -> Schedule:
 
     Notes
     -----
-    As optax.join_schedules. torch's SequentialLR counts in the same way.
+    Same as optax.join_schedules. torch's SequentialLR counts the same way.
     """
     parts = each(as_schedule)(schedules, "schedules")
     at = increasing(boundaries, "boundaries")
     if len(parts) != len(at) + 1:
-        raise ValueError(f"`boundaries` must be one fewer than the {len(parts)} schedules, got {len(at)}")
+        raise ValueError(f"`boundaries` must have one item fewer than the {len(parts)} schedules, got {len(at)}")
     result: Schedule = parts[0]
     for part, boundary in zip(parts[1:], at, strict=True):
         result = result.then(part, boundary)
@@ -99,7 +99,7 @@ class Constant(Schedule, lr=nonnegative):
     -----
     Ends: none.
 
-    Elsewhere: optax.constant_schedule is this; torch's ConstantLR is a warm-up (a third of the rate for 5 updates).
+    Elsewhere: same as optax.constant_schedule; torch's ConstantLR is a warm-up (a third of the rate for 5 updates).
     """
 
     __slots__ = ()
@@ -113,7 +113,7 @@ class Constant(Schedule, lr=nonnegative):
 class Custom(Schedule, function=function):
     """Any callable ``n -> float``: ``function(n)``. `as_schedule` makes it.
 
-    It has the algebra, but no JSON form and no `compiled`. What the callable returns is not checked here.
+    It supports the algebra, but has no JSON form and no `compiled`. The callable's return value is not checked here.
 
     Raises
     ------
@@ -137,20 +137,20 @@ class Custom(Schedule, function=function):
 
     @property
     def compiled(self) -> NoReturn:
-        """Refused, because the callable may be any Python code."""
+        """Raise TypeError, because the callable may be any Python code."""
         raise TypeError(
             f"a schedule around {self.parameters['function']!r} cannot be compiled: write a Schedule class with a curve"
         )
 
     def to_dict(self) -> NoReturn:
-        """Refused, because the callable may be any Python code."""
+        """Raise TypeError, because the callable may be any Python code."""
         raise TypeError(
             f"a schedule around {self.parameters['function']!r} has no JSON form: write a Schedule class with a curve"
         )
 
 
 class Warmup(Schedule, schedule=as_schedule, steps=natural, start=nonnegative):
-    """A straight line from `start` to s(0), put in front of a schedule s: see `Schedule.warmup`.
+    """A linear warm-up from `start` to s(0) before a schedule s: see `Schedule.warmup`.
 
     Examples
     --------
@@ -168,7 +168,7 @@ class Warmup(Schedule, schedule=as_schedule, steps=natural, start=nonnegative):
 
 
 class Then(Schedule, first=as_schedule, second=as_schedule, at=natural):
-    """One schedule up to update `at`, and then another from its first rate on: see `Schedule.then` and `join`.
+    """One schedule before update `at`, then another from its own first rate: see `Schedule.then` and `join`.
 
     Examples
     --------
@@ -186,7 +186,7 @@ class Then(Schedule, first=as_schedule, second=as_schedule, at=natural):
 
 
 class Delay(Schedule, schedule=as_schedule, steps=natural):
-    """A schedule whose first rate is held for longer: see `Schedule.delay`.
+    """A schedule that holds its first rate longer: see `Schedule.delay`.
 
     Examples
     --------

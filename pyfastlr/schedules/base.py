@@ -1,4 +1,4 @@
-"""`Schedule`: a curve bound to its parameters, and what every schedule can do."""
+"""`Schedule`: a curve bound to its parameters, and the methods of every schedule."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _types: dict[str, Callable[..., Schedule]] = {}  # classes by the names that to_
 class Schedule:
     """A rate for every update: ``s(n)`` is the rate of update n, counting from 0.
 
-    A schedule is immutable and has no state. Its class has a `curve`, a plain function ``curve(n, ...) -> float``, and
-    a constructor that passes the curve's parameters on to this one: by name, in the curve's order, schedules first.
-    Everything else comes from here: arrays of n, the algebra, equality, hash, pickle, JSON and `compiled`. `formula`
-    comes from `equation`, which has the parameters in braces.
+    A schedule is immutable and has no state. A subclass defines `curve`, a plain function ``curve(n, ...) -> float``,
+    and a constructor that passes the curve's parameters to this one: by name, in the curve's order, schedules first.
+    This class adds the rest: arrays of n, the algebra, equality, hash, pickle, JSON and `compiled`. `formula` fills in
+    the parameters that `equation` has in braces.
 
     Parameters
     ----------
     **parameters : int, float, bool, str, tuple of int or float, or Schedule
-        The arguments of the class's constructor. Schedules of the same class are equal if these are.
+        The arguments of the subclass's constructor. Schedules of one class are equal if their parameters are equal.
 
     Attributes
     ----------
@@ -71,31 +71,31 @@ class Schedule:
 
     curve: ClassVar[Callable[..., float]]
     equation: ClassVar[str] = ""
-    _method: ClassVar[str] = ""  # of this class, or its operator, for a schedule that one makes by it
+    _method: ClassVar[str] = ""  # the method or operator of Schedule that makes the subclass, if there is one
     _checks: ClassVar[Mapping[str, Check]] = MappingProxyType({})
     parameters: Mapping[str, Any]
     _at: Callable[[int], float]  # the curve as a function of a plain int n >= 0
     _compiled: Callable[[int], float] | None
 
     def __init_subclass__(cls, **by_name: Check) -> None:
-        """Register the class for `from_dict`. A keyword is the check of the parameter with that name."""
+        """Register the class for `from_dict`. Each keyword is the check of the parameter with that name."""
         if by_name:
             cls._checks = by_name
         _types[_type_name(cls)] = cls
 
     def __init__(self, **parameters: Any) -> None:
         checked = {name: self._checks.get(name, _unchecked)(value, name) for name, value in parameters.items()}
-        write = object.__setattr__  # this class refuses
+        write = object.__setattr__  # this class's own refuses
         write(self, "parameters", MappingProxyType(checked))
         write(self, "_at", _bind(*self._bound()))
         write(self, "_compiled", None)
 
     def _bound(self) -> tuple[Callable[..., float], tuple[Any, ...]]:
-        """Return the curve and its parameters, for classes where they are not `parameters` as they are."""
+        """Return the curve and its arguments. Override it where they are not just `parameters`."""
         return type(self).curve, tuple(self.parameters.values())
 
     def _equation(self) -> str:
-        """Return the equation of this object, for classes with more than one."""
+        """Return this object's equation. Override it in a class with more than one."""
         return self.equation
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
@@ -121,8 +121,8 @@ class Schedule:
     @overload
     def __call__(self, n: np.ndarray[Any, Any], /) -> np.ndarray[Any, np.dtype[np.float64]]: ...
     def __call__(self, n: Any, /) -> Any:
-        """Rate of update n, counting from 0: a float, or for an array of integers a float64 array of the same shape."""
-        if type(n) is int and n >= 0:  # first, for the optimizers: 0.2 us in all
+        """Return the rate of update n, counting from 0: a float, or a float64 array if n is an array of integers."""
+        if type(n) is int and n >= 0:  # first, because optimizers call it this way: 0.2 us in total
             return self._at(n)
         if isinstance(n, np.ndarray):
             flat = checks.indices(n)
@@ -133,9 +133,9 @@ class Schedule:
     def compiled(self) -> Callable[[int], float]:
         """The schedule as a function for `@njit` code, with the same bits on the CPU.
 
-        It takes any integer and does not check that n >= 0. It is compiled at its first use, which takes some tenths of
-        a second. The curve of a user's class keeps its bits if no base or exponent in it is a literal: LLVM makes an
-        exp2 of ``2.0**x``.
+        It takes any integer and does not check that n >= 0. It is compiled on first use, which takes a few tenths of a
+        second. A curve of your own keeps its bits if no base or exponent in it is a literal: LLVM turns ``2.0**x`` into
+        exp2.
 
         Examples
         --------
@@ -156,7 +156,7 @@ class Schedule:
         return self._compiled  # type: ignore[return-value]
 
     def _compile(self) -> None:
-        """Import numba and compile; an interrupt may come at no line of it."""
+        """Import numba and compile. No line of this may be interrupted."""
         if self._compiled is None:
             from .compiled import compile_curve
 
@@ -166,7 +166,7 @@ class Schedule:
 
     @property
     def formula(self) -> str:
-        """The equation with this schedule's numbers, in one line.
+        """The equation with this schedule's numbers, on one line.
 
         Examples
         --------
@@ -180,7 +180,7 @@ class Schedule:
         return equation.format_map({name: _text(value) for name, value in self.parameters.items()})
 
     def to_dict(self) -> dict[str, Any]:
-        """Type and arguments, ready for JSON; `from_dict` makes the schedule again.
+        """Return the type and the arguments, ready for JSON; `from_dict` rebuilds the schedule.
 
         Examples
         --------
@@ -191,15 +191,15 @@ class Schedule:
         return {"type": _type_name(type(self))} | {name: _plain(value) for name, value in self.parameters.items()}
 
     def plot(self, steps: int, ax: Axes | None = None, **kwargs: Any) -> Axes:
-        """Draw the rates of the first `steps` updates; levels with jumps between them are drawn as steps.
+        """Plot the rates of the first `steps` updates. Jumps between constant rates are drawn as steps.
 
         Parameters
         ----------
         steps : int >= 1
-            Updates 0 to steps - 1. Of more than 20,000 only so many are drawn, evenly spaced.
+            Plot updates 0 to steps - 1, or 20,000 of them, evenly spaced, if there are more.
         ax : matplotlib.axes.Axes, optional
-            Where to draw. It gets a line, and labels where its axes have none. The line's label is a short name of the
-            schedule, for `ax.legend()`. Without `ax` this is a new pyplot figure, with the name and `formula` above it.
+            Where to draw. It gets a line, and axis labels if it has none. The line's label is a short name of the
+            schedule, for `ax.legend()`. The default is a new pyplot figure with the name and `formula` above the axes.
         **kwargs
             Keywords of `matplotlib.lines.Line2D`, as for `Axes.plot`: color, linestyle, linewidth, label, drawstyle ...
 
@@ -211,9 +211,9 @@ class Schedule:
         Raises
         ------
         TypeError, ValueError
-            If `steps` is not an integer >= 1 or `ax` is not one Axes.
+            If `steps` is not an integer >= 1 or `ax` is not a single Axes.
         AttributeError
-            If matplotlib's lines do not have a keyword.
+            If a keyword is not a property of matplotlib's lines.
         ModuleNotFoundError
             If matplotlib is not installed.
 
@@ -241,7 +241,7 @@ class Schedule:
     # --- Algebra: the classes are in algebra.py ----------------------------------------------------------------------
 
     def warmup(self, steps: int, start: float = 0.0) -> Schedule:
-        """Put `steps` updates in front, on a straight line from `start` to s(0); with steps = 0 this is the schedule.
+        """Add a linear warm-up of `steps` updates from `start` to s(0); steps = 0 returns the schedule itself.
 
         Raises
         ------
@@ -259,7 +259,7 @@ class Schedule:
         return result if result.parameters["steps"] else self
 
     def then(self, schedule: RateLike, at: int) -> Schedule:
-        """Go on with another schedule at update `at`, where that one begins with its first rate.
+        """Switch to another schedule at update `at`; it starts with its own first rate.
 
         Raises
         ------
@@ -293,7 +293,7 @@ class Schedule:
         return _combine("Delay", self, steps)
 
     def every(self, steps: int) -> Schedule:
-        """Change only at every `steps`-th update: s(n // steps), for a schedule that counts epochs.
+        """Change only every `steps` updates: s(n // steps), for a schedule that counts epochs.
 
         Raises
         ------
@@ -337,20 +337,20 @@ class Schedule:
 
 
 def _combine(kind: str, *arguments: Any) -> Schedule:
-    """Make a schedule of the algebra, whose module is above this one: it registers its classes here."""
+    """Make a schedule of algebra.py. That module imports this one, so its classes are found by name."""
     return _types[kind](*arguments)
 
 
 def _unchecked(value: Any, name: str) -> Any:
-    """Let any value through: users' classes check their arguments themselves."""
+    """Accept any value: users' classes check their arguments themselves."""
     return value
 
 
 def _bind(curve: Callable[..., float], parameters: tuple[Any, ...]) -> Callable[[int], float]:
     """Return ``curve(n, *parameters)`` as a function of n.
 
-    It is the curve's code with the parameters as defaults: one Python call, where a closure or a partial takes two or
-    packs arguments again (0.06 us of 0.26).
+    It is the curve's code with the parameters as defaults, and so one Python call. A closure takes two, and a partial
+    packs the arguments again (0.06 us of 0.26).
     """
     if not parameters:
         return curve
@@ -361,7 +361,7 @@ def _bind(curve: Callable[..., float], parameters: tuple[Any, ...]) -> Callable[
 
 
 def _text(value: Any) -> str:
-    """Return a parameter as it stands in a formula."""
+    """Return a parameter's text in a formula."""
     if isinstance(value, Schedule):
         return f"[{value.formula}]"
     if isinstance(value, tuple):
@@ -373,25 +373,25 @@ def _text(value: Any) -> str:
 
 
 def _type_name(cls: type[Schedule]) -> str:
-    """Return the class's name in JSON: with its module if it is a user's, so that it cannot stand for one of ours."""
+    """Return the class's name in JSON. A user's class has its module in it, so it cannot pass for one of ours."""
     ours = cls.__module__.startswith("pyfastlr.schedules.")
     return cls.__name__ if ours else f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _plain(value: Any) -> Any:
-    """Return a parameter as it stands in JSON."""
+    """Return a parameter's JSON form."""
     if isinstance(value, Schedule):
         return value.to_dict()
     return list(value) if isinstance(value, tuple) else value
 
 
 def from_dict(d: dict[str, Any]) -> Schedule:
-    """Schedule from what `Schedule.to_dict` wrote. A user's class must have been imported before.
+    """Rebuild a schedule from the output of `Schedule.to_dict`. Import classes of your own first.
 
     Raises
     ------
     TypeError
-        If `d` is not a dict or does not have the arguments of its type.
+        If `d` is not a dict or has the wrong arguments for its type.
     ValueError
         If the type is unknown or an argument is out of range.
 

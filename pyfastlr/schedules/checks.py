@@ -1,7 +1,7 @@
-"""Checks of arguments: ``check(value, name)`` returns the value as a plain int, float, bool, str or tuple.
+"""Argument checks: ``check(value, name)`` returns the value as a plain int, float, bool, str or tuple.
 
-A value of the wrong type is a TypeError, one out of range a ValueError. The message names the argument and says what it
-must be.
+A value of the wrong type raises TypeError, a value out of range ValueError. The message names the argument and says
+what it must be.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Check = Callable[[Any, str], Any]
 
 
 def number(need: str, low: float = -inf, high: float = inf) -> Check:
-    """Check for a finite number in [low, high], which `need` describes."""
+    """Return a check for a finite number in [low, high]; `need` describes it in errors."""
 
     def check(value: Any, name: str) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
@@ -35,13 +35,13 @@ def number(need: str, low: float = -inf, high: float = inf) -> Check:
 
 
 def integer(low: int) -> Check:
-    """Check for an integer of at least `low`; a float is none, even if its value is integral."""
+    """Return a check for an integer >= `low`. It refuses floats, even integral ones."""
     need = f"an integer >= {low} and <= 2**53"
 
     def check(value: Any, name: str) -> int:
         if isinstance(value, bool) or not isinstance(value, int | np.integer):
             raise TypeError(f"`{name}` must be {need}, got {value!r}")
-        if not low <= int(value) <= 2**53:  # up to there integers are exact as float64
+        if not low <= int(value) <= 2**53:  # larger integers are not exact in float64
             raise ValueError(f"`{name}` must be {need}, got {value!r}")
         return int(value)
 
@@ -56,7 +56,7 @@ def flag(value: Any, name: str) -> bool:
 
 
 def choice(*names: str) -> Check:
-    """Check for one of the names."""
+    """Return a check for one of the names."""
     need = f"one of {', '.join(map(repr, names))}"
 
     def check(value: Any, name: str) -> str:
@@ -77,7 +77,7 @@ def function(value: Any, name: str) -> Callable[..., Any]:
 
 
 def optional(check: Check) -> Check:
-    """Check that lets None through."""
+    """Return a check that also accepts None."""
     return lambda value, name: None if value is None else check(value, name)
 
 
@@ -85,7 +85,7 @@ def optional(check: Check) -> Check:
 
 
 def each(check: Check) -> Check:
-    """Check every item of a sequence or 1-D array; returns a tuple."""
+    """Return a check for a sequence or 1-D array that checks every item and returns a tuple."""
 
     def check_all(value: Any, name: str) -> tuple[Any, ...]:
         if isinstance(value, np.ndarray) and value.ndim == 1:
@@ -106,7 +106,7 @@ def increasing(value: Any, name: str) -> tuple[int, ...]:
 
 
 def nondecreasing(value: Any, name: str) -> tuple[int, ...]:
-    """Check for indices in order, some of which may be equal."""
+    """Check for indices that do not decrease."""
     indices: tuple[int, ...] = each(natural)(value, name)
     if not all(a <= b for a, b in pairwise(indices)):
         raise ValueError(f"`{name}` must not decrease, got {value!r}")
@@ -116,11 +116,11 @@ def nondecreasing(value: Any, name: str) -> tuple[int, ...]:
 def one_more(values: tuple[Any, ...], boundaries: tuple[int, ...]) -> None:
     """Check that there is a value for each interval between the boundaries."""
     if len(values) != len(boundaries) + 1:
-        raise ValueError(f"`values` must be one more than the {len(boundaries)} boundaries, got {len(values)}")
+        raise ValueError(f"`values` must have one item more than the {len(boundaries)} boundaries, got {len(values)}")
 
 
 def ordered(low: float, high: float) -> None:
-    """Check that an interval's ends are not exchanged."""
+    """Check that an interval's ends are in order."""
     if low > high:
         raise ValueError(f"`high` must be >= `low` ({low}), got {high}")
 
@@ -142,12 +142,12 @@ rates = each(nonnegative)
 
 
 def index(value: Any) -> int:
-    """Check the index of an update that is not a plain int: any integer >= 0 but bool."""
+    """Check an update index that is not a plain int: any integer >= 0 except a bool."""
     try:
         n = operator.index(value)
     except TypeError:
         n = None
-    if n is None or isinstance(value, bool | np.bool_):  # numpy 1.26 takes its bool for an index
+    if n is None or isinstance(value, bool | np.bool_):  # numpy 1.26 accepts its bool as an index
         raise TypeError(f"`n` must be an integer >= 0 or an array of them, got {value!r}")
     if n < 0:
         raise ValueError(f"`n` must be >= 0, got {value!r}")
@@ -155,7 +155,7 @@ def index(value: Any) -> int:
 
 
 def indices(value: np.ndarray[Any, Any]) -> list[int]:
-    """Check an array of indices of updates; returns them flat, in C order. Floats are refused, even integral ones."""
+    """Check an array of update indices; return them flat, in C order. Floats are refused, even integral ones."""
     if value.dtype.kind not in "iu":
         raise TypeError(f"`n` must be an integer >= 0 or an array of them, got an array of {value.dtype}")
     flat: list[int] = value.ravel().tolist()

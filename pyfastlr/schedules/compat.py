@@ -1,4 +1,4 @@
-"""What the schedules of other libraries share: `Translated`, two kinds that ours lack, and checks of arguments."""
+"""Shared code of the other libraries' schedules: `Translated`, two schedules that ours lack, and argument checks."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ FALLS: dict[str, Callable[[float], float]] = {"cosine": curves.cosine_fall, "lin
 
 
 def called(value: Any, name: str) -> Schedule:
-    """Check for a callable; returns it as a schedule."""
+    """Check for a callable; return it as a schedule."""
     return as_schedule(function(value, name))
 
 
 def staircase_of(init_value: Any, boundaries_and_scales: Any) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """Check optax's dict of update to factor; returns its updates in order and the running products of the factors."""
+    """Check optax's dict of update to factor; return the updates in order and the running products of the factors."""
     first, scales = nonnegative(init_value, "init_value"), boundaries_and_scales or {}
     if not isinstance(scales, Mapping):
         raise TypeError(f"`boundaries_and_scales` must be a dict of update to factor, got {boundaries_and_scales!r}")
@@ -35,9 +35,9 @@ def staircase_of(init_value: Any, boundaries_and_scales: Any) -> tuple[tuple[int
 
 
 class Translated:
-    """Mixin before `Schedule`: another library's name and arguments for a schedule that ours can express.
+    """Mixin for another library's name and arguments of a schedule that ours can express. List it before `Schedule`.
 
-    A class has `_ours`, a static method that makes our schedule of the checked parameters.
+    A subclass defines `_ours`, a static method that makes our schedule from the checked parameters.
     """
 
     __slots__ = ()
@@ -45,7 +45,7 @@ class Translated:
     parameters: Mapping[str, Any]
 
     def native(self) -> Schedule:
-        """Return the same schedule as one of ours.
+        """Return the equivalent pyfastlr schedule.
 
         Examples
         --------
@@ -60,14 +60,14 @@ class Translated:
 
     @property
     def formula(self) -> str:
-        """The equation of `native()` with this schedule's numbers, in one line."""
+        """The equation of `native()` with this schedule's numbers, on one line."""
         return self.native().formula
 
 
 class CosinePower(Schedule, lr=nonnegative, steps=positive_integer, end=nonnegative, exponent=positive):
-    """Half a period of the cosine to a power: ``end + (lr - end)·((1 + cos(π·min(n/steps, 1)))/2)^exponent``.
+    """Cosine decay raised to a power: ``end + (lr - end)·((1 + cos(π·min(n/steps, 1)))/2)^exponent``.
 
-    optax's cosine schedules are this if their exponent is not 1.
+    optax's cosine schedules return this if their exponent is not 1.
 
     Examples
     --------
@@ -85,9 +85,9 @@ class CosinePower(Schedule, lr=nonnegative, steps=positive_integer, end=nonnegat
 
 
 class Interpolated(Schedule, boundaries=increasing, values=rates, interpolation=choice(*FALLS)):
-    """From value to value in straight lines or halves of a cosine: the first at n = 0, each other at its boundary.
+    """Linear or cosine interpolation between values: the first at n = 0, the others at their boundaries.
 
-    optax's interpolating schedules are this.
+    optax's interpolating schedules return this.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""A schedule's curve as compiled code. `Schedule.compiled` imports this module, and with it numba, at its first use."""
+"""Compiled curves. `Schedule.compiled` imports this module, and with it numba, on first use."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from pyfastlr_kernels.compile.options import USER_OPTIONS
 from pyfastlr_kernels.stamps import Stamp
 
 _jit = njit(**USER_OPTIONS)
-_jit_once = cache(_jit)  # for curves, which are few
+_jit_once = cache(_jit)  # for curves: there are only a few
 
 for _part in (curves.lerp, curves.grown, curves.passed, curves.cosine_fall, curves.atanh_rest, curves.stirling):
-    register_jitable(**USER_OPTIONS)(_part)  # what curves call by name
+    register_jitable(**USER_OPTIONS)(_part)  # the functions that curves call by name
 
 
 def _unknown() -> float:
-    """Not equal to itself: nothing tells whether a cached function was compiled with the schedule that is meant now."""
+    """Return NaN. It never equals itself, so a function cached with an earlier schedule is always compiled again."""
     return math.nan
 
 
 def _opaque(typingctx: Any, numbers: Any) -> Any:
-    """Return the tuple, its numbers unknown to the optimizer: numba freezes what a closure holds."""
+    """Return the tuple with its numbers hidden from LLVM: numba makes a closure's values constants."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         Stamp(_unknown).leave(context)
@@ -46,7 +46,7 @@ def _opaque(typingctx: Any, numbers: Any) -> Any:
 
 
 def _index(typingctx: Any, n: Any) -> Any:
-    """Return an integer of any width as int64: numba makes a float of an unsigned integer minus a signed one."""
+    """Return an integer of any width as int64: in numba, an unsigned minus a signed integer is a float."""
     if not isinstance(n, types.Integer):
         raise TypingError(f"the index of an update must be an integer, got {n}")
     return types.int64(n), lambda context, builder, _, args: context.cast(builder, args[0], n, types.int64)
@@ -57,7 +57,7 @@ index: Any = intrinsic(_index)
 
 
 def _constant(parameter: Any) -> Any:
-    """Return a parameter as numba takes it: a tuple as an array, since the code for a tuple grows with its length."""
+    """Return a parameter in numba's form. A tuple becomes an array, because a tuple's code grows with its length."""
     if isinstance(parameter, tuple):
         return np.array(parameter, np.int64 if all(type(x) is int for x in parameter) else np.float64)
     return float(parameter) if isinstance(parameter, float) else int(parameter)
@@ -66,12 +66,12 @@ def _constant(parameter: Any) -> Any:
 def compile_curve(curve: Callable[..., float], parameters: tuple[Any, ...]) -> Callable[[int], float]:
     """Compile ``curve(n, *parameters)`` as a function of n for `@njit` code; parameters that are functions come first.
 
-    Only for `pyfastlr_kernels.compile.first_use.whole`: an interrupt would leave numba half-way.
+    Call it only through `pyfastlr_kernels.compile.first_use.whole`: an interrupt would leave numba in a broken state.
     """
     calls = [p if hasattr(p, "py_func") else _jit_once(p) for p in parameters if callable(p)]
     numbers = tuple(_constant(p) for p in parameters if not callable(p))
     compiled = _of_index(_jit_once(curve), calls, numbers)
-    if global_compiler_lock._lock.acquire(blocking=False):  # else numba compiles, maybe a caller that waits for this
+    if global_compiler_lock._lock.acquire(blocking=False):  # otherwise its owner may wait for this thread
         try:
             compiled.compile((types.int64,))
         finally:
@@ -91,4 +91,4 @@ def _of_index(f: Any, calls: list[Any], numbers: tuple[Any, ...]) -> Any:
             return _jit(lambda n: f(index(n), s, *opaque(numbers)))
         case [s, t]:
             return _jit(lambda n: f(index(n), s, t, *opaque(numbers)))
-    raise TypeError(f"a curve can call two functions at most, got {len(calls)}")
+    raise TypeError(f"a curve can call at most two functions, got {len(calls)}")

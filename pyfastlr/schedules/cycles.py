@@ -1,4 +1,4 @@
-"""Schedules that turn: cycles that come again and again, and rises that end in a fall."""
+"""Schedules that change direction: repeated cycles, and a rise followed by a fall."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class CosineRestarts(
     period : int >= 1
         Updates in the first cycle.
     mult : int >= 1, default 1
-        Length of each cycle over that of the last.
+        Length of each cycle divided by that of the one before.
     decay : float > 0 and <= 1, default 1
-        Peak of each cycle over that of the last.
+        Peak of each cycle divided by that of the one before.
     end : float >= 0, default 0
         Rate that each cycle falls towards.
 
@@ -52,10 +52,10 @@ class CosineRestarts(
 
     Notes
     -----
-    Ends: s = lr·decay^i at a restart, which comes where the cosine would meet end; never stops.
+    Ends: s = lr·decay^i at a restart, which comes where the cosine would reach end; never stops.
 
-    Elsewhere: torch's CosineAnnealingWarmRestarts has no decay; Keras' CosineDecayRestarts has mult = 2 by default and
-    its m_mul scales lr - end, not lr.
+    Elsewhere: torch's CosineAnnealingWarmRestarts has no decay; in Keras' CosineDecayRestarts, mult is 2 by default and
+    m_mul scales lr - end, not lr.
 
     References
     ----------
@@ -79,7 +79,7 @@ class Cyclic(
     mode=choice(*MODES),
     gamma=factor,
 ):
-    """Triangles: ``base + (peak - base)·x·a``; x rises from 0 to 1 in `up` updates and falls back in `down`.
+    """Triangular cycles: ``base + (peak - base)·x·a``; x rises from 0 to 1 in `up` updates and falls back in `down`.
 
     The height a is 1 ("triangular"), 2^-cycle ("triangular2") or gamma^n ("exp_range").
 
@@ -88,9 +88,9 @@ class Cyclic(
     base, peak : float >= 0
         Lowest and highest rate.
     up, down : int >= 1
-        Updates of the rise and of the fall; `down` is `up` by default.
+        Updates of the rise and of the fall; `down` defaults to `up`.
     mode : {"triangular", "triangular2", "exp_range"}
-        How the height falls.
+        How the height of the peaks falls.
     gamma : float > 0 and <= 1, default 1
         Factor per update, for "exp_range" only.
 
@@ -109,7 +109,7 @@ class Cyclic(
     -----
     Ends: s = base at n = 0, up + down, ..., peak at n = up; never stops.
 
-    Elsewhere: as torch's CyclicLR, which also cycles the momentum; optax and Keras lack it.
+    Elsewhere: same as torch's CyclicLR, which also cycles the momentum; optax and Keras lack it.
 
     References
     ----------
@@ -156,7 +156,7 @@ class OneCycle(
     peak : float >= 0
         Highest rate.
     steps : int >= 1
-        Updates in all.
+        Total number of updates.
     pct_start : float > 0 and < 1, default 0.3
         Fraction of the updates before the peak.
     div : float > 0, default 25
@@ -181,7 +181,7 @@ class OneCycle(
     -----
     Ends: peak/div at n = 0, peak at n = ⌊pct_start·steps⌋, peak/div/final_div from n = steps on.
 
-    Elsewhere: optax's cosine_onecycle_schedule is this; torch's OneCycleLR peaks at pct_start·steps - 1, ends at
+    Elsewhere: same as optax's cosine_onecycle_schedule; torch's OneCycleLR peaks at pct_start·steps - 1, ends at
     steps - 1 and then raises an error; fastai divides the peak itself by its final divisor.
 
     References
@@ -211,7 +211,7 @@ class OneCycle(
         return curves.one_cycle, (ANNEALS[anneal], start, peak, start / final_div, int(pct_start * steps), steps)
 
     def momentum(self, low: float, high: float) -> Schedule:
-        """Return the mirror image for the momentum: from `high` to `low` at the rate's peak and back, in its shape.
+        """Return the mirrored schedule for the momentum: from `high` down to `low` at the rate's peak, and back.
 
         Raises
         ------
@@ -237,14 +237,14 @@ class OneCycle(
 
 
 class InverseSqrt(Schedule, lr=nonnegative, warmup=positive_integer):
-    """Up in a straight line, then down with the square root of the index: ``lr·min(n/warmup, √(warmup/n))``.
+    """Linear warm-up, then decay with the inverse square root of the index: ``lr·min(n/warmup, √(warmup/n))``.
 
     Parameters
     ----------
     lr : float >= 0
         Highest rate.
     warmup : int >= 1
-        The update that has it.
+        Update with the highest rate.
 
     Raises
     ------
@@ -259,10 +259,10 @@ class InverseSqrt(Schedule, lr=nonnegative, warmup=positive_integer):
 
     Notes
     -----
-    Ends: s(0) = 0; lr at n = warmup; falls like 1/√n without end.
+    Ends: s(0) = 0; lr at n = warmup; then falls like 1/√n without end.
 
-    Elsewhere: none of the three has it; those of fairseq and Hugging Face are this, "Noam" counts from 1 and gives lr
-    by the width of the model.
+    Elsewhere: not in torch, Keras or optax; same as in fairseq and Hugging Face; "Noam" counts from 1 and derives lr
+    from the model width.
 
     References
     ----------
@@ -287,16 +287,16 @@ class WSD(
     end=nonnegative,
     shape=choice(*SHAPES),
 ):
-    """Warm-up in a straight line, a level part, then a fall: ``end + (lr - end)·f((n - warmup - stable)/decay)``.
+    """Linear warm-up, a constant rate, then a decay: ``end + (lr - end)·f((n - warmup - stable)/decay)``.
 
     Parameters
     ----------
     lr : float >= 0
-        Rate of the level part.
+        Rate of the constant part.
     warmup, stable : int >= 0
-        Updates of the warm-up and of the level part.
+        Updates of the warm-up and of the constant part.
     decay : int >= 1
-        Updates of the fall.
+        Updates of the decay.
     start, end : float >= 0, default 0
         First and last rate.
     shape : {"1-sqrt", "linear", "cosine", "1-square"}
@@ -317,8 +317,8 @@ class WSD(
     -----
     Ends: start at n = 0 (lr if warmup = 0), lr from warmup to warmup + stable, end from warmup + stable + decay on.
 
-    Elsewhere: none of the three has it; in optax it is made with join_schedules. Hugging Face's has "linear" and
-    "cosine".
+    Elsewhere: not in torch, Keras or optax; in optax, join_schedules can build it. Hugging Face's has the shapes
+    "linear" and "cosine".
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Schedules that go one way: down, or up if their ends are exchanged."""
+"""Schedules that go in one direction: down, or up if their ends are swapped."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .checks import factor, flag, increasing, nonnegative, one_more, positive, p
 
 
 class TimeDecay(Schedule, lr=nonnegative, decay=nonnegative):
-    """Rate divided by a larger number at every update: ``lr/∏(1 + decay·k for k < n)``.
+    """Rate divided by a larger number at each update: ``lr/∏(1 + decay·k for k < n)``.
 
-    This is the recurrence ``s(n+1) = s(n)/(1 + decay·n)``, evaluated without a loop and within 1e-12 of it.
+    This is the recurrence ``s(n+1) = s(n)/(1 + decay·n)``, evaluated without a loop to within 1e-12.
 
     Parameters
     ----------
@@ -36,9 +36,9 @@ class TimeDecay(Schedule, lr=nonnegative, decay=nonnegative):
 
     Notes
     -----
-    Ends: s(0) = s(1) = lr; falls faster than any exponential, to 0 by underflow.
+    Ends: s(0) = s(1) = lr; falls faster than any exponential, until it underflows to 0.
 
-    Elsewhere: none of the three has it; Keras' old `decay` argument was lr/(1 + decay·n), here `InverseTime`.
+    Elsewhere: not in torch, Keras or optax; Keras' old `decay` argument was lr/(1 + decay·n), here `InverseTime`.
 
     References
     ----------
@@ -93,7 +93,7 @@ class InverseTime(Schedule, lr=nonnegative, decay=nonnegative):
 
 
 class Exponential(Schedule, lr=nonnegative, rate=positive, steps=positive_integer, staircase=flag, decay=nonnegative):
-    """A factor every `steps` updates: ``lr·rate^(n/steps)``, or with `decay` instead of `rate` ``lr·e^(-decay·n)``.
+    """Exponential decay: ``lr·rate^(n/steps)``, or ``lr·e^(-decay·n)`` if `decay` is given instead of `rate`.
 
     Parameters
     ----------
@@ -102,11 +102,11 @@ class Exponential(Schedule, lr=nonnegative, rate=positive, steps=positive_intege
     rate : float > 0
         Factor per `steps` updates. Above 1 the rate grows, as for a range test.
     steps : int >= 1, default 1
-        Updates that `rate` is spread over.
+        Updates over which the rate changes by the factor `rate`.
     staircase : bool, default False
         Round the exponent down.
     decay : float >= 0
-        The other form, without `rate`, `steps` and `staircase`.
+        Exponent of the second form, without `rate`, `steps` and `staircase`.
 
     Raises
     ------
@@ -124,11 +124,11 @@ class Exponential(Schedule, lr=nonnegative, rate=positive, steps=positive_intege
 
     Notes
     -----
-    Ends: s(0) = lr, without end; with staircase it changes at n = steps, 2·steps, ...; with decay it is
+    Ends: s(0) = lr, no last rate; with staircase, s changes at n = steps, 2·steps, ...; with decay, s is
     lr·e^(-decay·n).
 
-    Elsewhere: torch's ExponentialLR has steps = 1; with staircase it is StepLR; Keras' ExponentialDecay and optax's
-    exponential_decay are this (optax also clamps at an end value: `.clip`).
+    Elsewhere: torch's ExponentialLR has steps = 1; with staircase, same as torch's StepLR; same as Keras'
+    ExponentialDecay and optax's exponential_decay (optax can also clamp at an end value; here, use `.clip`).
 
     References
     ----------
@@ -147,12 +147,12 @@ class Exponential(Schedule, lr=nonnegative, rate=positive, steps=positive_intege
         decay: float | None = None,
     ) -> None:
         if (rate is None) == (decay is None):
-            raise TypeError(f"`rate` or `decay` must be given, and not both, got {rate!r} and {decay!r}")
+            raise TypeError(f"exactly one of `rate` and `decay` must be given, got {rate!r} and {decay!r}")
         steps, staircase = positive_integer(steps, "steps"), flag(staircase, "staircase")
         if decay is None:
             super().__init__(lr=lr, rate=rate, steps=steps, staircase=staircase)
         elif steps != 1 or staircase:
-            raise TypeError(f"`steps` and `staircase` go with `rate`, not with `decay`, got {steps} and {staircase}")
+            raise TypeError(f"`steps` and `staircase` must not be given with `decay`, got {steps} and {staircase}")
         else:
             super().__init__(lr=lr, decay=decay)
 
@@ -194,8 +194,8 @@ class Linear(Schedule, start=nonnegative, end=nonnegative, steps=positive_intege
     -----
     Ends: s(0) = start; end from n = steps on.
 
-    Elsewhere: torch's LinearLR takes factors of the rate, by default 1/3 to 1 in 5 updates; optax's linear_schedule is
-    this.
+    Elsewhere: same as optax's linear_schedule; torch's LinearLR takes factors of the rate, by default 1/3 to 1 in
+    5 updates.
 
     References
     ----------
@@ -211,7 +211,7 @@ class Linear(Schedule, start=nonnegative, end=nonnegative, steps=positive_intege
 
 
 class Polynomial(Schedule, lr=nonnegative, steps=positive_integer, end=nonnegative, power=positive):
-    """A power of the fraction that is left: ``end + (lr - end)·(1 - min(n/steps, 1))^power``.
+    """Polynomial decay: ``end + (lr - end)·(1 - min(n/steps, 1))^power``.
 
     Parameters
     ----------
@@ -238,7 +238,7 @@ class Polynomial(Schedule, lr=nonnegative, steps=positive_integer, end=nonnegati
     -----
     Ends: s(0) = lr; end from n = steps on.
 
-    Elsewhere: torch's PolynomialLR ends at 0, optax's polynomial_schedule is this, Keras' PolynomialDecay ends at 1e-4
+    Elsewhere: same as optax's polynomial_schedule; torch's PolynomialLR ends at 0; Keras' PolynomialDecay ends at 1e-4
     by default and can cycle.
 
     References
@@ -255,7 +255,7 @@ class Polynomial(Schedule, lr=nonnegative, steps=positive_integer, end=nonnegati
 
 
 class Cosine(Schedule, lr=nonnegative, steps=positive_integer, end=nonnegative):
-    """Half a period of the cosine: ``end + (lr - end)·(1 + cos(π·min(n/steps, 1)))/2``.
+    """Cosine decay: ``end + (lr - end)·(1 + cos(π·min(n/steps, 1)))/2``.
 
     Parameters
     ----------
@@ -282,7 +282,7 @@ class Cosine(Schedule, lr=nonnegative, steps=positive_integer, end=nonnegative):
     Ends: s(0) = lr; end from n = steps on.
 
     Elsewhere: torch's CosineAnnealingLR rises again after T_max; optax and Keras give the end as a fraction alpha of
-    lr. With warm-up, optax counts it in decay_steps, Keras and `.warmup` do not.
+    lr. optax's decay_steps include the warm-up; those of Keras and of `.warmup` do not.
 
     References
     ----------
@@ -297,11 +297,11 @@ class Cosine(Schedule, lr=nonnegative, steps=positive_integer, end=nonnegative):
         super().__init__(lr=lr, steps=steps, end=end)
 
 
-# --- Stairs ----------------------------------------------------------------------------------------------------------
+# --- Steps -----------------------------------------------------------------------------------------------------------
 
 
 class StepDecay(Schedule, lr=nonnegative, drop=factor, every=positive_integer):
-    """A factor once in `every` updates, the first one update early: ``lr·drop^⌊(1 + n)/every⌋``.
+    """A drop every `every` updates, counting from 1: ``lr·drop^⌊(1 + n)/every⌋``.
 
     Parameters
     ----------
@@ -310,7 +310,7 @@ class StepDecay(Schedule, lr=nonnegative, drop=factor, every=positive_integer):
     drop : float > 0 and <= 1
         Factor of each drop.
     every : int >= 1
-        Updates from drop to drop.
+        Updates between drops.
 
     Raises
     ------
@@ -325,14 +325,14 @@ class StepDecay(Schedule, lr=nonnegative, drop=factor, every=positive_integer):
 
     Notes
     -----
-    Ends: drops at n = every - 1, 2·every - 1, ...; with every = 1 the first update has lr·drop.
+    Ends: drops at n = every - 1, 2·every - 1, ...; with every = 1, the first rate is lr·drop.
 
-    Elsewhere: torch's StepLR and the staircases of Keras and optax drop at n = every, 2·every, ...: here
+    Elsewhere: torch's StepLR and the staircases of Keras and optax drop at n = every, 2·every, ...; here, that is
     `Exponential(lr, drop, every, staircase=True)`.
 
     References
     ----------
-    The formula of "step-based decay" in course notes and blog posts; no first source is known.
+    Common as "step-based decay" in course notes and blog posts; no first source is known.
     """
 
     __slots__ = ()
@@ -344,7 +344,7 @@ class StepDecay(Schedule, lr=nonnegative, drop=factor, every=positive_integer):
 
 
 class MultiStep(Schedule, lr=nonnegative, milestones=increasing, gamma=factor):
-    """A factor at each milestone: ``lr·gamma^(number of milestones <= n)``.
+    """A drop at each milestone: ``lr·gamma^(number of milestones <= n)``.
 
     Parameters
     ----------
@@ -370,7 +370,7 @@ class MultiStep(Schedule, lr=nonnegative, milestones=increasing, gamma=factor):
     -----
     Ends: update n = milestone is the first with the new rate.
 
-    Elsewhere: as torch's MultiStepLR and optax's piecewise_constant_schedule; timm drops one epoch early.
+    Elsewhere: same as torch's MultiStepLR and optax's piecewise_constant_schedule; timm drops one epoch earlier.
 
     References
     ----------
@@ -393,12 +393,12 @@ class Piecewise(Schedule, boundaries=increasing, values=rates):
     boundaries : sequence of int >= 0
         Strictly increasing; may be empty.
     values : sequence of float >= 0
-        Rates, one more than boundaries.
+        Rates, one more than there are boundaries.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument has the wrong type or is out of range, or if `values` are not one more than `boundaries`.
+        If an argument has the wrong type or is out of range, or if `values` is not one longer than `boundaries`.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What `Schedule.plot` draws: the rates, and above new axes what they are."""
+"""The picture of `Schedule.plot`: the rates, with a heading above new axes."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from matplotlib.ticker import MaxNLocator
 from .base import Schedule
 from .names import written
 
-POINTS = 20_000  # more than pixels
+POINTS = 20_000  # more than there are pixels
 NAME, FORMULA = 10.0, 8.5  # sizes in points
-BESIDE = 4.2  # sizes of its letters: a legend's line and its distances
-HINTED = 0.97  # letters on a screen are fitted to its pixels, which makes a line up to 3 % wider than is computed here
-GLUE = "\N{NO-BREAK SPACE}"  # where a line should not end
-HEADING = "pyfastlr schedules"  # the id of a legend that is ours, and so may be made again
+BESIDE = 4.2  # width of a legend's line and margins, in font sizes
+HINTED = 0.97  # screens fit letters to pixels, which makes a text up to 3 % wider than computed here
+GLUE = "\N{NO-BREAK SPACE}"  # where a line should not break
+HEADING = "pyfastlr schedules"  # marks a legend as ours, so that it may be replaced
 
 
 def draw(schedule: Schedule, steps: int, ax: Axes | None, options: dict[str, Any]) -> Axes:
-    """Draw the rates of the first `steps` updates with these options of a line."""
+    """Draw the rates of the first `steps` updates with these line options."""
     if ax is not None and not isinstance(ax, Axes):
         raise TypeError(f"`ax` must be one matplotlib Axes or None, got {type(ax).__name__}")
     n = np.unique(np.linspace(0, steps - 1, min(steps, POINTS)).astype(np.int64))
@@ -52,7 +52,7 @@ def draw(schedule: Schedule, steps: int, ax: Axes | None, options: dict[str, Any
             ax.set(xlim=(-0.5, 0.5), xticks=[0])
         ax.grid(alpha=0.25)
         ax.spines[["top", "right"]].set_visible(False)
-        figure.draw_without_rendering()  # says how wide the axes are
+        figure.draw_without_rendering()  # sets the width of the axes
         if "label" not in options:
             line.set_label(_label(ax, schedule, NAME))
         _head(ax, *ax.get_legend_handles_labels(), schedule)
@@ -63,16 +63,16 @@ def draw(schedule: Schedule, steps: int, ax: Axes | None, options: dict[str, Any
 
 
 def has_steps(rates: np.ndarray[Any, np.dtype[np.float64]]) -> bool:
-    """Whether there is a jump from one level to another: two equal rates before it, and two equal rates after it.
+    """Return whether the rate jumps between two levels: two equal rates before the jump and two after it.
 
-    Straight lines from point to point would draw it as a slope. Told by the rates, it holds for any callable too.
+    Lines between the points would draw the jump as a slope. A test of the rates works for any callable too.
     """
     changes = np.diff(rates) != 0
     return bool(np.any(~changes[:-2] & changes[1:-1] & ~changes[2:]))
 
 
 def _add(ax: Axes, schedule: Schedule, n: Any, rates: Any, options: dict[str, Any]) -> Line2D:
-    """Add the line, and the labels that the axes lack."""
+    """Add the line, and labels where the axes have none."""
     size = FontProperties(size=rcParams["legend.fontsize"]).get_size_in_points()
     (line,) = ax.plot(n, rates, **{"label": _label(ax, schedule, size)} | options)
     ax.set_xlabel(ax.get_xlabel() or "update n (from 0)")
@@ -81,15 +81,16 @@ def _add(ax: Axes, schedule: Schedule, n: Any, rates: Any, options: dict[str, An
 
 
 def _label(ax: Axes, schedule: Schedule, size: float) -> str:
-    """Return a schedule's name for a legend of this size within the axes."""
-    return wrapped(written(schedule).lstrip("_"), _room(ax, size), size, lines=3)  # matplotlib hides what begins with _
+    """Return a schedule's name, wrapped for a legend of this font size within the axes."""
+    name = written(schedule).lstrip("_")  # matplotlib hides labels that start with _
+    return wrapped(name, _room(ax, size), size, lines=3)
 
 
 def _head(ax: Axes, lines: list[Any], labels: list[Any], schedule: Schedule | None = None) -> None:
-    """Put the names of the lines above the axes, and below them the formula of a schedule."""
+    """Put the names of the lines above the axes, followed by the schedule's formula if there is one."""
     formula = "" if schedule is None or schedule.formula == repr(schedule) else schedule.formula
     if formula:
-        most = int(1.25 * ax.figure.bbox.height / ax.figure.dpi)  # lines, so that most of the height is the curve's
+        most = int(1.25 * ax.figure.bbox.height / ax.figure.dpi)  # lines that leave the curve most of the height
         lines = [*lines, Line2D([], [], linestyle="none")]
         labels = [*labels, wrapped(formula, _room(ax, NAME), FORMULA, min(max(most, 1), 6))]
     legend = ax.legend(lines, labels, loc="lower left", bbox_to_anchor=(0, 1), frameon=False, fontsize=NAME)
@@ -99,12 +100,12 @@ def _head(ax: Axes, lines: list[Any], labels: list[Any], schedule: Schedule | No
 
 
 def _room(ax: Axes, size: float) -> float:
-    """Points within the width of the axes, without what a legend of this size has beside its texts."""
+    """Return the points that a legend of this font size has for text within the width of the axes."""
     return max(size, (72 * ax.bbox.width / ax.figure.dpi - BESIDE * size) * HINTED)
 
 
 def wrapped(text: str, points: float, size: float, lines: int) -> str:
-    """Break a text of this size into lines that are no wider; what needs more lines ends with "…".
+    """Wrap text of this font size to a width of `points` and at most `lines` lines; longer text ends with "…".
 
     Examples
     --------
@@ -136,4 +137,4 @@ def wrapped(text: str, points: float, size: float, lines: int) -> str:
         while last and not fits(last + " …"):
             last = last[: max(last.rfind(" "), last.rfind(GLUE))] if re.search(f"[ {GLUE}]", last) else last[:-1]
         found = [*found[: lines - 1], last + " …"]
-    return "\n".join(line.rstrip() for line in found).replace(GLUE, " ").replace("$", r"\$")  # a $ begins TeX
+    return "\n".join(line.rstrip() for line in found).replace(GLUE, " ").replace("$", r"\$")  # a $ starts TeX

@@ -1,7 +1,7 @@
-"""Keras' schedules under their names: `keras.optimizers.schedules`.
+"""Keras' schedules under their own names: `keras.optimizers.schedules`.
 
-The arguments are Keras' except `name`, which means nothing here. ``s(n)`` is the rate while `optimizer.iterations` is
-n, computed in float64. Keras' `floatx` is float32 by default, which loses digits of n from 2^24 on.
+The arguments are Keras' arguments without `name`. ``s(n)`` is the rate while `optimizer.iterations` is n, computed in
+float64. Keras' `floatx` is float32 by default, which loses digits of n from 2^24 on.
 
 Examples
 --------
@@ -52,14 +52,14 @@ class ExponentialDecay(
     decay_rate=positive,
     staircase=flag,
 ):
-    """A factor every `decay_steps` updates: ``initial_learning_rate·decay_rate^(n/decay_steps)``.
+    """Exponential decay: ``initial_learning_rate·decay_rate^(n/decay_steps)``.
 
     Parameters
     ----------
     initial_learning_rate : float >= 0
         Rate of the first update.
     decay_steps : int >= 1
-        Updates that decay_rate is spread over.
+        Updates over which the rate changes by the factor decay_rate.
     decay_rate : float > 0
         Factor per `decay_steps` updates.
     staircase : bool, default False
@@ -77,9 +77,10 @@ class ExponentialDecay(
 
     Notes
     -----
-    Ends: initial_learning_rate at n = 0, without end; with staircase it changes at n = decay_steps, 2·decay_steps, ...
+    Ends: initial_learning_rate at n = 0, no last rate; with staircase, changes at n = decay_steps, 2·decay_steps, ...
 
-    Elsewhere: as `S.Exponential`; optax's exponential_decay has the two numbers in the same order, and an end.
+    Elsewhere: same as `S.Exponential`; optax's exponential_decay takes the two numbers in the same order, and also an
+    end value.
     """
 
     __slots__ = ()
@@ -107,12 +108,12 @@ class PiecewiseConstantDecay(Translated, Schedule, boundaries=increasing, values
     boundaries : sequence of int >= 0
         Strictly increasing.
     values : sequence of float >= 0
-        Rates, one more than boundaries.
+        Rates, one more than there are boundaries.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument has the wrong type or is out of range, or if `values` are not one more than `boundaries`.
+        If an argument has the wrong type or is out of range, or if `values` is not one longer than `boundaries`.
 
     Examples
     --------
@@ -145,9 +146,9 @@ class PolynomialDecay(
     power=positive,
     cycle=flag,
 ):
-    """A power of the fraction that is left: ``end + (initial - end)·(1 - min(n/decay_steps, 1))^power``.
+    """Polynomial decay: ``end + (initial - end)·(1 - min(n/decay_steps, 1))^power``.
 
-    With `cycle` it falls again after each multiple of decay_steps, each time more slowly and from a lower rate:
+    With `cycle`, the rate falls again after each multiple of decay_steps, each time more slowly and from a lower rate:
     min(n/decay_steps, 1) becomes n divided by the smallest positive multiple >= n.
 
     Parameters
@@ -155,13 +156,13 @@ class PolynomialDecay(
     initial_learning_rate : float >= 0
         Rate of the first update.
     decay_steps : int >= 1
-        Updates to the end.
+        Updates to the last rate.
     end_learning_rate : float >= 0, default 1e-4
         Last rate.
     power : float > 0, default 1
         Exponent.
     cycle : bool, default False
-        Whether it falls again.
+        Whether the rate falls again.
 
     Raises
     ------
@@ -176,11 +177,11 @@ class PolynomialDecay(
 
     Notes
     -----
-    Ends: initial_learning_rate at n = 0, end_learning_rate from n = decay_steps on, or with cycle at each multiple of
-    it.
+    Ends: initial_learning_rate at n = 0, end_learning_rate from n = decay_steps on; with cycle, end_learning_rate at
+    each multiple of decay_steps.
 
-    Elsewhere: without cycle as optax's polynomial_schedule and `S.Polynomial`, whose end has no default or is 0;
-    torch's PolynomialLR ends at 0.
+    Elsewhere: without cycle, same as `S.Polynomial` (end 0 by default) and optax's polynomial_schedule (no default
+    end); torch's PolynomialLR ends at 0.
     """
 
     __slots__ = ()
@@ -228,7 +229,7 @@ class InverseTimeDecay(
     initial_learning_rate : float >= 0
         Rate of the first update.
     decay_steps : int >= 1
-        Updates that decay_rate is spread over.
+        Updates over which the divisor grows by decay_rate.
     decay_rate : float >= 0
         Growth of the divisor per `decay_steps` updates.
     staircase : bool, default False
@@ -246,9 +247,9 @@ class InverseTimeDecay(
 
     Notes
     -----
-    Ends: initial_learning_rate at n = 0, without end; with staircase it changes at n = decay_steps, 2·decay_steps, ...
+    Ends: initial_learning_rate at n = 0, no last rate; with staircase, changes at n = decay_steps, 2·decay_steps, ...
 
-    Elsewhere: as `S.InverseTime` with decay = decay_rate/decay_steps; torch and optax lack it.
+    Elsewhere: same as `S.InverseTime` with decay = decay_rate/decay_steps; torch and optax lack it.
     """
 
     __slots__ = ()
@@ -277,22 +278,22 @@ class CosineDecay(
     warmup_target=optional(nonnegative),
     warmup_steps=natural,
 ):
-    """Half a period of the cosine: ``initial·(alpha + (1 - alpha)·(1 + cos(π·min(n/decay_steps, 1)))/2)``.
+    """Cosine decay: ``initial·(alpha + (1 - alpha)·(1 + cos(π·min(n/decay_steps, 1)))/2)``.
 
-    With warmup_target the cosine falls from that rate, after a straight line up to it.
+    With warmup_target, a linear warm-up rises to that rate, and the cosine falls from it.
 
     Parameters
     ----------
     initial_learning_rate : float >= 0
         Rate of the first update.
     decay_steps : int >= 1
-        Updates of the fall, without those of the warm-up.
+        Updates of the decay, without the warm-up.
     alpha : float >= 0, default 0
-        The last rate over the highest.
+        The last rate divided by the highest.
     warmup_target : float >= 0
-        Rate after the warm-up; by default there is no warm-up. By name only: in Keras `name` comes before it.
+        Rate after the warm-up; by default there is no warm-up. Keyword-only, because in Keras `name` comes before it.
     warmup_steps : int >= 0, default 0
-        Updates of the warm-up; without effect if there is no warmup_target.
+        Updates of the warm-up; ignored without warmup_target.
 
     Raises
     ------
@@ -307,11 +308,11 @@ class CosineDecay(
 
     Notes
     -----
-    Ends: initial_learning_rate at n = 0, warmup_target at warmup_steps, alpha times the highest from n = warmup_steps +
-    decay_steps on.
+    Ends: initial_learning_rate at n = 0, warmup_target at warmup_steps, alpha times the highest rate from
+    n = warmup_steps + decay_steps on.
 
-    Elsewhere: as `S.Cosine` with `.warmup`; optax's warmup_cosine_decay_schedule counts the warm-up in decay_steps, and
-    has a rate for the end; torch's CosineAnnealingLR rises again.
+    Elsewhere: same as `S.Cosine` with `.warmup`; the decay_steps of optax's warmup_cosine_decay_schedule include the
+    warm-up, and its end is a rate; torch's CosineAnnealingLR rises again.
     """
 
     __slots__ = ()
@@ -359,11 +360,11 @@ class CosineDecayRestarts(
     first_decay_steps : int >= 1
         Updates in the first cycle.
     t_mul : float >= 1, default 2
-        Length of each cycle over that of the last; need not be an integer.
+        Length of each cycle divided by that of the one before; need not be an integer.
     m_mul : float > 0 and <= 1, default 1
-        Height of each cycle's peak above the end over that of the last.
+        Height of each peak above the end, divided by that of the one before.
     alpha : float >= 0, default 0
-        The end, which each cycle falls towards, over initial_learning_rate.
+        The end, which each cycle falls towards, divided by initial_learning_rate.
 
     Raises
     ------
@@ -378,11 +379,12 @@ class CosineDecayRestarts(
 
     Notes
     -----
-    Ends: a restart comes where the cosine would meet the end; never stops. Keras finds the cycle by a logarithm, and
-    has the end in place of the start where that is rounded down: in float32 with t_mul = 7 at the third restart.
+    Ends: a restart comes where the cosine would reach the end; never stops. Keras computes the cycle with a
+    logarithm. Where that rounds down, its rate at a restart is the end, not the peak: in float32 with t_mul = 7, at the
+    third restart.
 
-    Elsewhere: as `S.CosineRestarts` if alpha = 0, else m_mul scales another height; torch's CosineAnnealingWarmRestarts
-    has no m_mul, and T_mult = 1 by default.
+    Elsewhere: same as `S.CosineRestarts` if alpha = 0; otherwise m_mul scales another height; torch's
+    CosineAnnealingWarmRestarts has no m_mul, and its T_mult is 1 by default.
     """
 
     __slots__ = ()

@@ -1,4 +1,4 @@
-"""A schedule as one would write it in code, short enough for a picture."""
+"""The name of a schedule in plots: the code that makes it, shortened."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .base import Schedule
 
 OPERATORS = ("*", "+")
 SHOWN = 6  # items: a longer tuple is shortened in the middle
-LONGEST = 24  # letters of an argument that is neither number, name nor schedule
+LONGEST = 24  # characters of an argument that is not a number, a name or a schedule
 
 
 def written(schedule: Schedule) -> str:
-    """Return the call that makes a schedule: without arguments that have their defaults, floats with six digits.
+    """Return the call that makes a schedule, without default arguments and with six digits for floats.
 
     Examples
     --------
@@ -35,14 +35,14 @@ def written(schedule: Schedule) -> str:
 
 
 def _operand(part: Schedule, method: str) -> str:
-    """Return a part of a sum or product: a constant as a number, a sum in a product in parentheses."""
+    """Return an operand of a sum or product: a constant as a number, a sum within a product in parentheses."""
     if isinstance(part, Constant):
         return _text(part.parameters["lr"])
     return f"({written(part)})" if (part._method, method) == ("+", "*") else written(part)
 
 
 def _arguments(schedule: Schedule, arguments: Iterable[tuple[str, Any]]) -> Iterator[str]:
-    """Yield the first argument, and with their names the others that are not their defaults."""
+    """Yield the first argument, then the others by name where they differ from their defaults."""
     takes = signature(type(schedule)).parameters
     for k, (name, value) in enumerate(arguments):
         if k == 0:
@@ -52,12 +52,12 @@ def _arguments(schedule: Schedule, arguments: Iterable[tuple[str, Any]]) -> Iter
 
 
 def _same(value: Any, default: Any) -> bool:
-    """Whether an argument has its default; a user's class may take an array, which has no single answer."""
+    """Return whether an argument has its default. A user's class may take an array, whose == gives an array."""
     return value is default or (isinstance(value, int | float | str) and value == default)
 
 
 def _text(value: Any) -> str:
-    """Return an argument."""
+    """Return an argument's text."""
     if isinstance(value, Custom):
         return _text(value.parameters["function"])
     if isinstance(value, Schedule):

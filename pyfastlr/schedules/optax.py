@@ -1,8 +1,8 @@
-"""optax's schedules under their names: `optax.schedules`.
+"""optax's schedules under their own names: `optax.schedules`.
 
 Each is a function with optax's arguments that returns one of our schedules, computed in float64. optax computes in
-float32 unless `jax_enable_x64` is set, and loses digits of n from 2^24 on. Numbers of updates are >= 0: a negative one,
-which optax takes for 0, is a ValueError.
+float32 unless `jax_enable_x64` is set, and loses digits of n from 2^24 on. A negative number of updates is a
+ValueError; optax takes it as 0.
 
 Examples
 --------
@@ -60,17 +60,17 @@ def linear_onecycle_schedule(
     div_factor: float = 25.0,
     final_div_factor: float = 1e4,
 ) -> Schedule:
-    """Lines up from peak_value/div_factor to the peak, back down, and on to peak_value/div_factor/final_div_factor.
+    """Lines from peak_value/div_factor up to the peak, back down, and on to peak_value/div_factor/final_div_factor.
 
     Parameters
     ----------
     transition_steps : int >= 1
-        Updates in all.
+        Total number of updates.
     peak_value : float >= 0
         Highest rate.
     pct_start, pct_final : float >= 0 and <= 1, default 0.3 and 0.85
-        Fractions of the updates before the peak and before the last part. The second and the last part must have an
-        update each.
+        Fractions of the updates before the peak and before the last part. The second and the last part must each have
+        at least one update.
     div_factor, final_div_factor : float > 0, default 25 and 1e4
 
     Raises
@@ -86,16 +86,19 @@ def linear_onecycle_schedule(
 
     Notes
     -----
-    Ends: the corners are at 0, int(pct_start·transition_steps), int(pct_final·transition_steps) and transition_steps,
-    where the rate stays.
+    Ends: the corners are at 0, int(pct_start·transition_steps), int(pct_final·transition_steps) and transition_steps;
+    after the last one, the rate is constant.
 
-    Elsewhere: torch's OneCycleLR with three_phase and "linear" has a fall as long as the rise, and its corners one
-    update earlier; `S.OneCycle` with "linear" has no third part.
+    Elsewhere: in torch's OneCycleLR with three_phase and "linear", the fall is as long as the rise, and the corners are
+    one update earlier; `S.OneCycle` with "linear" has no third part.
     """
     steps, peak = positive_integer(transition_steps, "transition_steps"), nonnegative(peak_value, "peak_value")
     up, down = int(share(pct_start, "pct_start") * steps), int(share(pct_final, "pct_final") * steps)
     if not up < down < steps:
-        raise ValueError(f"`pct_final` must leave every part an update, got {pct_final} after {pct_start} of {steps}")
+        raise ValueError(
+            "`pct_final` must leave each part at least one update, "
+            f"got {pct_final} with pct_start {pct_start} and {steps} updates"
+        )
     first = peak / positive(div_factor, "div_factor")
     return Interpolated(
         [up, down, steps], [first, peak, first, first / positive(final_div_factor, "final_div_factor")], "linear"
@@ -109,12 +112,12 @@ def cosine_onecycle_schedule(
     div_factor: float = 25.0,
     final_div_factor: float = 1e4,
 ) -> Schedule:
-    """Cosines up from peak_value/div_factor to the peak, and down to peak_value/div_factor/final_div_factor.
+    """Cosines from peak_value/div_factor up to the peak, and down to peak_value/div_factor/final_div_factor.
 
     Parameters
     ----------
     transition_steps : int >= 1
-        Updates in all.
+        Total number of updates.
     peak_value : float >= 0
         Highest rate.
     pct_start : float > 0 and < 1, default 0.3
@@ -134,9 +137,9 @@ def cosine_onecycle_schedule(
 
     Notes
     -----
-    Ends: the peak is at int(pct_start·transition_steps), the end at transition_steps, where the rate stays.
+    Ends: the peak is at int(pct_start·transition_steps), the last rate from transition_steps on.
 
-    Elsewhere: as `S.OneCycle`; torch's OneCycleLR peaks and ends one update earlier.
+    Elsewhere: same as `S.OneCycle`; torch's OneCycleLR peaks and ends one update earlier.
     """
     return OneCycle(
         nonnegative(peak_value, "peak_value"),
@@ -148,7 +151,7 @@ def cosine_onecycle_schedule(
 
 
 def warmup_constant_schedule(init_value: float, peak_value: float, warmup_steps: int) -> Schedule:
-    """A straight line up, then level: ``init_value + (peak_value - init_value)·min(n/warmup_steps, 1)``.
+    """Linear warm-up, then a constant rate: ``init_value + (peak_value - init_value)·min(n/warmup_steps, 1)``.
 
     Parameters
     ----------
@@ -169,10 +172,11 @@ def warmup_constant_schedule(init_value: float, peak_value: float, warmup_steps:
 
     Notes
     -----
-    Ends: init_value at n = 0, peak_value from n = warmup_steps on; with warmup_steps = 0 init_value for ever, as in
+    Ends: init_value at n = 0, peak_value from n = warmup_steps on; with warmup_steps = 0, always init_value, as in
     optax.
 
-    Elsewhere: as `S.Constant(peak_value).warmup(warmup_steps, init_value)`, but for warmup_steps = 0; torch's LinearLR.
+    Elsewhere: same as `S.Constant(peak_value).warmup(warmup_steps, init_value)`, except for warmup_steps = 0; in torch,
+    use LinearLR.
     """
     peak_value, warmup_steps = nonnegative(peak_value, "peak_value"), natural(warmup_steps, "warmup_steps")
     return linear_schedule(init_value, peak_value, warmup_steps)
@@ -186,18 +190,18 @@ def warmup_cosine_decay_schedule(
     end_value: float = 0.0,
     exponent: float = 1.0,
 ) -> Schedule:
-    """A straight line up, then half a period of the cosine, decay_steps in all.
+    """Linear warm-up, then cosine decay, with decay_steps updates in total.
 
     Parameters
     ----------
     init_value, peak_value, end_value : float >= 0
         First, highest and last rate; end_value is 0 by default.
     warmup_steps : int >= 0
-        Updates of the line.
+        Updates of the warm-up.
     decay_steps : int > warmup_steps
-        Updates of both.
+        Updates of the warm-up and the decay together.
     exponent : float > 0, default 1
-        The cosine is raised to this power.
+        Power to which the cosine is raised.
 
     Raises
     ------
@@ -214,8 +218,8 @@ def warmup_cosine_decay_schedule(
     -----
     Ends: init_value at n = 0, peak_value at warmup_steps, end_value from n = decay_steps on (0 if peak_value is 0).
 
-    Elsewhere: Keras' CosineDecay and `.warmup` do not count the warm-up in decay_steps, and Keras has a fraction for
-    the end; in torch it is a SequentialLR.
+    Elsewhere: the steps of Keras' CosineDecay and of `S.Cosine` do not include the warm-up, and Keras gives the end as
+    a fraction; in torch, use a SequentialLR.
     """
     init_value, peak = nonnegative(init_value, "init_value"), nonnegative(peak_value, "peak_value")
     warmup, steps = natural(warmup_steps, "warmup_steps"), positive_integer(decay_steps, "decay_steps")
@@ -236,16 +240,16 @@ def warmup_exponential_decay_schedule(
     staircase: bool = False,
     end_value: float | None = None,
 ) -> Schedule:
-    """A straight line up, then `exponential_decay` from peak_value.
+    """Linear warm-up, then `exponential_decay` from peak_value.
 
     Parameters
     ----------
     init_value, peak_value : float >= 0
         First and highest rate.
     warmup_steps : int >= 0
-        Updates of the line.
+        Updates of the warm-up.
     transition_steps, decay_rate, transition_begin, staircase, end_value
-        As for `exponential_decay`, counting from the end of the line.
+        Same as for `exponential_decay`, counting from the end of the warm-up.
 
     Raises
     ------
@@ -262,12 +266,12 @@ def warmup_exponential_decay_schedule(
     -----
     Ends: init_value at n = 0, peak_value at n = warmup_steps; then those of `exponential_decay`.
 
-    Elsewhere: as `S.Exponential(...).warmup(warmup_steps, init_value)`; in torch it is a SequentialLR.
+    Elsewhere: same as `S.Exponential(...).warmup(warmup_steps, init_value)`; in torch, use a SequentialLR.
     """
     init_value, peak = nonnegative(init_value, "init_value"), nonnegative(peak_value, "peak_value")
     warmup = natural(warmup_steps, "warmup_steps")
     fall = exponential_decay(peak, transition_steps, decay_rate, transition_begin, staircase, end_value)
-    # With an end_value beyond the peak the fall begins there, but the line leads to the peak.
+    # With an end_value beyond the peak, the decay starts at end_value, but the warm-up still ends at the peak.
     return (
         fall.warmup(warmup, init_value)
         if fall(0) == peak
@@ -281,7 +285,7 @@ def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Any]]) -> Schedule:
     Parameters
     ----------
     cosine_kwargs : iterable of dict
-        The arguments of each; at least one.
+        The arguments of each schedule; at least one.
 
     Raises
     ------
@@ -297,10 +301,10 @@ def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Any]]) -> Schedule:
 
     Notes
     -----
-    Ends: those of each; the last one stays at its end_value.
+    Ends: those of each schedule; the last one stays at its end_value.
 
-    Elsewhere: torch's CosineAnnealingWarmRestarts, Keras' CosineDecayRestarts and `S.CosineRestarts` repeat
-    their cycles without end and have no warm-up in them.
+    Elsewhere: torch's CosineAnnealingWarmRestarts, Keras' CosineDecayRestarts and `S.CosineRestarts` never stop, and
+    their cycles have no warm-up.
     """
     cycles = list(cosine_kwargs)
     parts = [warmup_cosine_decay_schedule(**cycle) for cycle in cycles]
@@ -308,14 +312,14 @@ def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Any]]) -> Schedule:
 
 
 def join_schedules(schedules: Sequence[RateLike], boundaries: Sequence[int]) -> Schedule:
-    """One schedule after another: ``s(n - boundary)`` of the next schedule s from each boundary on.
+    """Several schedules: from each boundary on, the next schedule s gives ``s(n - boundary)``.
 
     Parameters
     ----------
     schedules : sequence of Schedule or float
         At least one.
     boundaries : sequence of int >= 0
-        One fewer, strictly increasing.
+        One fewer than schedules, strictly increasing.
 
     Raises
     ------
@@ -330,8 +334,8 @@ def join_schedules(schedules: Sequence[RateLike], boundaries: Sequence[int]) -> 
 
     Notes
     -----
-    Ends: update n = boundary is the first with the next schedule.
+    Ends: update n = boundary is the first of the next schedule.
 
-    Elsewhere: as `S.join`, and as torch's SequentialLR.
+    Elsewhere: same as `S.join` and torch's SequentialLR.
     """
     return join(schedules, boundaries)

@@ -1,4 +1,4 @@
-"""optax's schedules that go one way: see `pyfastlr.schedules.optax`."""
+"""optax's schedules that go in one direction: see `pyfastlr.schedules.optax`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def constant_schedule(value: float) -> Schedule:
     -----
     Ends: none.
 
-    Elsewhere: as `S.Constant`; torch's ConstantLR is a warm-up.
+    Elsewhere: same as `S.Constant`; torch's ConstantLR is a warm-up.
     """
     return Constant(nonnegative(value, "value"))
 
@@ -40,7 +40,7 @@ def constant_schedule(value: float) -> Schedule:
 def polynomial_schedule(
     init_value: float, end_value: float, power: float, transition_steps: int, transition_begin: int = 0
 ) -> Schedule:
-    """A power of what is left: ``end_value + (init_value - end_value)·(1 - min(n/transition_steps, 1))^power``.
+    """Polynomial decay: ``end_value + (init_value - end_value)·(1 - min(n/transition_steps, 1))^power``.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def polynomial_schedule(
     transition_steps : int >= 0
         Updates from one to the other.
     transition_begin : int >= 0, default 0
-        Updates with init_value in front, which n does not count.
+        Updates at init_value before the decay. The formula's n does not count them.
 
     Raises
     ------
@@ -66,15 +66,15 @@ def polynomial_schedule(
     Notes
     -----
     Ends: init_value up to n = transition_begin, end_value from n = transition_begin + transition_steps on; with
-    transition_steps = 0 init_value for ever.
+    transition_steps = 0, always init_value.
 
-    Elsewhere: as `S.Polynomial` with `.delay`; Keras' PolynomialDecay has the steps before the end, torch's
-    PolynomialLR ends at 0.
+    Elsewhere: same as `S.Polynomial` with `.delay`; Keras' PolynomialDecay takes the steps before the end value;
+    torch's PolynomialLR ends at 0.
     """
     init_value, end_value = nonnegative(init_value, "init_value"), nonnegative(end_value, "end_value")
     power, steps = positive(power, "power"), natural(transition_steps, "transition_steps")
     s = Polynomial(init_value, steps, end_value, power) if steps else Constant(init_value)
-    return _begun(s, transition_begin)
+    return _delayed(s, transition_begin)
 
 
 def linear_schedule(init_value: float, end_value: float, transition_steps: int, transition_begin: int = 0) -> Schedule:
@@ -87,7 +87,7 @@ def linear_schedule(init_value: float, end_value: float, transition_steps: int, 
     transition_steps : int >= 0
         Updates from one to the other.
     transition_begin : int >= 0, default 0
-        Updates with init_value in front, which n does not count.
+        Updates at init_value before the decay. The formula's n does not count them.
 
     Raises
     ------
@@ -102,17 +102,17 @@ def linear_schedule(init_value: float, end_value: float, transition_steps: int, 
     Notes
     -----
     Ends: init_value up to n = transition_begin, end_value from n = transition_begin + transition_steps on; with
-    transition_steps = 0 init_value for ever.
+    transition_steps = 0, always init_value.
 
-    Elsewhere: as `S.Linear` with `.delay`; torch's LinearLR takes factors.
+    Elsewhere: same as `S.Linear` with `.delay`; torch's LinearLR takes factors.
     """
     init_value, end_value = nonnegative(init_value, "init_value"), nonnegative(end_value, "end_value")
     steps = natural(transition_steps, "transition_steps")
-    return _begun(Linear(init_value, end_value, steps) if steps else Constant(init_value), transition_begin)
+    return _delayed(Linear(init_value, end_value, steps) if steps else Constant(init_value), transition_begin)
 
 
-def _begun(schedule: Schedule, transition_begin: int) -> Schedule:
-    """Return the schedule with its first rate held for some updates."""
+def _delayed(schedule: Schedule, transition_begin: int) -> Schedule:
+    """Return the schedule with its first rate held for transition_begin updates."""
     begin = natural(transition_begin, "transition_begin")
     return schedule.delay(begin) if begin and not isinstance(schedule, Constant) else schedule
 
@@ -125,22 +125,22 @@ def exponential_decay(
     staircase: bool = False,
     end_value: float | None = None,
 ) -> Schedule:
-    """A factor every `transition_steps` updates: ``init_value·decay_rate^(n/transition_steps)``, until end_value.
+    """Exponential decay: ``init_value·decay_rate^(n/transition_steps)``, bounded by end_value.
 
     Parameters
     ----------
     init_value : float >= 0
         First rate.
     transition_steps : int >= 0
-        Updates that decay_rate is spread over.
+        Updates over which the rate changes by the factor decay_rate.
     decay_rate : float >= 0
         Factor per `transition_steps` updates.
     transition_begin : int >= 0, default 0
-        Updates with init_value in front, which n does not count.
+        Updates at init_value before the decay. The formula's n does not count them.
     staircase : bool, default False
         Round the exponent down.
     end_value : float >= 0
-        Lower bound if decay_rate < 1, else upper; by default there is none.
+        Lower bound if decay_rate < 1, otherwise upper bound; none by default.
 
     Raises
     ------
@@ -155,16 +155,16 @@ def exponential_decay(
 
     Notes
     -----
-    Ends: init_value up to n = transition_begin; with transition_steps = 0 or decay_rate = 0 init_value for ever.
+    Ends: init_value up to n = transition_begin; with transition_steps = 0 or decay_rate = 0, always init_value.
 
-    Elsewhere: as `S.Exponential` with `.delay` and `.clip`; Keras' ExponentialDecay has neither begin nor end, and
-    torch's ExponentialLR has transition_steps = 1.
+    Elsewhere: same as `S.Exponential` with `.delay` and `.clip`; Keras' ExponentialDecay has no transition_begin and no
+    end_value; torch's ExponentialLR has transition_steps = 1.
     """
     init_value, steps = nonnegative(init_value, "init_value"), natural(transition_steps, "transition_steps")
     decay_rate, staircase = nonnegative(decay_rate, "decay_rate"), flag(staircase, "staircase")
     if steps == 0 or decay_rate == 0.0:
-        return _begun(Constant(init_value), transition_begin)
-    s = _begun(Exponential(init_value, decay_rate, steps, staircase), transition_begin)
+        return _delayed(Constant(init_value), transition_begin)
+    s = _delayed(Exponential(init_value, decay_rate, steps, staircase), transition_begin)
     if end_value is None:
         return s
     end_value = nonnegative(end_value, "end_value")
@@ -198,7 +198,7 @@ def piecewise_constant_schedule(
     -----
     Ends: update n = boundary is the first with the new rate.
 
-    Elsewhere: as `S.Piecewise`, and torch's MultiStepLR if all factors are the same; Keras' PiecewiseConstantDecay
+    Elsewhere: same as `S.Piecewise`, and as torch's MultiStepLR if all factors are equal; Keras' PiecewiseConstantDecay
     takes rates and changes one update later.
     """
     return Piecewise(*staircase_of(init_value, boundaries_and_scales))
@@ -207,16 +207,16 @@ def piecewise_constant_schedule(
 def piecewise_interpolate_schedule(
     interpolate_type: str, init_value: float, boundaries_and_scales: Mapping[int, float] | None = None
 ) -> Schedule:
-    """From rate to rate of `piecewise_constant_schedule`, each reached at its boundary.
+    """Interpolation between the rates of `piecewise_constant_schedule`, each reached at its boundary.
 
     Parameters
     ----------
     interpolate_type : {"linear", "cosine"}
-        Straight lines, or halves of a cosine.
+        Interpolate with straight lines or half periods of a cosine.
     init_value : float >= 0
         First rate.
     boundaries_and_scales : dict of int >= 0 to float >= 0, default {}
-        The rate at each boundary over that at the last one, in any order.
+        The rate at each boundary divided by that at the one before, in any order.
 
     Raises
     ------
@@ -231,7 +231,7 @@ def piecewise_interpolate_schedule(
 
     Notes
     -----
-    Ends: init_value at n = 0, unless that is a boundary; the last rate from the last boundary on.
+    Ends: init_value at n = 0, unless 0 is a boundary; the last rate from the last boundary on.
 
     Elsewhere: torch and Keras lack it; here it is `S.join` of `S.Linear` or `S.Cosine`.
     """
@@ -240,7 +240,7 @@ def piecewise_interpolate_schedule(
 
 
 def cosine_decay_schedule(init_value: float, decay_steps: int, alpha: float = 0.0, exponent: float = 1.0) -> Schedule:
-    """Half a period of the cosine: ``init_value·(alpha + (1 - alpha)·f^exponent)``, f the cosine falling from 1 to 0.
+    """Cosine decay: ``init_value·(alpha + (1 - alpha)·f^exponent)``, where the cosine f falls from 1 to 0.
 
     Parameters
     ----------
@@ -249,7 +249,7 @@ def cosine_decay_schedule(init_value: float, decay_steps: int, alpha: float = 0.
     decay_steps : int >= 1
         Updates to the last rate.
     alpha : float >= 0, default 0
-        The last rate over the first.
+        The last rate divided by the first.
     exponent : float > 0, default 1
 
     Raises
@@ -266,7 +266,7 @@ def cosine_decay_schedule(init_value: float, decay_steps: int, alpha: float = 0.
     -----
     Ends: init_value at n = 0, alpha·init_value from n = decay_steps on.
 
-    Elsewhere: as Keras' CosineDecay and `S.Cosine` if the exponent is 1; torch's CosineAnnealingLR rises again.
+    Elsewhere: same as Keras' CosineDecay and `S.Cosine` if the exponent is 1; torch's CosineAnnealingLR rises again.
     """
     init_value, steps = nonnegative(init_value, "init_value"), positive_integer(decay_steps, "decay_steps")
     end, exponent = init_value * nonnegative(alpha, "alpha"), positive(exponent, "exponent")

@@ -1,12 +1,11 @@
-"""torch's schedulers under their names: `torch.optim.lr_scheduler`, and `SWALR` of `torch.optim.swa_utils`.
+"""torch's schedulers under their own names: `torch.optim.lr_scheduler`, and `SWALR` of `torch.optim.swa_utils`.
 
-The arguments are torch's, with two differences. The optimizer's rate `lr` stands in the place of `optimizer`, except
-where torch sets the rate itself: CyclicLR, OneCycleLR, SequentialLR, ChainedScheduler. And there is no `last_epoch`,
-because a schedule has no state. ``s(n)`` is the rate of the optimizer's step n, counting from 0, if
-``scheduler.step()`` follows each step.
+The arguments are torch's, with two differences. The optimizer's rate `lr` replaces `optimizer`, except where torch sets
+the rate itself: CyclicLR, OneCycleLR, SequentialLR, ChainedScheduler. There is no `last_epoch`, because a schedule has
+no state. ``s(n)`` is the rate of the optimizer's step n, counting from 0, if ``scheduler.step()`` follows each step.
 
-torch computes most rates from the last one, and its rounding grows with n; these are closed forms, within 1e-12 of
-the highest rate. ReduceLROnPlateau is missing: it is not a function of n.
+torch computes most rates from the previous one, so its rounding error grows with n. These are closed forms and agree
+with torch to within 1e-12 of the highest rate. ReduceLROnPlateau is missing, because it is not a function of n.
 
 Examples
 --------
@@ -93,27 +92,27 @@ class CyclicLR(
     base_momentum=nonnegative,
     max_momentum=nonnegative,
 ):
-    """Triangles: ``base_lr + (max_lr - base_lr)·x·a``; x goes from 0 up to 1 and back down.
+    """Triangular cycles: ``base_lr + (max_lr - base_lr)·x·a``; x goes from 0 up to 1 and back down.
 
-    The height a is 1 ("triangular"), 2^-cycle ("triangular2"), gamma^n ("exp_range"), or what scale_fn returns.
+    The height a is 1 ("triangular"), 2^-cycle ("triangular2"), gamma^n ("exp_range"), or the value of scale_fn.
 
     Parameters
     ----------
     base_lr, max_lr : float >= 0
         Lowest and highest rate.
     step_size_up, step_size_down : int >= 1, default 2000
-        Updates of the rise and of the fall; step_size_down is step_size_up by default.
+        Updates of the rise and of the fall; step_size_down defaults to step_size_up.
     mode : {"triangular", "triangular2", "exp_range"}
-        How the height falls; without effect if there is a scale_fn.
+        How the height of the peaks falls; ignored with scale_fn.
     gamma : float > 0 and <= 1, default 1
-        Factor per update in "exp_range"; without effect in the other modes.
+        Factor per update in "exp_range"; ignored in the other modes.
     scale_fn : callable
-        The height, a function of the cycle, counting from 1, or of update n. If it is not a Schedule, there is no JSON
-        form and no `compiled`.
+        The height as a function of the cycle, counting from 1, or of update n. If it is not a Schedule, there is no
+        JSON form and no `compiled`.
     scale_mode : {"cycle", "iterations"}
-        Which of the two; without effect if there is no scale_fn.
+        Whether scale_fn gets the cycle or n; ignored without scale_fn.
     cycle_momentum : bool, default True
-        Whether there is a `momentum`.
+        Whether `momentum` can be called.
     base_momentum, max_momentum : float >= 0, default 0.8 and 0.9
         The momentum's bounds.
 
@@ -134,8 +133,8 @@ class CyclicLR(
     -----
     Ends: base_lr at n = 0, up + down, ..., max_lr at n = step_size_up; never stops.
 
-    Elsewhere: optax and Keras lack it; `S.Cyclic` has no scale_fn and no momentum. torch finds its place in the cycle
-    as the fractional part of a float, and loses a digit for every ten times as many cycles.
+    Elsewhere: optax and Keras lack it; `S.Cyclic` has no scale_fn and no momentum. torch computes the position in the
+    cycle as the fractional part of a float, and loses one digit for every factor of 10 in the number of cycles.
     """
 
     __slots__ = ()
@@ -179,7 +178,7 @@ class CyclicLR(
         return Cyclic(base, peak, up, down, mode, gamma if mode == "exp_range" else 1.0)._bound()
 
     def momentum(self) -> CyclicLR:
-        """Return the schedule of the momentum or of Adam's first beta: from max_momentum to base_momentum and back."""
+        """Return the schedule of the momentum or Adam's first beta: from max_momentum to base_momentum and back."""
         low, high = _momentums(self)
         return CyclicLR(**{**self.parameters, "base_lr": high, "max_lr": low, "cycle_momentum": False})
 
@@ -197,24 +196,24 @@ class OneCycleLR(
     final_div_factor=positive,
     three_phase=flag,
 ):
-    """Up from max_lr/div_factor to max_lr, then down to max_lr/div_factor/final_div_factor, in cosines or lines.
+    """Cosines or lines from max_lr/div_factor up to max_lr, then down to max_lr/div_factor/final_div_factor.
 
-    With three phases the second goes down as far as the first came up, and the third goes on to the end.
+    With three phases, the second falls as far as the first rose, and the third falls to the end.
 
     Parameters
     ----------
     max_lr : float >= 0
         Highest rate.
     total_steps : int >= 1
-        Updates in all; or instead of it:
+        Total number of updates.
     epochs, steps_per_epoch : int >= 1
-        Two factors of it.
+        Two factors of total_steps, to give instead of it.
     pct_start : float >= 0 and <= 1, default 0.3
         Fraction of the updates for the rise. It must not be 1/total_steps, where torch divides by zero.
     anneal_strategy : {"cos", "linear"}
         Shape of all phases.
     cycle_momentum : bool, default True
-        Whether there is a `momentum`.
+        Whether `momentum` can be called.
     base_momentum, max_momentum : float >= 0, default 0.85 and 0.95
         The momentum's bounds.
     div_factor, final_div_factor : float > 0, default 25 and 1e4
@@ -224,7 +223,7 @@ class OneCycleLR(
     Raises
     ------
     TypeError, ValueError
-        If an argument has the wrong type or is out of range, or if there is neither total_steps nor its factors.
+        If an argument has the wrong type or is out of range, or if neither total_steps nor its factors are given.
 
     Examples
     --------
@@ -236,8 +235,8 @@ class OneCycleLR(
 
     Notes
     -----
-    Ends: the peak is at pct_start·total_steps - 1, which is not rounded, and the end at total_steps - 1. The rate stays
-    there, where torch goes one step further and then raises an error.
+    Ends: the peak is at pct_start·total_steps - 1, which is not rounded, the last rate from total_steps - 1 on. torch
+    goes one step further and then raises an error.
 
     Elsewhere: optax's cosine_onecycle_schedule and `S.OneCycle` have the peak at int(pct_start·steps) and the end at
     steps.
@@ -266,7 +265,10 @@ class OneCycleLR(
     ) -> None:
         if total_steps is None:
             if epochs is None or steps_per_epoch is None:
-                raise TypeError("`total_steps`, or `epochs` and `steps_per_epoch`, must be given")
+                raise TypeError(
+                    "`total_steps`, or both `epochs` and `steps_per_epoch`, must be given, "
+                    f"got {total_steps}, {epochs} and {steps_per_epoch}"
+                )
             total_steps = positive_integer(epochs, "epochs") * positive_integer(steps_per_epoch, "steps_per_epoch")
         super().__init__(
             max_lr=max_lr,
@@ -282,7 +284,7 @@ class OneCycleLR(
         )
 
     def _ends(self) -> tuple[float, float, float]:
-        """Return the first value, the one at the peak and the last."""
+        """Return the first value, the peak and the last value."""
         first = self.parameters["max_lr"] / self.parameters["div_factor"]
         return first, self.parameters["max_lr"], first / self.parameters["final_div_factor"]
 
@@ -297,13 +299,13 @@ class OneCycleLR(
         return compat_curves.three_phases, (fall, first, peak, middle, end, rise - 1.0, down, last)
 
     def momentum(self) -> OneCycleMomentum:
-        """Return the schedule of the momentum or of Adam's first beta: max_momentum, but base_momentum at the peak."""
+        """Return the schedule of the momentum or Adam's first beta: base_momentum at the rate's peak."""
         _momentums(self)
         return OneCycleMomentum(**self.parameters)
 
 
 class OneCycleMomentum(OneCycleLR):
-    """The momentum of a `OneCycleLR`: from max_momentum down to base_momentum, where the rate peaks, and back.
+    """The momentum of a `OneCycleLR`: from max_momentum down to base_momentum at the rate's peak, and back.
 
     Examples
     --------
@@ -326,14 +328,14 @@ class OneCycleMomentum(OneCycleLR):
 def _momentums(schedule: CyclicLR | OneCycleLR) -> tuple[float, float]:
     """Return the bounds of the momentum."""
     if not schedule.parameters["cycle_momentum"]:
-        raise ValueError("`cycle_momentum` must be True for a schedule of the momentum, got False")
+        raise ValueError("`cycle_momentum` must be True for a momentum schedule, got False")
     return schedule.parameters["base_momentum"], schedule.parameters["max_momentum"]
 
 
 # --- Several schedulers ----------------------------------------------------------------------------------------------
 
-# Of torch's schedulers these multiply the optimizer's rate, and the others overwrite it. CosineAnnealingLR multiplies
-# while it falls to 0.
+# These torch schedulers multiply the optimizer's rate; the others overwrite it. CosineAnnealingLR multiplies while it
+# falls to 0.
 _FACTORS = (
     MultiplicativeLR,
     StepLR,
@@ -347,20 +349,20 @@ _FACTORS = (
 
 
 def SequentialLR(schedulers: Sequence[RateLike], milestones: Sequence[int]) -> Schedule:
-    """One schedule after another: ``s(n - milestone)`` of the next schedule s from each milestone on.
+    """Several schedules: from each milestone on, the next schedule s gives ``s(n - milestone)``.
 
     Parameters
     ----------
     schedulers : sequence of Schedule
         At least one.
     milestones : sequence of int >= 0
-        One fewer, not decreasing. A schedule between equal milestones or before 0 is skipped.
+        One fewer than schedulers, not decreasing. A schedule between equal milestones or before 0 is skipped.
 
     Raises
     ------
     TypeError, ValueError
         If an argument has the wrong type or is out of range, or if a LinearLR or PolynomialLR after a milestone has
-        total_iters = 0, by which torch divides.
+        total_iters = 0 (torch would divide by it).
 
     Examples
     --------
@@ -370,17 +372,17 @@ def SequentialLR(schedulers: Sequence[RateLike], milestones: Sequence[int]) -> S
 
     Notes
     -----
-    Ends: update n = milestone is the first with the next schedule. MultiplicativeLR and SWALR go on from the last rate
-    before it, as torch's do; all others start from their own lr.
+    Ends: update n = milestone is the first of the next schedule. MultiplicativeLR and SWALR continue from the rate
+    before it, as in torch; all others start from their own lr.
 
-    Elsewhere: as optax's join_schedules and `S.join`, where nothing goes on from the last rate. torch's OneCycleLR
-    overwrites the rate that the others start from with max_lr/div_factor: write that as their lr. torch cannot put a
-    SequentialLR or ChainedScheduler into another one; here they are schedules like all others.
+    Elsewhere: same as optax's join_schedules and `S.join`, except that there no schedule continues from the rate
+    before. torch's OneCycleLR overwrites the rate from which the others start with max_lr/div_factor: to reproduce
+    that, pass this rate as their lr. torch cannot nest a SequentialLR or ChainedScheduler; here both can be nested.
     """
     parts = each(as_schedule)(schedulers, "schedulers")
     at = nondecreasing(milestones, "milestones")
     if len(parts) != len(at) + 1:
-        raise ValueError(f"`milestones` must be one fewer than the {len(parts)} schedulers, got {len(at)}")
+        raise ValueError(f"`milestones` must have one item fewer than the {len(parts)} schedulers, got {len(at)}")
     first = bisect_right(at, 0)
     result: Schedule = parts[first]
     for i in range(first, len(at)):
@@ -390,7 +392,7 @@ def SequentialLR(schedulers: Sequence[RateLike], milestones: Sequence[int]) -> S
 
 
 def _entered(schedule: Schedule, i: int, last: float) -> Schedule:
-    """Return what torch's scheduler does from a milestone on, if `last` is the rate before it."""
+    """Return the schedule that torch follows from a milestone on, where `last` is the rate before it."""
     match schedule:
         case MultiplicativeLR():
             factor = schedule.parameters["lr_lambda"]
@@ -398,7 +400,7 @@ def _entered(schedule: Schedule, i: int, last: float) -> Schedule:
         case SWALR():
             return SWALR(**{**schedule.parameters, "lr": last})
         case ConstantLR() if schedule.parameters["total_iters"] == 0:
-            return Constant(schedule.parameters["lr"])  # the one case where torch's two formulas for it differ
+            return Constant(schedule.parameters["lr"])  # the only case where torch's two formulas for it differ
         case LinearLR() | PolynomialLR() if schedule.parameters["total_iters"] == 0:
             raise ValueError(f"`schedulers[{i}]` must have total_iters >= 1 after a milestone, got {schedule!r}")
     return schedule
@@ -416,7 +418,7 @@ def ChainedScheduler(schedulers: Sequence[Schedule]) -> Schedule:
     Raises
     ------
     TypeError, ValueError
-        If there is no schedule, or one of another kind or with another lr.
+        If there are no schedulers, or if one is of another kind or has another lr.
 
     Examples
     --------
@@ -428,17 +430,17 @@ def ChainedScheduler(schedulers: Sequence[Schedule]) -> Schedule:
     -----
     Ends: those of the schedules; n is the same for all of them.
 
-    Elsewhere: optax and Keras lack it; here it is `s * t`. In torch a chained CosineAnnealingLR forgets the other
-    factors when it rises again after T_max: here they stay. The other schedulers overwrite the rate at every step, also
-    in a chain: here they are a TypeError.
+    Elsewhere: optax and Keras lack it; `s * t` does the same here. In torch, a chained CosineAnnealingLR drops the
+    other factors when it rises again after T_max; here they stay. The other schedulers overwrite the rate at every
+    step, even in a chain; here they raise TypeError.
     """
     parts = each(_multiplying)(schedulers, "schedulers")
     if not parts:
-        raise ValueError(f"`schedulers` must be at least one, got {schedulers!r}")
+        raise ValueError(f"`schedulers` must have at least one item, got {schedulers!r}")
     lr = parts[0].parameters["lr"]
     for i, s in enumerate(parts):
         if s.parameters["lr"] != lr:
-            raise ValueError(f"`schedulers[{i}]` must have the lr of the first, {lr}, got {s.parameters['lr']}")
+            raise ValueError(f"`schedulers[{i}]` must have the same lr as the first, {lr}, got {s.parameters['lr']}")
     ones = (type(s)(**{**s.parameters, "lr": 1.0}) for s in parts[1:])
     product: Schedule = reduce(mul, ones, parts[0])
     return product

@@ -18,21 +18,21 @@ from .decays import Cosine, Exponential, Linear, Piecewise, Polynomial
 
 
 def _milestones(value: Any, name: str) -> tuple[int, ...]:
-    """Check for indices in any order; returns them sorted."""
+    """Check for indices in any order; return them sorted."""
     return tuple(sorted(each(natural)(value, name)))
 
 
 class StepLR(Translated, Schedule, lr=nonnegative, step_size=positive_integer, gamma=positive):
-    """A factor every `step_size` updates: ``lr·gamma^⌊n/step_size⌋``.
+    """A factor of gamma every `step_size` updates: ``lr·gamma^⌊n/step_size⌋``.
 
     Parameters
     ----------
     lr : float >= 0
         Rate before the first change.
     step_size : int >= 1
-        Updates from change to change.
+        Updates between changes.
     gamma : float > 0, default 0.1
-        Factor of each change. Above 1 the rate grows.
+        Factor of each change. Above 1, the rate grows.
 
     Raises
     ------
@@ -49,8 +49,8 @@ class StepLR(Translated, Schedule, lr=nonnegative, step_size=positive_integer, g
     -----
     Ends: changes at n = step_size, 2·step_size, ...
 
-    Elsewhere: as the staircases of Keras' ExponentialDecay and optax's exponential_decay; `S.StepDecay` changes one
-    update earlier.
+    Elsewhere: same as the staircases of Keras' ExponentialDecay and optax's exponential_decay; `S.StepDecay` changes
+    one update earlier.
     """
 
     __slots__ = ()
@@ -64,14 +64,14 @@ class StepLR(Translated, Schedule, lr=nonnegative, step_size=positive_integer, g
 
 
 class MultiStepLR(Translated, Schedule, lr=nonnegative, milestones=_milestones, gamma=positive):
-    """A factor at each milestone: ``lr·gamma^(number of milestones <= n)``.
+    """A factor of gamma at each milestone: ``lr·gamma^(number of milestones <= n)``.
 
     Parameters
     ----------
     lr : float >= 0
         Rate before the first milestone.
     milestones : sequence of int >= 0
-        In any order; one that is there twice counts twice.
+        In any order; a milestone given twice counts twice.
     gamma : float > 0, default 0.1
         Factor at each milestone.
 
@@ -90,7 +90,7 @@ class MultiStepLR(Translated, Schedule, lr=nonnegative, milestones=_milestones, 
     -----
     Ends: update n = milestone is the first with the new rate.
 
-    Elsewhere: as optax's piecewise_constant_schedule; Keras' PiecewiseConstantDecay changes one update later.
+    Elsewhere: same as optax's piecewise_constant_schedule; Keras' PiecewiseConstantDecay changes one update later.
     """
 
     __slots__ = ()
@@ -106,7 +106,7 @@ class MultiStepLR(Translated, Schedule, lr=nonnegative, milestones=_milestones, 
 
 
 class ConstantLR(Translated, Schedule, lr=nonnegative, factor=factor, total_iters=natural):
-    """A factor for the first updates: ``lr·factor`` for n < total_iters, then ``lr``.
+    """A constant factor for the first updates: ``lr·factor`` for n < total_iters, then ``lr``.
 
     Parameters
     ----------
@@ -129,8 +129,8 @@ class ConstantLR(Translated, Schedule, lr=nonnegative, factor=factor, total_iter
 
     Notes
     -----
-    Ends: lr from n = total_iters on; with total_iters = 0 the factor stays for ever, as in torch. A factor of 0, which
-    torch takes and divides by at total_iters, is a ValueError.
+    Ends: lr from n = total_iters on; with total_iters = 0, the factor stays forever, as in torch. A factor of 0 is a
+    ValueError; torch accepts it and divides by it at total_iters.
 
     Elsewhere: optax.constant_schedule and `S.Constant` have no factor.
     """
@@ -146,7 +146,7 @@ class ConstantLR(Translated, Schedule, lr=nonnegative, factor=factor, total_iter
 
 
 class LinearLR(Translated, Schedule, lr=nonnegative, start_factor=factor, end_factor=share, total_iters=natural):
-    """A factor on a straight line: ``lr·(start_factor + (end_factor - start_factor)·min(n/total_iters, 1))``.
+    """A factor that changes linearly: ``lr·(start_factor + (end_factor - start_factor)·min(n/total_iters, 1))``.
 
     Parameters
     ----------
@@ -170,8 +170,8 @@ class LinearLR(Translated, Schedule, lr=nonnegative, start_factor=factor, end_fa
 
     Notes
     -----
-    Ends: lr·start_factor at n = 0, lr·end_factor from n = total_iters on; with total_iters = 0 lr·start_factor stays
-    for ever, as in torch.
+    Ends: lr·start_factor at n = 0, lr·end_factor from n = total_iters on; with total_iters = 0, always lr·start_factor,
+    as in torch.
 
     Elsewhere: optax's linear_schedule and `S.Linear` take rates, not factors.
     """
@@ -188,14 +188,14 @@ class LinearLR(Translated, Schedule, lr=nonnegative, start_factor=factor, end_fa
 
 
 class ExponentialLR(Translated, Schedule, lr=nonnegative, gamma=positive):
-    """A factor at every update: ``lr·gamma^n``.
+    """Exponential decay: ``lr·gamma^n``.
 
     Parameters
     ----------
     lr : float >= 0
         Rate of the first update.
     gamma : float > 0
-        Factor per update. Above 1 the rate grows.
+        Factor per update. Above 1, the rate grows.
 
     Raises
     ------
@@ -209,7 +209,7 @@ class ExponentialLR(Translated, Schedule, lr=nonnegative, gamma=positive):
 
     Notes
     -----
-    Ends: s(0) = lr, without end.
+    Ends: s(0) = lr, no last rate.
 
     Elsewhere: Keras' ExponentialDecay, optax's exponential_decay and `S.Exponential` can spread gamma over more than
     one update.
@@ -223,7 +223,7 @@ class ExponentialLR(Translated, Schedule, lr=nonnegative, gamma=positive):
 
 
 class PolynomialLR(Translated, Schedule, lr=nonnegative, total_iters=natural, power=positive):
-    """A power of the fraction that is left: ``lr·(1 - min(n/total_iters, 1))^power``.
+    """Polynomial decay to 0: ``lr·(1 - min(n/total_iters, 1))^power``.
 
     Parameters
     ----------
@@ -246,7 +246,7 @@ class PolynomialLR(Translated, Schedule, lr=nonnegative, total_iters=natural, po
 
     Notes
     -----
-    Ends: s(0) = lr, 0 from n = total_iters on; with total_iters = 0 lr for ever, as in torch.
+    Ends: s(0) = lr, 0 from n = total_iters on; with total_iters = 0, always lr, as in torch.
 
     Elsewhere: Keras' PolynomialDecay, optax's polynomial_schedule and `S.Polynomial` can end above 0.
     """
@@ -265,7 +265,7 @@ class PolynomialLR(Translated, Schedule, lr=nonnegative, total_iters=natural, po
 
 
 class CosineAnnealingLR(Schedule, lr=nonnegative, T_max=positive_integer, eta_min=nonnegative):
-    """Cosine that falls and rises again: ``eta_min + (lr - eta_min)·(1 + cos(π·n/T_max))/2``.
+    """A cosine that falls and rises again: ``eta_min + (lr - eta_min)·(1 + cos(π·n/T_max))/2``.
 
     Parameters
     ----------
@@ -274,7 +274,7 @@ class CosineAnnealingLR(Schedule, lr=nonnegative, T_max=positive_integer, eta_mi
     T_max : int >= 1
         Updates of the fall.
     eta_min : float >= 0, default 0
-        Rate at its end.
+        Rate at the end of the fall.
 
     Raises
     ------
@@ -291,8 +291,9 @@ class CosineAnnealingLR(Schedule, lr=nonnegative, T_max=positive_integer, eta_mi
     -----
     Ends: eta_min at n = T_max, 3·T_max, ..., lr at 2·T_max, 4·T_max, ...; never stops.
 
-    Elsewhere: Keras' CosineDecay, optax's cosine_decay_schedule and `S.Cosine` stay at the end. torch computes each
-    rate from the last and drifts away from this formula from the first rise on, by some 1e-12 of lr in 3,000 updates.
+    Elsewhere: Keras' CosineDecay, optax's cosine_decay_schedule and `S.Cosine` stay at the last rate. torch computes
+    each rate from the previous one. From the first rise on, it drifts away from this formula, by about 1e-12 of lr in
+    3,000 updates.
     """
 
     __slots__ = ()
@@ -315,7 +316,7 @@ class CosineAnnealingWarmRestarts(
     T_0 : int >= 1
         Updates in the first cycle.
     T_mult : int >= 1, default 1
-        Length of each cycle over that of the last.
+        Length of each cycle divided by that of the one before.
     eta_min : float >= 0, default 0
         Rate that each cycle falls towards.
 
@@ -332,7 +333,7 @@ class CosineAnnealingWarmRestarts(
 
     Notes
     -----
-    Ends: s = lr at a restart, which comes where the cosine would meet eta_min; never stops.
+    Ends: s = lr at a restart, which comes where the cosine would reach eta_min; never stops.
 
     Elsewhere: Keras' CosineDecayRestarts, optax's sgdr_schedule and `S.CosineRestarts` can also lower the peaks.
     """
@@ -350,14 +351,14 @@ class CosineAnnealingWarmRestarts(
 class SWALR(
     Translated, Schedule, lr=nonnegative, swa_lr=nonnegative, anneal_epochs=natural, anneal_strategy=choice(*ANNEALS)
 ):
-    """From the rate of the training to that of the averaging: ``swa_lr + (lr - swa_lr)·f(min(n/anneal_epochs, 1))``.
+    """From the training rate to the averaging rate: ``swa_lr + (lr - swa_lr)·f(min(n/anneal_epochs, 1))``.
 
     Parameters
     ----------
     lr, swa_lr : float >= 0
         First and last rate.
     anneal_epochs : int >= 0, default 10
-        Calls from one to the other.
+        Updates from one to the other.
     anneal_strategy : {"cos", "linear"}
         f(x): (1 + cos(π·x))/2 or 1 - x.
 
@@ -376,7 +377,7 @@ class SWALR(
     -----
     Ends: lr at n = 0 (swa_lr if anneal_epochs = 0), swa_lr from n = anneal_epochs on.
 
-    Elsewhere: Keras and optax lack it; here it is `S.Cosine` or `S.Linear`.
+    Elsewhere: Keras and optax lack it; `S.Cosine` or `S.Linear` does the same here.
     """
 
     __slots__ = ()
@@ -395,14 +396,14 @@ class SWALR(
 
 
 def LambdaLR(lr: float, lr_lambda: Callable[[int], float]) -> Schedule:
-    """A factor that is any function of the update: ``lr·lr_lambda(n)``.
+    """Any function of n as a factor: ``lr·lr_lambda(n)``.
 
     Parameters
     ----------
     lr : float >= 0
         Rate where the factor is 1.
     lr_lambda : callable
-        n to factor, called once per update; not a list of callables.
+        Maps n to the factor; called once per update. A list of callables is not accepted.
 
     Raises
     ------
@@ -418,23 +419,23 @@ def LambdaLR(lr: float, lr_lambda: Callable[[int], float]) -> Schedule:
     -----
     Ends: those of the function.
 
-    Elsewhere: in optax and Keras any function is a schedule; here this is `lr * S.as_schedule(lr_lambda)`.
+    Elsewhere: in optax and Keras, any function is a schedule; same as `lr * S.as_schedule(lr_lambda)` here.
     """
     return Product(function(lr_lambda, "lr_lambda"), nonnegative(lr, "lr"))
 
 
 class MultiplicativeLR(Schedule, lr=nonnegative, lr_lambda=called):
-    """A product of what any function returns: ``lr·∏(lr_lambda(k) for 1 <= k <= n)``.
+    """The product of any function's values: ``lr·∏(lr_lambda(k) for 1 <= k <= n)``.
 
-    A product of arbitrary factors has no closed form. The last product is kept, so that a run calls the function once
-    per update, but a smaller n begins again from 1. There is no `compiled`.
+    A product of arbitrary factors has no closed form. The last product is kept, so a run calls the function once per
+    update, but a smaller n starts again from 1. There is no `compiled`.
 
     Parameters
     ----------
     lr : float >= 0
         Rate of the first update.
     lr_lambda : callable
-        n to factor; not a list of callables.
+        Maps n to the factor. A list of callables is not accepted.
 
     Raises
     ------
@@ -451,7 +452,7 @@ class MultiplicativeLR(Schedule, lr=nonnegative, lr_lambda=called):
     -----
     Ends: s(0) = lr. lr_lambda(0) is not called, except in a SequentialLR at its milestone.
 
-    Elsewhere: Keras and optax lack it; with a constant factor it is `S.Exponential`.
+    Elsewhere: Keras and optax lack it; with a constant factor, same as `S.Exponential`.
     """
 
     __slots__ = ()
@@ -479,5 +480,5 @@ class MultiplicativeLR(Schedule, lr=nonnegative, lr_lambda=called):
 
     @property
     def compiled(self) -> NoReturn:
-        """Refused, because it would multiply from the start at every update."""
+        """Raise TypeError, because it would multiply from the start at every update."""
         raise TypeError("MultiplicativeLR cannot be compiled: write a Schedule class with the product in closed form")
