@@ -1,4 +1,4 @@
-"""Curves that only other libraries have, under the contract of `curves`: math and nothing else."""
+"""Curves that only other libraries have, under the contract of `curves`: pure math."""
 
 from math import log, log1p
 
@@ -6,20 +6,20 @@ from pyfastlr_kernels.curves import cosine_fall, lerp, passed
 
 
 def cosine_wave(n, lr, half, end):
-    """Cosine from lr to end in `half` updates, back in as many, and so on (torch)."""
+    """Cosine from lr to end in `half` updates, back in `half` updates, and so on (torch)."""
     at = n % (2 * half)
     return lerp(end, lr, cosine_fall(min(at, 2 * half - at) / half))
 
 
 def cyclic_scaled(n, s, base, peak, up, down, per_cycle):
-    """Triangles, scaled by a function of the cycle, counted from 1, or of the update (torch)."""
+    """Triangular cycles, scaled by a function of the cycle, counting from 1, or of the update (torch)."""
     cycle, at = n // (up + down), n % (up + down)
     height = at / up if at < up else (up + down - at) / down
     return lerp(base, peak, height * s(cycle + 1 if per_cycle else n))
 
 
 def three_phases(n, fall, first, peak, middle, end, up, down, last):
-    """From first to peak to middle to end, reached at `up`, `down` and `last`: not integers, save the last (torch)."""
+    """From first to peak to middle to end, reached at `up`, `down` and `last`; only `last` is an integer (torch)."""
     at = min(n, last)
     if at <= up:
         return lerp(peak, first, fall(at / up))
@@ -29,16 +29,16 @@ def three_phases(n, fall, first, peak, middle, end, up, down, last):
 
 
 def polynomial_cycle(n, lr, steps, end, exponent):
-    """Power of what is left of the least multiple of `steps` that is >= n (Keras)."""
+    """Power of the remaining fraction of the smallest multiple of `steps` that is >= n (Keras)."""
     whole = steps * max((n + steps - 1) // steps, 1)
     return lerp(end, lr, ((whole - n) / whole) ** exponent)
 
 
 def scaled_restarts(n, lr, period, growth, height, end):
-    """Cosine from the start again, each cycle `growth` times as long and `height` times as high above end (Keras)."""
+    """Cosine with restarts: each cycle is `growth` times as long and `height` times as high above end (Keras)."""
     if growth == 1.0:
         cycle, at, length = float(n // period), float(n % period), float(period)
-    else:  # the cycle by the logarithm, less one for its rounding, and on from there: two turns of the loop at most
+    else:  # the logarithm gives the cycle; start one cycle lower, because it is rounded: the loop runs at most twice
         cycle = max(log1p(n / period * (growth - 1.0)) / log(growth) // 1.0 - 1.0, 0.0)
         length = period * growth**cycle
         at = n - (length - period) / (growth - 1.0)
@@ -48,12 +48,12 @@ def scaled_restarts(n, lr, period, growth, height, end):
 
 
 def cosine_power(n, lr, steps, end, exponent):
-    """Half a period of the cosine, raised to a power (optax)."""
+    """Cosine decay, raised to a power (optax)."""
     return lerp(end, lr, cosine_fall(n / steps) ** exponent) if n < steps else end
 
 
 def interpolated(n, fall, boundaries, values):
-    """From value to value, each but the first reached at its boundary (optax)."""
+    """Interpolation between values, each but the first reached at its boundary (optax)."""
     i = passed(n, boundaries)
     if i == len(boundaries):
         return values[i]

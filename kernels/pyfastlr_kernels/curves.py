@@ -1,4 +1,4 @@
-"""Every schedule as a scalar function of the update's index: math and nothing else.
+"""Every schedule as a scalar function of the update index: pure math.
 
 The contract
 ------------
@@ -6,11 +6,11 @@ The contract
 numbers and tuples of numbers (in compiled code: arrays); the schedules and shapes that a curve calls come before them.
 The same text runs in Python, compiled for the CPU and on the device, so:
 
-- an exponent is a float: ``x ** int`` is repeated multiplication in numba, and other bits;
+- an exponent is a float: ``x ** int`` is repeated multiplication in numba, with other bits;
 - nothing here raises in Python where compiled code returns infinity (`grown`);
-- only functions that CPython takes from the C library as they are: sqrt, exp, log, log1p, cos (its gamma is its own).
+- only functions that CPython takes unchanged from the C library: sqrt, exp, log, log1p, cos (it has its own gamma).
 
-``lerp(a, b, 0)`` is a and ``lerp(a, b, 1)`` is b, to the bit: every schedule meets its ends exactly.
+``lerp(a, b, 0)`` is a and ``lerp(a, b, 1)`` is b, to the bit, so the first and last rates of a schedule are exact.
 """
 
 from math import cos, exp, inf, log, log1p, pi, sqrt
@@ -31,7 +31,7 @@ def grown(lr, base, x):
 
 
 def passed(n, boundaries):
-    """How many of the increasing boundaries are <= n, by bisection."""
+    """Number of the increasing boundaries that are <= n, by bisection."""
     low, high = 0, len(boundaries)
     while low < high:
         middle = (low + high) // 2
@@ -56,12 +56,12 @@ def cosine_fall(x):
 
 
 def sqrt_fall(x):
-    """One minus the square root: steep first, then ever flatter."""
+    """One minus the square root: steep at first, then flatter."""
     return 1.0 - sqrt(x)
 
 
 def square_fall(x):
-    """One minus the square: flat first, then ever steeper."""
+    """One minus the square: flat at first, then steeper."""
     return 1.0 - x * x
 
 
@@ -74,17 +74,17 @@ def constant(n, lr):
 
 
 def inverse_time(n, lr, decay):
-    """Rate over a linearly growing number."""
+    """Rate divided by a linearly growing number."""
     return lr / (1.0 + decay * n)
 
 
 def inverse_sqrt(n, lr, warmup):
-    """Up to lr in a straight line, then down with the square root of the index."""
+    """Linear warm-up to lr, then decay with the inverse square root of the index."""
     return lr * (n / warmup) if n < warmup else lr * sqrt(warmup / n)
 
 
 def step_decay(n, lr, drop, every):
-    """Factor every so many updates, the first one update early."""
+    """Factor every `every` updates, counting from 1."""
     return lr * drop ** float((1 + n) // every)
 
 
@@ -99,17 +99,17 @@ def piecewise(n, boundaries, values):
 
 
 def exponential(n, lr, rate, steps):
-    """Factor every so many updates, spread over them."""
+    """Factor `rate` every `steps` updates, spread over them."""
     return grown(lr, rate, n / steps)
 
 
 def staircase(n, lr, rate, steps):
-    """Factor every so many updates, at once."""
+    """Factor `rate` every `steps` updates, at once."""
     return grown(lr, rate, float(n // steps))
 
 
 def exponential_decay(n, lr, decay):
-    """Natural form: its own curve, since exp(-decay), rounded and raised to n, loses n units in the last place."""
+    """Natural form. It has its own curve because exp(-decay), rounded and raised to n, is off by up to n ulp."""
     return lr * exp(-decay * n)
 
 
@@ -119,21 +119,21 @@ def linear(n, start, end, steps):
 
 
 def polynomial(n, lr, steps, end, exponent):
-    """Power of what is left."""
+    """Power of the remaining fraction."""
     return lerp(end, lr, ((steps - n) / steps) ** exponent) if n < steps else end
 
 
 def cosine(n, lr, steps, end):
     """Half a period of the cosine from lr to end."""
-    # cosine_fall written out: its call would be a fifth of the 0.2 us that this takes in Python.
+    # This is cosine_fall written out: a call of it would be a fifth of the 0.2 us that this takes in Python.
     return lerp(end, lr, 0.5 * (1.0 + cos(pi * (n / steps)))) if n < steps else end
 
 
 def cosine_restarts(n, lr, period, mult, decay, end):
-    """Cosine from the start again, each cycle `mult` times as long and `decay` times as high as the last."""
+    """Cosine with restarts: each cycle is `mult` times as long and `decay` times as high as the one before."""
     if mult == 1:
         cycle, at, length = n // period, float(n % period), float(period)
-    else:  # floats, exact below 2**53, which the length may pass where an int64 would overflow
+    else:  # floats, exact below 2**53; the length may become larger, where an int64 would overflow
         cycle, at, length = 0, float(n), float(period)
         while at >= length:
             cycle, at, length = cycle + 1, at - length, length * mult
@@ -141,7 +141,7 @@ def cosine_restarts(n, lr, period, mult, decay, end):
 
 
 def cyclic(n, base, peak, up, down, gamma, per_cycle):
-    """Triangles, scaled by a power of gamma that grows with every cycle or with every update."""
+    """Triangular cycles, scaled by gamma to the power of the cycle or of the update."""
     cycle, at = n // (up + down), n % (up + down)
     height = at / up if at < up else (up + down - at) / down
     return lerp(base, peak, height * gamma ** float(cycle if per_cycle else n))
@@ -155,7 +155,7 @@ def one_cycle(n, fall, start, peak, end, up, steps):
 
 
 def warmup_stable_decay(n, fall, lr, warmup, stable, decay, start, end):
-    """Up in a straight line, level, then down by the shape."""
+    """Linear warm-up, constant rate, then decay with the shape `fall`."""
     if n < warmup:
         return lerp(start, lr, n / warmup)
     at = n - warmup - stable
@@ -174,7 +174,7 @@ def time_decay(n, lr, decay):
     product, head = 1.0, 0
     if (
         n <= 16 or decay > 0.0625
-    ):  # the series needs a >= 16: the first factors one by one, the others over 1 + 16 decay
+    ):  # the series needs a >= 16: multiply the first factors; 1 + 16 decay scales the others
         head = min(n, 16)
         for k in range(head):
             product *= 1.0 + decay * k
@@ -190,7 +190,7 @@ def time_decay(n, lr, decay):
     exponent = (
         tail * log(scale) + tail * u * (1.0 + u * (1.0 + u) * series) - half_log + stirling(q / (1.0 + x)) - stirling(q)
     )
-    half = exp(-0.5 * exponent)  # twice the root: a subnormal factor would lose digits that the rate may bring back
+    half = exp(-0.5 * exponent)  # used twice: as one factor it could be subnormal, and lose digits of the rate
     return lr / product * half * half
 
 
@@ -211,29 +211,29 @@ def stirling(q):
 
 
 def warmup(n, s, steps, start):
-    """Straight line from start to where s begins, put in front of s."""
+    """Linear warm-up from start to s(0), then s."""
     if n >= steps:
         return s(n - steps)
     return lerp(start, s(0), n / steps)
 
 
 def then(n, s, t, at):
-    """First s; t from its own beginning as of an index."""
+    """Schedule s before the index `at`, then t from its own first value."""
     return s(n) if n < at else t(n - at)
 
 
 def delay(n, s, steps):
-    """Schedule s, its first value held."""
+    """Schedule s with its first value held longer."""
     return s(max(n - steps, 0))
 
 
 def every(n, s, steps):
-    """Schedule s with an index that counts only every so many updates."""
+    """Schedule s with an index that advances once every `steps` updates."""
     return s(n // steps)
 
 
 def clip(n, s, low, high):
-    """Schedule s within bounds; NaN compares false, and stays."""
+    """Schedule s within bounds; NaN compares false and stays."""
     x = s(n)
     return low if x < low else high if x > high else x
 

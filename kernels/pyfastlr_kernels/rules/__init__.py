@@ -1,6 +1,6 @@
 """Every optimizer's arithmetic: a rule, which runs once per element, beside its folds, which run once per step.
 
-`contract` says what both are. A family has one file; `RULES` has all of them by name.
+`contract` defines both. Each family has one file; `RULES` has all rules by name.
 """
 
 from . import adabelief, adagrad, adam, asgd, ftrl, lion, rmsprop, rprop, sgd, yogi

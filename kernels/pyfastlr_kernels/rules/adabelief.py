@@ -1,4 +1,4 @@
-"""AdaBelief: Adam whose denominator is the gradient's distance from its running mean."""
+"""AdaBelief: Adam with a second moment of the gradient's deviation from its running mean."""
 
 from math import sqrt
 from typing import NamedTuple
@@ -30,9 +30,9 @@ def adabelief(p, g, s, h, r):
 
 
 def adabelief_fold(c, t, carry):
-    """AdaBelief, eps_root added to the second moment at every update: optax."""
-    # The denominator is eps + sqrt(eps_root) or more. Where half an ulp of that is above the smallest normal number, a
-    # first moment below it moves the parameter by less than half an ulp of the rate.
+    """AdaBelief with eps_root added to the second moment at every update: optax."""
+    # The denominator is at least eps + sqrt(eps_root). If half an ulp of that is above the smallest normal number, a
+    # first moment below that number moves the parameter by less than half an ulp of the rate.
     w2 = 1.0 - c.beta2
     h = AdaBelief(
         beta1=c.beta1,

@@ -16,14 +16,14 @@ class AdaGrad(NamedTuple):
 
 def adagrad(p, g, s, h, r):
     # The sum is not flushed. It never decays, so it is subnormal only while every gradient so far was below 1e-19
-    # (float32), and flushed it would never grow: no eps hides that for all numbers of updates.
+    # (float32). If flushed, it would never grow, and no eps hides that for every number of updates.
     (v,) = s
     v = v + g * g
     return r.lr * g / (sqrt(v + h.eps_in) + h.eps), (v,)
 
 
 def adagrad_fold(c, t, carry):
-    """AdaGrad with eps outside the root and a decay of the rate: torch."""
+    """AdaGrad with eps outside the root and a decaying rate: torch."""
     return AdaGrad(eps_in=0.0, eps=c.eps), Rate(lr=c.lr / (1.0 + (t - 1.0) * c.lr_decay)), carry
 
 

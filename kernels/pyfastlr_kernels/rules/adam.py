@@ -40,21 +40,21 @@ def adam(p, g, s, h, r):
 
 
 def adam_numbers(c, v_scale, eps):
-    """Numbers of Adam with these for the denominator."""
+    """Numbers of Adam with this v_scale and eps."""
     w2 = 1.0 - c.beta2
     tiny = flush_limit_outside_root(c, w2)
     return Adam(beta1=c.beta1, w1=1.0 - c.beta1, beta2=c.beta2, w2=w2, v_scale=v_scale, eps=eps, tiny=tiny)
 
 
 def adam_fold(c, t, carry):
-    """Adam, m / c1 over sqrt(v / c2) + eps: torch, optax."""
+    """Adam, (m / c1) / (sqrt(v / c2) + eps): torch, optax."""
     c1 = 1.0 - c.beta1**t
     c2 = 1.0 - c.beta2**t
     return adam_numbers(c, 1.0 / sqrt(c2), c.eps), Step(step=c.lr / c1), carry
 
 
 def adam_hat_fold(c, t, carry):
-    """Adam with the paper's eps hat, sqrt(c2) / c1 m over sqrt(v) + eps, which is eps / sqrt(c2) above: Keras."""
+    """Adam with the paper's eps hat, (m sqrt(c2) / c1) / (sqrt(v) + eps): Keras. Above, this is eps / sqrt(c2)."""
     c1 = 1.0 - c.beta1**t
     root = sqrt(1.0 - c.beta2**t)
     return adam_numbers(c, 1.0 / root, c.eps / root), Step(step=c.lr / c1), carry
@@ -64,7 +64,7 @@ def adam_hat_fold(c, t, carry):
 
 
 class AMSGrad(NamedTuple):
-    """Numbers of AMSGrad: Adam's, and the factor of v before the maximum."""
+    """Numbers of AMSGrad: Adam's, and the factor of v inside the maximum."""
 
     beta1: float
     w1: float
@@ -92,19 +92,19 @@ def amsgrad_numbers(h, v_scale, x_scale):
 
 
 def amsgrad_fold(c, t, carry):
-    """AMSGrad, the maximum of v as it is: torch."""
+    """AMSGrad with the maximum of the uncorrected v: torch."""
     h, r, carry = adam_fold(c, t, carry)
     return amsgrad_numbers(h, h.v_scale, 1.0), r, carry
 
 
 def amsgrad_hat_fold(c, t, carry):
-    """AMSGrad, the maximum of v as it is, eps hat: Keras."""
+    """AMSGrad with the maximum of the uncorrected v and eps hat: Keras."""
     h, r, carry = adam_hat_fold(c, t, carry)
     return amsgrad_numbers(h, h.v_scale, 1.0), r, carry
 
 
 def amsgrad_corrected_fold(c, t, carry):
-    """AMSGrad, the maximum of v / c2: optax."""
+    """AMSGrad with the maximum of v / c2: optax."""
     c1 = 1.0 - c.beta1**t
     c2 = 1.0 - c.beta2**t
     return amsgrad_numbers(adam_numbers(c, 1.0, c.eps), 1.0, 1.0 / c2), Step(step=c.lr / c1), carry
@@ -114,7 +114,7 @@ def amsgrad_corrected_fold(c, t, carry):
 
 
 class Rectification(NamedTuple):
-    """RAdam's rho, and the factor that rectifies the step where rho is above 4 (elsewhere it is not used)."""
+    """RAdam's rho, and the factor that rectifies the step. Where rho <= 4, the factor is not used."""
 
     rho: float
     factor: float
@@ -132,7 +132,7 @@ def rectification(beta2, t):
 
 
 def radam_fold(c, t, carry):
-    """RAdam, rectified from rho > 5 on, with eps hat: torch."""
+    """RAdam, rectified where rho > 5, with eps hat: torch."""
     x = rectification(c.beta2, t)
     step = c.lr / (1.0 - c.beta1**t)
     if x.rho > 5.0:
@@ -142,7 +142,7 @@ def radam_fold(c, t, carry):
 
 
 def radam_corrected_fold(c, t, carry):
-    """RAdam, rectified from rho >= 5 on, eps added after the correction: optax."""
+    """RAdam, rectified where rho >= 5, with eps added after the bias correction: optax."""
     x = rectification(c.beta2, t)
     step = c.lr / (1.0 - c.beta1**t)
     if x.rho >= 5.0:
@@ -154,7 +154,7 @@ def radam_corrected_fold(c, t, carry):
 
 
 class Lookahead(NamedTuple):
-    """Rates of the gradient and of the first moment, each with its correction."""
+    """Rates of the gradient and of the first moment, each with its bias correction."""
 
     now: float
     ahead: float
@@ -168,7 +168,7 @@ def nadam(p, g, s, h, r):
 
 
 def nadam_scheduled(c, t, carry, psi):
-    """NAdam with its momentum on a schedule, whose product is the carry."""
+    """NAdam with a momentum schedule; the carry is the product of its values."""
     (product,) = carry
     mu = c.beta1 * (1.0 - 0.5 * 0.96 ** (t * psi))
     ahead = c.beta1 * (1.0 - 0.5 * 0.96 ** ((t + 1.0) * psi))
@@ -178,17 +178,17 @@ def nadam_scheduled(c, t, carry, psi):
 
 
 def nadam_fold(c, t, carry):
-    """NAdam, the schedule of its momentum stretched by momentum_decay: torch."""
+    """NAdam with a momentum schedule stretched by momentum_decay: torch."""
     return nadam_scheduled(c, t, carry, c.momentum_decay)
 
 
 def nadam_unstretched_fold(c, t, carry):
-    """NAdam, the schedule of its momentum as in the paper: Keras."""
+    """NAdam with the paper's momentum schedule: Keras."""
     return nadam_scheduled(c, t, carry, 1.0)
 
 
 def nadam_constant_fold(c, t, carry):
-    """NAdam without a schedule of the momentum: optax."""
+    """NAdam with constant momentum: optax."""
     c1 = 1.0 - c.beta1**t
     r = Lookahead(now=c.lr * (1.0 - c.beta1) / c1, ahead=c.lr * c.beta1 / (1.0 - c.beta1 ** (t + 1.0)))
     return adam_numbers(c, 1.0 / sqrt(1.0 - c.beta2**t), c.eps), r, carry
@@ -198,7 +198,7 @@ def nadam_constant_fold(c, t, carry):
 
 
 class Adamax(NamedTuple):
-    """Numbers of Adamax; eps is inside the maximum or added to it, and one of the two is zero."""
+    """Numbers of Adamax. eps is inside the maximum (eps_in) or added to it (eps); the other one is zero."""
 
     beta1: float
     w1: float
@@ -216,13 +216,13 @@ def adamax(p, g, s, h, r):
 
 
 def adamax_fold(c, t, carry):
-    """Adamax, eps inside the maximum: torch, optax."""
+    """Adamax with eps inside the maximum: torch, optax."""
     h = Adamax(beta1=c.beta1, w1=1.0 - c.beta1, beta2=c.beta2, eps_in=c.eps, eps=0.0, tiny=flush_limit_plain(c))
     return h, Step(step=c.lr / (1.0 - c.beta1**t)), carry
 
 
 def adamax_outside_fold(c, t, carry):
-    """Adamax, eps added to the maximum: Keras."""
+    """Adamax with eps added to the maximum: Keras."""
     h = Adamax(beta1=c.beta1, w1=1.0 - c.beta1, beta2=c.beta2, eps_in=0.0, eps=c.eps, tiny=flush_limit_plain(c))
     return h, Step(step=c.lr / (1.0 - c.beta1**t)), carry
 

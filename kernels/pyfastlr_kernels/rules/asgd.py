@@ -1,4 +1,4 @@
-"""ASGD: gradient descent with a falling rate, and the average of the parameters on its way."""
+"""ASGD: gradient descent with a decaying rate, and a running average of the parameters."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from .contract import Rule, Slot, folds
 
 
 class Averaging(NamedTuple):
-    """Weight of the new parameter in the average; copies is above zero where the average is the parameter."""
+    """Weight of the new parameter in the average. If copies is above zero, the average is the parameter itself."""
 
     mu: float
     copies: float
@@ -26,7 +26,7 @@ def asgd(p, g, s, h, r):
 
 
 def asgd_fold(c, t, carry):
-    """ASGD: torch. The rate of the next update is carried, made from this update's lr."""
+    """ASGD: torch. The carry is the next update's rate, computed from this update's lr."""
     (carried,) = carry
     eta = c.lr if t == 1.0 else carried
     after = c.lr / (1.0 + c.lambd * c.lr * t) ** c.alpha

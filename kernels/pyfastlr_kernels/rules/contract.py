@@ -1,4 +1,4 @@
-"""What a rule and a fold are, and the functions that rules and folds share. Math and nothing else.
+"""Definition of rules and folds, and the functions that they share: pure math.
 
 A rule is the update of one element
 -----------------------------------
@@ -7,31 +7,31 @@ order of the rule's slots. ``h`` and ``r`` are NamedTuples of numbers that a fol
 has those proportional to the learning rate. ``d`` is the descent: the driver writes ``p - (decay*p + d)``, so that
 weight decay is in one place (`prologue`, `epilogue`), p is rounded once, and ``d`` is available for norms.
 
-A rule that sets the parameter instead of moving it (`Rule.sets`) returns the new parameter in the place of ``d``:
-``p - (p - new)`` would lose zeros and up to half an ulp of p. Its ``p`` has been decayed already (`shrunk`).
+A rule that sets the parameter instead of moving it (`Rule.sets`) returns the new parameter instead of ``d``:
+``p - (p - new)`` would lose zeros and up to half an ulp of p. Its ``p`` is already decayed (`shrunk`).
 
 - No number literals: ``1 - b`` or ``0.5 * x`` would make numba compute in float64.
 - No step count and no branches on configuration: both belong in the fold.
 - ``sqrt(a) * g / sqrt(b)``, never a quotient of two roots: `math.sqrt` returns a float64 in plain Python, so rule and
   compiled code would differ by a rounding.
 
-A fold is what is computed once per step, in float64
-----------------------------------------------------
-``fold(c, t, carry) -> (h, r, carry)``. ``c`` has the hyperparameters as attributes, ``t`` is the number of this update
-of the tensor, from 1, as a float (``b ** int`` is repeated multiplication in numba: 4e-11 off at b = 0.999999).
+A fold runs once per step, in float64
+-------------------------------------
+``fold(c, t, carry) -> (h, r, carry)``. ``c`` has the hyperparameters as attributes. ``t`` is the number of the tensor's
+update, counting from 1, as a float (``b ** int`` is repeated multiplication in numba: 4e-11 off at b = 0.999999).
 ``carry`` is a tuple of a few numbers that are saved with the state, such as NAdam's running product. Each convention
 (torch, keras, optax) has its own fold of the same rule.
 
-Both are straight lines of plain Python: the same text runs in plain Python on numpy scalars, compiled for the CPU,
-inside users' jitted loops and on a CUDA device.
+Both are straight-line plain Python. The same text runs in plain Python on numpy scalars, compiled for the CPU, inside
+users' jitted loops and on a CUDA device.
 
-What later optimizers may need, and where it goes
--------------------------------------------------
+Where to put what a new optimizer needs
+---------------------------------------
 - More numbers in ``h``, ``r`` or ``carry``: tables.FOLD_WIDTH and tables.MAX_CARRY have room.
-- A rate that is used one update later: a number in ``carry``, made from this update's rate.
-- State that starts elsewhere than at zero: `Slot.initial`, a number or the name of a constructor argument; of a
-  hyperparameter each group's own.
-- State with another dtype or length than its parameter: `Slot.storage`, which the drive asks how to load and store.
+- A rate that is used one update later: a number in ``carry``, computed from this update's rate.
+- State that does not start at zero: `Slot.initial`, a number or the name of a constructor argument. If that argument is
+  a hyperparameter, each group uses its own value.
+- State with another dtype or length than its parameter: `Slot.storage`, which tells the drive how to load and store it.
 """
 
 from collections.abc import Callable
@@ -41,47 +41,47 @@ import numpy as np
 
 from pyfastlr_kernels.tables import COUPLED, DECOUPLED, INDEPENDENT
 
-# Where nothing decays the driver leaves out the terms with p. They would be a fifth of Adam's operations (9.6 instead
-# of 12.2 cycles for 8 elements on a Zen 3 core), and 0*p makes NaN from an infinite parameter.
+# Without weight decay, the driver leaves out the terms with p. They would be a fifth of Adam's operations (12.2 instead
+# of 9.6 cycles for 8 elements on a Zen 3 core), and 0*p is NaN for an infinite parameter.
 
 
 def prologue(p, g, grad_scale, l2):
-    """Gradient that the rule sees: loss scale undone, sign turned to maximize, coupled weight decay added."""
+    """Gradient for the rule: loss scale removed, sign flipped to maximize, coupled weight decay added."""
     return grad_scale * g + l2 * p
 
 
 def prologue_undecayed(p, g, grad_scale):
-    """Gradient that the rule sees where nothing decays."""
+    """Gradient for the rule without weight decay."""
     return grad_scale * g
 
 
 def epilogue(p, d, decay):
-    """Parameter after the step: decoupled or independent decay and the descent, in one rounding of p."""
+    """Parameter after decoupled or independent decay and the descent; p is rounded once."""
     return p - (decay * p + d)
 
 
 def epilogue_undecayed(p, d):
-    """Parameter after the step where nothing decays."""
+    """Parameter after the descent, without weight decay."""
     return p - d
 
 
 def shrunk(p, decay):
-    """Parameter after decoupled or independent decay, which a rule that sets it starts from."""
+    """Parameter after decoupled or independent decay: the input of a rule that sets the parameter."""
     return p - decay * p
 
 
-# Zero of the narrowest dtype, so that it widens nothing. A known zero lets LLVM clear by a mask, where `x - x` takes a
-# subtraction and a blend (12.2 instead of 13.9 cycles for 8 elements of Adam on a Zen 3 core).
+# Zero of the narrowest dtype, so that it promotes nothing. A constant zero lets LLVM clear with a mask; `x - x` takes a
+# subtraction and a blend (13.9 instead of 12.2 cycles for 8 elements of Adam on a Zen 3 core).
 ZERO = np.float32(0)
 
 
 def flush(x, tiny):
-    """Zero for a number below tiny: subnormal numbers slow a step up to ten times. NaN compares false, and stays."""
+    """Set a number below tiny to zero: subnormal numbers slow a step up to ten times. NaN compares false and stays."""
     return ZERO if abs(x) < tiny else x
 
 
 def maximum(a, b):
-    """Larger of two numbers, NaN if either is: Python's and numba's max(u, nan) is u, torch's is NaN."""
+    """Larger of two numbers, or NaN if either is NaN: Python's and numba's max(u, nan) is u, torch's is NaN."""
     larger = a if a > b else b  # one instruction; b where either is NaN
     return larger if a == a else a
 
@@ -90,16 +90,16 @@ def maximum(a, b):
 
 
 class Common(NamedTuple):
-    """What the driver needs beside the rule's numbers. Of the three kinds of weight decay at most one is not zero."""
+    """The driver's numbers. At most one of the three kinds of weight decay is nonzero."""
 
     l2: float  # added to the gradient, times p
     decoupled: float  # proportional to the rate
     independent: float
-    moves: float  # 0 where the group's factor of the rate is zero, else 1
+    moves: float  # 0 if the group's lr_scale is zero, else 1
 
 
 def common_numbers(c):
-    """Weight decay of this update, and whether anything moves."""
+    """Weight decay of this update, and whether the parameters move."""
     return Common(
         l2=c.weight_decay if c.decay == COUPLED else 0.0,
         decoupled=c.lr * c.lr_scale * c.weight_decay if c.decay == DECOUPLED else 0.0,
@@ -109,12 +109,12 @@ def common_numbers(c):
 
 
 def make_element(update, scaled, by_element, compiled, sets=False):
-    """Update of one element, around a rule: the same text for the CPU's loop and for the device.
+    """Make the update of one element around a rule: the same text for the CPU's loop and for the device.
 
-    ``update`` is the rule as the target's code calls it, ``compiled`` makes that of another plain function, ``scaled``
-    multiplies a tuple of numbers. The element itself is a plain function. Where the rate is by element, k is its
-    factor; where k is zero the parameter keeps its bits, whatever the gradient is. With ``sets`` the rule gives the
-    new parameter itself.
+    ``update`` is the rule in the form that the target's code calls, ``compiled`` brings other plain functions into that
+    form, and ``scaled`` multiplies a tuple of numbers. The result is a plain function. With a rate per element, k is
+    its factor; where k is zero, the parameter keeps its bits, whatever the gradient is. With ``sets``, the rule returns
+    the new parameter.
     """
     before, before_undecayed = compiled(prologue), compiled(prologue_undecayed)
     after, after_undecayed = compiled(epilogue), compiled(epilogue_undecayed)
@@ -141,9 +141,9 @@ def make_element(update, scaled, by_element, compiled, sets=False):
 
 # --- When state may be flushed ----------------------------------------------------------------------------------------
 #
-# A second moment that is flushed stays zero while w*g*g < tiny, where the exact one grows to g*g, so at most to tiny/w.
-# That may be set to zero only if eps hides it to half an ulp (u, `half_ulp`: 2**-24 for float32, 2**-53 for float64).
-# Each function returns the limit for `flush`: c.tiny, or 0, which flushes nothing.
+# A flushed second moment stays zero while w*g*g < tiny. The exact one grows to g*g, which is at most tiny/w. It may be
+# set to zero only if eps hides it to half an ulp (u, `half_ulp`: 2**-24 for float32, 2**-53 for float64).
+# Each function returns the limit for `flush`: c.tiny, or 0 to flush nothing.
 
 
 def flush_limit_outside_root(c, w):
@@ -166,14 +166,14 @@ RULE_HELPERS = (flush, maximum)
 FOLD_HELPERS = (common_numbers, flush_limit_outside_root, flush_limit_inside_root, flush_limit_plain)
 
 
-# --- What the registry has of a rule ----------------------------------------------------------------------------------
+# --- Entries of the registry ------------------------------------------------------------------------------------------
 
 
 class Slot(NamedTuple):
     """One state array of a rule, by torch's name.
 
-    ``initial`` is its value before the first update, or the constructor argument that has it. ``storage`` is the dtype
-    that it is stored in, None for that of its parameter.
+    ``initial`` is its value before the first update, or the name of the constructor argument with that value.
+    ``storage`` is the dtype in memory; None means its parameter's dtype.
     """
 
     name: str
@@ -186,10 +186,10 @@ class Rule(NamedTuple):
 
     update: Callable[..., Any]
     folds: dict[str, Callable[..., Any]]  # by convention; the first is the default
-    hyper: tuple[str, ...]  # what the folds read, beside the common numbers (tables.COMMON)
+    hyper: tuple[str, ...]  # hyperparameters that the folds read, besides tables.COMMON
     slots: tuple[Slot, ...] = ()
     carry: tuple[float, ...] = ()  # initial values
-    helpers: tuple[Callable[..., Any], ...] = ()  # plain functions of its own file that rule and folds call
+    helpers: tuple[Callable[..., Any], ...] = ()  # plain functions of the same file that rule and folds call
     sets: bool = False  # whether `update` returns the new parameter, not the descent
 
     @property
@@ -199,19 +199,19 @@ class Rule(NamedTuple):
 
 
 class _Halves:
-    """Hyperparameters that are all one half, to see how many numbers a fold returns."""
+    """Hyperparameters that are all 0.5, to find out how many numbers a fold returns."""
 
     def __getattr__(self, name: str) -> float:
         return 0.5
 
 
 def numbers_like(rule: Rule, fold: Callable[..., Any], real: Any) -> tuple[Any, Any]:
-    """``h`` and ``r`` with every number the zero of that type: the NamedTuples that a fold returns."""
+    """Return the NamedTuples ``h`` and ``r`` of a fold, filled with zeros of the type `real`."""
     h, r, _ = fold(_Halves(), 1.0, rule.carry)
     return type(h)(*(real(0),) * len(h)), type(r)(*(real(0),) * len(r))
 
 
 def folds(torch: Any = None, keras: Any = None, optax: Any = None) -> dict[str, Callable[..., Any]]:
-    """Folds by convention, those of the libraries that have the optimizer."""
+    """Return the given folds by convention."""
     given = {"torch": torch, "keras": keras, "optax": optax}
     return {name: fold for name, fold in given.items() if fold is not None}

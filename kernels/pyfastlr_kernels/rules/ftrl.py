@@ -1,4 +1,4 @@
-"""FTRL-Proximal: the parameter is what the sum of all gradients so far makes of it."""
+"""FTRL-Proximal: the parameter is a function of the sums over all gradients so far."""
 
 from math import sqrt
 from typing import NamedTuple
@@ -23,9 +23,9 @@ class Rates(NamedTuple):
 
 def ftrl(p, g, s, h, r):
     n, z = s
-    m = n + g * g  # of the gradient alone, without shrinkage; never decays, and is not flushed, as AdaGrad's
-    # (sqrt(m) - sqrt(n)) / lr is g*g over this, where nothing cancels. Zero if there never was a gradient, or if the
-    # element is frozen: then z stays. The last terms are 0 or NaN.
+    m = n + g * g  # without shrinkage; like AdaGrad's sum, it never decays and is not flushed
+    # (sqrt(m) - sqrt(n)) / lr equals g*g divided by this, which has no cancellation. It is zero before the first
+    # gradient, or if the element is frozen: then z stays. The last terms are 0 or NaN.
     below = sqrt(m) * r.lr + sqrt(n) * r.lr
     z = z + (g + h.shrinkage * p - g * g * p / below) if below > -below else z + below
     over = h.l1 - z if z > h.l1 else (-h.l1 - z if z < -h.l1 else z - z)
@@ -34,7 +34,7 @@ def ftrl(p, g, s, h, r):
 
 
 def ftrl_fold(c, t, carry):
-    """FTRL with the root of the sum of squares, learning_rate_power -0.5: Keras."""
+    """FTRL with the root of the sum of squares (learning_rate_power -0.5): Keras."""
     h = FTRL(l1=c.l1_regularization_strength, shrinkage=2.0 * c.l2_shrinkage_regularization_strength, beta=c.beta)
     return h, Rates(lr=c.lr, l2=2.0 * c.lr * c.l2_regularization_strength), carry
 

@@ -35,14 +35,14 @@ class RMSPropMomentum(NamedTuple):
 
 
 class BufferRates(NamedTuple):
-    """Rates into the momentum buffer, and out of it (sgd.py)."""
+    """Rates applied on the way into the momentum buffer and out of it (sgd.py)."""
 
     lr_in: float
     lr_out: float
 
 
 def variance(v, a):
-    """Variance v - a*a, at least zero: rounding makes it negative for a constant gradient, and torch NaN."""
+    """Variance v - a*a, at least zero: rounding makes it negative for a constant gradient, and torch's update NaN."""
     x = v - a * a
     return x - x if x < -x else x
 
@@ -76,21 +76,21 @@ def rmsprop_centered_momentum(p, g, s, h, r):
 
 
 def rmsprop_fold(c, t, carry):
-    """RMSProp without momentum, eps outside: torch."""
+    """RMSProp without momentum, eps outside the root: torch."""
     w = 1.0 - c.alpha
     h = RMSProp(alpha=c.alpha, w=w, eps_in=0.0, eps=c.eps, tiny=flush_limit_outside_root(c, w))
     return h, Rate(lr=c.lr), carry
 
 
 def rmsprop_inside_fold(c, t, carry):
-    """RMSProp without momentum, eps inside: Keras, optax."""
+    """RMSProp without momentum, eps inside the root: Keras, optax."""
     w = 1.0 - c.alpha
     h = RMSProp(alpha=c.alpha, w=w, eps_in=c.eps, eps=0.0, tiny=flush_limit_inside_root(c, w))
     return h, Rate(lr=c.lr), carry
 
 
 def rmsprop_momentum_fold(c, t, carry):
-    """RMSProp with momentum, eps and the rate outside: torch."""
+    """RMSProp with momentum, eps outside the root, rate outside the buffer: torch."""
     w = 1.0 - c.alpha
     tiny = flush_limit_outside_root(c, w)
     h = RMSPropMomentum(
@@ -100,7 +100,7 @@ def rmsprop_momentum_fold(c, t, carry):
 
 
 def rmsprop_momentum_inside_fold(c, t, carry):
-    """RMSProp with momentum, eps and the rate inside: Keras, optax."""
+    """RMSProp with momentum, eps inside the root, rate inside the buffer: Keras, optax."""
     w = 1.0 - c.alpha
     tiny = flush_limit_inside_root(c, w)
     h = RMSPropMomentum(

@@ -1,4 +1,4 @@
-"""Rprop: each element has a step size of its own, and only the gradient's sign is used."""
+"""Rprop: each element has its own step size, and only the gradient's sign is used."""
 
 from math import inf
 from typing import NamedTuple
@@ -9,8 +9,8 @@ from .contract import Rule, Slot, folds
 class Rprop(NamedTuple):
     """Numbers of Rprop.
 
-    The step size is between low and high, and between rest_low and rest_high where there is no change of sign to judge
-    by. late is above zero where the parameter moves one update later.
+    The step size is between low and high, or between rest_low and rest_high if g*b is zero. If late is above zero, the
+    parameter moves one update later.
     """
 
     eta_minus: float
@@ -29,13 +29,13 @@ class Factor(NamedTuple):
 
 
 def clamp(x, low, high):
-    """Number between two limits, NaN if it is, the upper one if they are the wrong way round."""
+    """Limit x to [low, high]. NaN stays NaN; if low > high, the result is high."""
     x = low if x < low else x
     return high if x > high else x
 
 
 def rprop(p, g, s, h, r):
-    b, x = s  # b is the gradient before (torch), or the move before (optax)
+    b, x = s  # b is the previous gradient (torch) or the previous move (optax)
     y = g * b  # underflows to zero for tiny numbers, as in torch
     up, down = clamp(x * h.eta_plus, h.low, h.high), clamp(x * h.eta_minus, h.low, h.high)
     # The last y is 0 or NaN, and so are the last g and y below.

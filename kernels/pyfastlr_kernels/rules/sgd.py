@@ -25,7 +25,7 @@ def sgd_fold(c, t, carry):
 
 
 # The rate is outside the momentum buffer (torch, optax's sgd: b = mu b + g, d = lr b) or inside it (Keras, optax's
-# rmsprop: b = mu b + lr g, d = b); both are the same only while the rate is constant. One rule has both: ``w_in +
+# rmsprop: b = mu b + lr g, d = b). The two are equal only while the rate is constant. One rule has both: ``w_in +
 # lr_in`` multiplies the gradient on its way in, ``w_out + lr_out`` the buffer on its way out; one of each pair is zero.
 
 
@@ -39,7 +39,7 @@ class Momentum(NamedTuple):
 
 
 class MomentumRates(NamedTuple):
-    """Rates of momentum: of the gradient itself (Nesterov), into the buffer, out of it."""
+    """Rates applied to the gradient itself (Nesterov), on the way into the buffer, and out of it."""
 
     lr: float
     lr_in: float
@@ -59,7 +59,7 @@ def nesterov(p, g, s, h, r):
 
 
 def momentum_fold(c, t, carry):
-    """Momentum, the rate outside: torch, optax. The first gradient enters undampened."""
+    """Momentum, rate outside the buffer: torch, optax. The first gradient is not dampened."""
     w = 1.0 if t == 1.0 else 1.0 - c.dampening
     return (
         Momentum(mu=c.momentum, w_in=w, w_out=0.0, tiny=c.tiny),
@@ -69,7 +69,7 @@ def momentum_fold(c, t, carry):
 
 
 def momentum_inside_fold(c, t, carry):
-    """Momentum, the rate inside: Keras."""
+    """Momentum, rate inside the buffer: Keras."""
     h = Momentum(mu=c.momentum, w_in=0.0, w_out=1.0, tiny=c.tiny)
     return h, MomentumRates(lr=c.lr, lr_in=c.lr, lr_out=0.0), carry
 

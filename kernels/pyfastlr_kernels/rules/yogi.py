@@ -1,4 +1,4 @@
-"""Yogi: Adam whose second moment moves towards the gradient's square by a part of that square, not of the distance."""
+"""Yogi: Adam whose second moment moves towards g*g by a fraction of g*g, not of the difference."""
 
 from math import sqrt
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""For PyInstaller: the launch's IR, and the versions by which cached code is named without an import of numba."""
+"""For PyInstaller: the launch's IR, and the version metadata that names cached code without importing numba."""
 
 from PyInstaller.utils.hooks import collect_data_files, copy_metadata
 
