@@ -84,7 +84,7 @@ import warnings
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     exec({STEP!r})
-print([w.category.__name__ for w in caught if "does not read code that came with pyfastlr" in str(w.message)])
+print([w.category.__name__ for w in caught if "cannot read code that comes with pyfastlr" in str(w.message)])
 """
     environment = {"PYTHONPATH": str(tmp_path), "PYFASTLR_CACHE_DIR": str(tmp_path / "cache")}
     assert run(sys.executable, "-c", said, **environment) == "True\n['RuntimeWarning']"

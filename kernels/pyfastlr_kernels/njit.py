@@ -1,10 +1,10 @@
-"""Steps inside users' own `@njit` code: any rule, folded and run over plain arrays, whatever the flags of the caller.
+"""Steps inside users' own `@njit` code: any rule, folded and run over plain arrays, whatever the caller's flags.
 
-The fold and the inner loop are the drive's own (cpu/drive.py), and so are the bits. Two things of numba are in the way:
+The fold, the inner loop and the bits are the drive's (cpu/drive.py). Two features of numba would change the bits:
 
-- A dispatcher without an option of its own takes `fastmath` over from the first caller that compiles it, and keeps it
-  for all others. So every option that shapes arithmetic is given (compile/options.py).
-- Numbers that are literals in the caller would reach the fold as constants (intrinsics.hide).
+- A dispatcher that does not set `fastmath` inherits it from the first caller that compiles it, and keeps it for all
+  others. So every option that shapes arithmetic is set (compile/options.py).
+- Literals in the caller would reach the fold as constants. So they are hidden (intrinsics.hide).
 """
 
 from collections import namedtuple
@@ -24,12 +24,12 @@ from .rules.contract import Common, numbers_like
 from .stamps import Stamp
 from .tables import constants
 
-COMMON = ("lr", "lr_scale", "weight_decay")  # numbers of every step, before those of RULES[...].hyper
+COMMON = ("lr", "lr_scale", "weight_decay")  # hyperparameters of every step, before those of RULES[...].hyper
 
 
 @intrinsic
 def chosen(typingctx, given, default):
-    """Each given number as a float64 that the optimizer does not know, the default one where None was given."""
+    """Each given number as a float64 hidden from LLVM's optimizer, or the default for None."""
     k = len(given)
 
     def code(context, builder, sig, args):
@@ -45,7 +45,7 @@ def chosen(typingctx, given, default):
 
 @intrinsic
 def rounded(typingctx, numbers, like):
-    """Each of the float64 numbers in the dtype of `like`, a tuple of the same kind."""
+    """Float64 numbers in the dtype of `like`, a tuple of the same kind."""
     k = len(numbers)
 
     def code(context, builder, sig, args):
@@ -64,7 +64,7 @@ def _each(context, builder, arrays, values):
 
 @intrinsic
 def starts(typingctx, arrays):
-    """Pointer to the first element of each array; all are of one dtype."""
+    """Pointer to the first element of each array; all have the same dtype."""
     result = types.UniTuple(types.CPointer(arrays[0].dtype), len(arrays))
 
     def code(context, builder, sig, args):
@@ -86,7 +86,7 @@ def shapes(typingctx, arrays):
 
 @intrinsic
 def set_aside(typingctx, ptr, count):
-    """Address of a copy of so many elements, or MemoryError. Compiles in a tenth of the time of `array.copy()`."""
+    """Address of a copy of `count` elements, or MemoryError. Compiles in a tenth of the time of `array.copy()`."""
 
     def code(context, builder, sig, args):
         size = builder.mul(args[1], args[1].type(context.get_abi_sizeof(args[0].type.pointee)))
@@ -99,7 +99,7 @@ def set_aside(typingctx, ptr, count):
 
 @intrinsic
 def put_back(typingctx, ptr, count, kept):
-    """Overwrite the elements with what was set aside, and free that."""
+    """Overwrite the elements with the copy that `set_aside` made, and free it."""
 
     def code(context, builder, sig, args):
         size = builder.mul(args[1], args[1].type(context.get_abi_sizeof(args[0].type.pointee)))
@@ -112,7 +112,7 @@ def put_back(typingctx, ptr, count, kept):
 
 
 def make_stamp(current):
-    """Intrinsic that leaves a stamp in whatever cached function it becomes part of."""
+    """Make an intrinsic that leaves a stamp in every cached function that contains it."""
 
     @intrinsic
     def stamp(typingctx):
@@ -127,17 +127,17 @@ def make_stamp(current):
 
 @cache
 def _update(update, sets):
-    """Inner loop, compiled once for all folds of a rule."""
+    """Make the inner loop, compiled once for all folds of a rule."""
     return make_update(update, False, USER_PARTS, sets)
 
 
 @cache
 def make_kernel(name, fold, dtype, current):
-    """Step of a rule with one of its folds over arrays, as ``kernel(p, g, state, n, given, default, decay)``.
+    """Make the step of a rule with one of its folds over arrays, ``kernel(p, g, state, n, given, default, decay)``.
 
-    `given` are COMMON and the rule's hyperparameters, a number or None each; `default` replaces what is None; `decay`
-    is its kind (tables.COUPLED and its neighbours). Types have been checked; shapes and n are here. `current` tells the
-    digest of the sources.
+    `given` has COMMON and the rule's hyperparameters, each a number or None; `default` replaces each None; `decay` is
+    the kind of weight decay (tables.COUPLED, DECOUPLED or INDEPENDENT). The caller has checked the types; shapes and n
+    are checked here. `current` returns the digest of the sources.
     """
     rule = RULES[name]
     real = np.dtype(dtype).type
@@ -166,7 +166,7 @@ def make_kernel(name, fold, dtype, current):
         c = config(*chosen(given, default), decay, tiny, half_ulp)
         common, h, r, carry = fold(c, t, read_numbers(carry_address, carry_like))
         x = starts(operands)
-        kept = set_aside(x[0], p.size) if common.moves == 0 else 0  # frozen: the state goes on, the parameters stay
+        kept = set_aside(x[0], p.size) if common.moves == 0 else 0  # frozen: only the state changes
         update(p.size, x[0], x[1], x[0], x[2:], rounded(h, h_like), rounded(r, r_like), one,
                rounded(common, common_like))  # fmt: skip
         if kept:

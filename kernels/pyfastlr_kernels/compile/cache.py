@@ -1,14 +1,13 @@
-"""The disk cache of compiled code: one file for each function, named by everything that shapes its code.
+"""The disk cache of compiled code: one file per function, named by a hash of everything that shapes its code.
 
-That is the sources of this package (sources.py), the versions of numba and llvmlite, Python and its binary interface,
-the CPU's name and features, and numba's code-generation variables, as a sha256. So a file is never changed, only
-written (to a temporary name, then renamed): no lock is needed, two processes at worst compile the same object twice,
-and an edited rule, another CPU or another numba has files of its own. Each file carries the sha256 of its content; a
-damaged one is compiled again. Numba's own cache is not used: it keys on one source file, pickles, and loses races
-(numba#6264, numba#9348).
+The sha256 covers the sources of this package (sources.py), the versions of numba and llvmlite, Python and its ABI, the
+CPU's name and features, and numba's code-generation variables. So a file is never changed, only written (to a temporary
+name, then renamed). No lock is needed: at worst, two processes compile the same object twice. An edited rule, another
+CPU or another numba gets its own files. Each file carries the sha256 of its content; a damaged one is compiled again.
+Numba's own cache is not used: it keys on one source file, pickles, and loses races (numba#6264, numba#9348).
 
-Code is loaded from the cache directory, so it is not used if others may write to it. Others may read it: what root
-compiles while an image is built serves every user of it.
+Code is loaded from the cache directory, so a directory that others may write to is not used. Others may read it: code
+that root compiles while building an image serves every user of the image.
 """
 
 import hashlib
@@ -30,28 +29,28 @@ import llvmlite.binding as llvm
 from .sources import hash_sources, version_of
 
 _MAGIC = b"pyfastlr object 1\n"
-# What numba reads from the environment and leaves out of its own key.
+# Environment variables that numba reads but leaves out of its own key.
 _VARIABLES = ("NUMBA_OPT", "NUMBA_LOOP_VECTORIZE", "NUMBA_SLP_VECTORIZE", "NUMBA_BOUNDSCHECK", "NUMBA_CPU_NAME",
               "NUMBA_CPU_FEATURES", "NUMBA_ENABLE_AVX", "NUMBA_DEBUGINFO")  # fmt: skip
 
-compiled: list[str] = []  # names of what this process had to compile, in order; the tests count them
+compiled: list[str] = []  # names of the objects that this process compiled, in order; the tests count them
 
 
 def directory() -> Path | None:
-    """Where compiled objects are kept: PYFASTLR_CACHE_DIR, else pyfastlr/ in the user's cache directory.
+    """Return the folder of compiled objects: PYFASTLR_CACHE_DIR, else pyfastlr/ in the user's cache directory.
 
-    None if there is neither, as in a container whose user has no home. A relative XDG_CACHE_HOME does not count: so the
-    XDG Base Directory Specification has it.
+    Return None if there is neither, as in a container whose user has no home. A relative XDG_CACHE_HOME is ignored, as
+    the XDG Base Directory Specification requires.
     """
-    asked = os.environ.get("PYFASTLR_CACHE_DIR")
-    if asked:
-        return Path(os.path.expanduser(asked)).absolute()
+    given = os.environ.get("PYFASTLR_CACHE_DIR")
+    if given:
+        return Path(os.path.expanduser(given)).absolute()
     base = _user_directory()
     return Path(base) / "pyfastlr" if os.path.isabs(base) else None
 
 
 def _user_directory() -> str:
-    """The user's cache directory; without a home, a path that is not absolute."""
+    """Return the user's cache directory, or a path that is not absolute if the user has no home."""
     if sys.platform == "win32":
         return os.environ.get("LOCALAPPDATA", "")
     if sys.platform == "darwin":
@@ -65,21 +64,21 @@ def _user_directory() -> str:
 
 @cache
 def target() -> tuple[str, str]:
-    """Name and features of this CPU, as LLVM has them."""
+    """Return LLVM's name and features of this CPU."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
 
 
 def _python() -> tuple[Any, ...]:
-    """Python's binary interface: compiled code reads its objects, whose heads differ between builds of one version."""
+    """Return Python's ABI: compiled code reads its objects, whose headers differ between builds of one version."""
     interface = sysconfig.get_config_var("SOABI") or sys.implementation.cache_tag
     return interface, getattr(sys, "abiflags", ""), object.__basicsize__, sys.version_info[:2]
 
 
 @cache
 def digest(sources: tuple[str, ...]) -> str:
-    """All that shapes code from these files and folders of the package, hashed."""
+    """Return a hash of everything that shapes code from these files and folders of the package."""
     key = hashlib.sha256(repr((*target(), *_python(), sys.platform, platform.machine())).encode())
     for package in ("numba", "llvmlite"):
         key.update(version_of(package).encode())
@@ -93,7 +92,7 @@ def digest(sources: tuple[str, ...]) -> str:
 
 
 def kept(name: str, suffix: str, make: Callable[[], bytes]) -> bytes:
-    """Code of that name from the cache, or else made and written there."""
+    """Return the code of that name from the cache; if it is missing, make it and write it there."""
     place = directory()
     path = place and place / f"{name}-{suffix}"
     image = _read(path) if path else None
@@ -103,7 +102,7 @@ def kept(name: str, suffix: str, make: Callable[[], bytes]) -> bytes:
         if path:
             _write(path, image)
         else:
-            _warn("this user has no home directory to keep it in; set PYFASTLR_CACHE_DIR")
+            _warn("this user has no home directory; set PYFASTLR_CACHE_DIR")
     return image
 
 
@@ -111,14 +110,14 @@ _warned: list[str] = []
 
 
 def _warn(problem: str) -> None:
-    """Say it once in a process."""
+    """Warn once per process."""
     if not _warned:
         _warned.append(problem)
         warnings.warn(f"pyfastlr compiles without its cache: {problem}", RuntimeWarning, stacklevel=2)
 
 
 def _trusted(place: Path) -> bool:
-    """Whether nobody but this user and root may have put code there."""
+    """Return whether only this user and root can have put code there."""
     if not hasattr(os, "getuid"):
         return True
     status = place.stat()
@@ -141,14 +140,14 @@ def _read(path: Path) -> bytes | None:
     head = len(_MAGIC) + 32
     image = content[head:]
     if content[:head] != _MAGIC + hashlib.sha256(image).digest():
-        _warn(f"{path} is damaged; it is compiled again")
+        _warn(f"{path} is damaged and is compiled again")
         return None
     _mark_used(path)
     return image
 
 
 def _write(path: Path, image: bytes) -> None:
-    """Write the file for this user alone to change, and for all whom the umask lets to read."""
+    """Write the file. Only this user may change it; others may read it if the umask allows."""
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         if not _trusted(path.parent):
@@ -166,22 +165,22 @@ def _write(path: Path, image: bytes) -> None:
         _warn(str(problem))
 
 
-# --- What is no longer used -------------------------------------------------------------------------------------------
+# --- Unused files -----------------------------------------------------------------------------------------------------
 
 _DAY = 24 * 3600.0  # seconds
 
 
 def _mark_used(path: Path) -> None:
-    """Set the time of a file at most once a day, so that `prune` can tell what nobody has read for long."""
+    """Update a file's time, at most once a day, so that `prune` can tell which files are unused."""
     try:
         if time.time() - path.stat().st_mtime > _DAY:
             os.utime(path)
-    except OSError:  # somebody else's file: it stays as old as it is
+    except OSError:  # another user's file: it keeps its time
         pass
 
 
 def files() -> Iterator[Path]:
-    """All files of compiled code in the cache, whatever they were made for."""
+    """Yield all files of compiled code in the cache, for any target and version."""
     place = directory()
     if place is not None and place.is_dir():
         for path in sorted(place.iterdir()):
@@ -190,9 +189,9 @@ def files() -> Iterator[Path]:
 
 
 def prune(older: float) -> tuple[int, int]:
-    """Delete what no process has read for so many days; how many files and bytes that were.
+    """Delete files that no process has read for `older` days; return the number of files and of bytes.
 
-    A process that runs has its code in memory, and one that starts compiles what it misses.
+    A running process has its code in memory, and a new one compiles what is missing.
     """
     count = size = 0
     for path in files():

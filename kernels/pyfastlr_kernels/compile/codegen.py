@@ -1,6 +1,6 @@
-"""Python text to machine code: numba types it, LLVM optimizes it and makes an object, and the object is what is kept.
+"""Python text to machine code: numba types it, LLVM optimizes it and makes an object, and the cache keeps the object.
 
-A process that finds its objects in the cache never imports numba (0.3 to 0.6 s).
+A process that finds its objects in the cache never imports numba (which takes 0.3 to 0.6 s).
 """
 
 import gc
@@ -18,14 +18,14 @@ from .cache import kept, target
 from .first_use import whole
 from .options import OPTIONS
 
-Entries = Mapping[str, tuple[Callable[..., Any], Any]]  # functions by the names of their symbols, with their signatures
+Entries = Mapping[str, tuple[Callable[..., Any], Any]]  # symbol name: function and signature
 
-_loaded: dict[str, Any] = {}  # by name: the tracker, which has the addresses of its symbols and keeps the code
+_loaded: dict[str, Any] = {}  # by name: the tracker, which has the addresses of the symbols and keeps the code alive
 _serial = count()
 
 
 def load(name: str, version: str, make: Callable[[], bytes], symbols: tuple[str, ...]) -> dict[str, int]:
-    """Addresses of the symbols of the object of that name and version; `make` returns its code."""
+    """Return the addresses of the symbols of the object with that name and version; `make` returns its code."""
 
     def work() -> None:
         if name not in _loaded:
@@ -37,36 +37,36 @@ def load(name: str, version: str, make: Callable[[], bytes], symbols: tuple[str,
 
 
 def triple(system: str = sys.platform) -> str:
-    """LLVM's name of this system. ELF objects on Windows too, as numba makes them: COFF ones ask for `_fltused`."""
+    """Return LLVM's name of this system. As in numba, objects are ELF on Windows too: COFF ones need `_fltused`."""
     return str(llvm.get_process_triple()) + ("-elf" if system == "win32" else "")
 
 
 def machine() -> Any:
-    """LLVM's description of this machine.
+    """Return LLVM's description of this machine.
 
-    The large code model: what refers to another section does so by 64 bits. By 32, LLVM's loader aborts the process
-    where gigabytes of arrays have come to lie between two sections of an object (seen once, with 5 GB of parameters).
+    It has the large code model, where references between sections have 64 bits. With 32 bits, LLVM's loader aborts the
+    process if gigabytes of arrays lie between two sections of an object (seen once, with 5 GB of parameters).
     """
     cpu, features = target()
-    features = os.environ.get("NUMBA_CPU_FEATURES", features)  # as numba takes it
+    features = os.environ.get("NUMBA_CPU_FEATURES", features)  # as numba does
     return llvm.Target.from_triple(triple()).create_target_machine(
         cpu=os.environ.get("NUMBA_CPU_NAME") or cpu, features=features, opt=3, reloc="pic", codemodel="large"
     )
 
 
 def need_numba() -> None:
-    """Refuse to go on where numba was told to compile nothing."""
+    """Raise RuntimeError if numba's compiler is disabled."""
     from numba import config
 
     if config.DISABLE_JIT:  # type: ignore[attr-defined]
         raise RuntimeError(
-            "pyfastlr's code must be compiled, and NUMBA_DISABLE_JIT=1 forbids it: unset NUMBA_DISABLE_JIT, or run the "
+            "pyfastlr must compile its code, but NUMBA_DISABLE_JIT=1 forbids it: unset NUMBA_DISABLE_JIT, or run the "
             "same program once without it (classes then find their code in the cache; `pyfastlr warmup` fills it)"
         )
 
 
 def module(entries: Entries, machine: Any) -> Any:
-    """Optimized LLVM module with these functions, and nothing else visible."""
+    """Return an optimized LLVM module in which only these functions are visible."""
     from numba import cfunc
 
     need_numba()
@@ -99,7 +99,7 @@ def _optimized(code: Any, machine: Any) -> Any:
 
 
 def emit(entries: Entries) -> bytes:
-    """Object code of the functions."""
+    """Return the functions' object code."""
     here = machine()
     with _no_collections():
         image: bytes = here.emit_object(module(entries, here))
@@ -108,7 +108,7 @@ def emit(entries: Entries) -> bytes:
 
 @contextmanager
 def _no_collections() -> Iterator[None]:
-    """Collect no garbage meanwhile: numba makes a million objects that stay, and to look at them takes 7 %."""
+    """Disable garbage collection: numba makes a million lasting objects, and scanning them takes 7 % of the time."""
     if gc.isenabled():
         gc.disable()
         try:
@@ -128,5 +128,5 @@ def _link(name: str, image: bytes, symbols: tuple[str, ...]) -> Any:
     builder = llvm.JITLibraryBuilder().add_object_img(image).add_current_process()
     for symbol in symbols:
         builder = builder.export_symbol(symbol)
-    # A number, because a name stays taken where linking fails, and the next try would hide why.
+    # The number makes the name new: a name stays taken if linking fails, and the next attempt would hide the cause.
     return builder.link(_linker(), f"{name}-{next(_serial)}")

@@ -1,10 +1,10 @@
-"""What happens once in a process (imports, compilation, linking, the pool's start) happens whole, and once.
+"""One-time work in a process (imports, compilation, linking, the pool's start) runs once, and to its end.
 
-Ctrl-C between two lines of it would leave half an import or a taken name, and no later step in that process would work.
-So it runs in a thread of its own, which Python's interrupts never reach, while the caller waits; an interrupt is
-delivered when the work is done. A second interrupt is delivered at once, and the work goes on without the caller.
+Ctrl-C in the middle of it would leave half an import or a taken name, and no later step in that process would work.
+So it runs in its own thread, which Python's interrupts never reach, while the caller waits. An interrupt is delivered
+when the work is done. A second interrupt is delivered at once, and the work continues without the caller.
 
-All of it is done under one lock. A fork waits for that lock, so that no child finds numba, LLVM or an import half-way.
+One lock guards all of it. A fork waits for that lock, so no child inherits numba, LLVM or an import half-done.
 """
 
 import _thread
@@ -22,15 +22,15 @@ from typing import Any, NamedTuple, TypeVar
 T = TypeVar("T")
 
 _lock = threading.RLock()
-_STACK = 16 << 20  # bytes: numba and LLVM recurse deeply, whatever the user has set for threads
-# Seconds. A signal that comes when CPython has just looked for one, and is about to wait, does not end the wait.
+_STACK = 16 << 20  # bytes, whatever the user has set for threads: numba and LLVM recurse deeply
+# Seconds. A signal that arrives after CPython's last check and before the wait does not end the wait.
 _LISTEN = 0.05
 
 
 def whole(work: Callable[[], T]) -> T:
-    """Run `work` to its end, whatever interrupts come; return what it returns, raise what it raises.
+    """Run `work` to its end despite interrupts; return its result or raise its exception.
 
-    Calls from several threads run one after the other. A call from inside `work` runs at once.
+    Calls from several threads run one after another. A call from inside `work` runs at once.
     """
     if _lock._is_owned():  # type: ignore[attr-defined]
         return work()
@@ -49,7 +49,7 @@ def whole(work: Callable[[], T]) -> T:
 
     try:
         _start(partial(contextvars.copy_context().run, run))
-    except RuntimeError:  # the system gives no more threads, or the interpreter is shutting down
+    except RuntimeError:  # the system has no more threads, or the interpreter is shutting down
         with _lock:
             return work()
     interrupt: BaseException | None = None
@@ -70,11 +70,11 @@ def whole(work: Callable[[], T]) -> T:
 
 
 def _with_room(work: Callable[[], T]) -> T:
-    """Call `work` with a megabyte for the Python frames below.
+    """Call `work` with a megabyte for the Python frames that it makes.
 
-    CPython keeps frames in blocks of 16 KB, and a loop whose calls cross from one into the next maps and unmaps memory
-    each time: by its depth alone a cold first step took 0.73 to 0.90 s. One frame that asks for much gets a block of
-    its own, a power of two, and leaves the rest of it to those below.
+    CPython keeps frames in blocks of 16 KB. A loop whose calls cross from one block into the next maps and unmaps
+    memory each time: depending on its depth alone, a cold first step took 0.73 to 0.90 s. A very large frame gets its
+    own block, of a power of two, and leaves the rest of it to the frames that follow.
     """
     return work()
 
@@ -83,7 +83,7 @@ _with_room.__code__ = _with_room.__code__.replace(co_stacksize=140_000)  # words
 
 
 def _start(work: Callable[[], None]) -> None:
-    """Start a thread with a large stack. The three calls are C functions, and Ctrl-C cannot come between them."""
+    """Start a thread with a large stack. The three calls are C functions, so Ctrl-C cannot come between them."""
     was = threading.stack_size()
     calls = (
         partial(threading.stack_size, max(was, _STACK)),
@@ -98,7 +98,7 @@ def _start(work: Callable[[], None]) -> None:
 
 
 def once(make: Callable[..., T]) -> Callable[..., T]:
-    """Make one value for each set of arguments, however many threads ask for it at once, and keep it for ever."""
+    """Wrap `make` so that it makes one value per set of arguments, for all threads, and keeps it forever."""
     values: dict[tuple[Any, ...], T] = {}
 
     @wraps(make)
@@ -121,7 +121,7 @@ def once(make: Callable[..., T]) -> Callable[..., T]:
 
 
 class ForkHooks(NamedTuple):
-    """What a part of the library does around a fork; `before` runs while no other thread forks or uses `whole`."""
+    """Functions to call around a fork. `before` runs while no other thread forks or uses `whole`."""
 
     before: Callable[[], None]
     in_parent: Callable[[], None]
@@ -133,19 +133,19 @@ _forking: list[bool] = []  # one entry while this process forks: whether an inte
 
 
 def at_fork(hooks: ForkHooks) -> None:
-    """Have these called around every fork from now on."""
+    """Call these hooks around every fork from now on."""
     _hooks.append(hooks)
 
 
 def _before_fork() -> None:
     interrupted = _waited(_lock.acquire)
-    for hooks in _hooks:  # under the lock: none is added from here to the end of the fork
+    for hooks in _hooks:  # under the lock, so none is added before the fork has ended
         interrupted |= _waited(hooks.before)
     _forking.append(interrupted)
 
 
 def _waited(wait: Callable[[], Any]) -> bool:
-    """Wait to the end; whether an interrupt came. Raised here it would not stop the fork: it is delivered behind it."""
+    """Wait to the end; return whether an interrupt came. It could not stop the fork, so it is delivered after it."""
     interrupted = False
     while True:
         try:
@@ -172,15 +172,15 @@ def _after_fork_in_child() -> None:
         hooks.in_child()
 
 
-# CPython calls the hooks before a fork in the reverse order of their registration. Those of `logging` take its lock,
-# which the imports of numba take as well: a fork that held that one while it waited for ours would wait for ever. So
-# logging is imported above, and ours come first. Nothing else that we import waits in a hook (a test asks).
+# CPython calls before-fork hooks in reverse order of registration. The hook of `logging` takes its lock, which numba's
+# imports take too: a fork that held that lock while it waited for ours would wait forever. So logging is imported
+# above, and our hook runs first. Nothing else that we import waits in a hook (a test checks this).
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
 @atexit.register
 def _wait_for_the_last() -> None:
-    """Let what was interrupted twice end before the interpreter does."""
+    """Let work that was interrupted twice end before the interpreter does."""
     with _lock:
         pass

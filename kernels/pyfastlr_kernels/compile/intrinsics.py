@@ -1,8 +1,8 @@
-"""What numba lacks: memory by address, atomics, tuples of any length, calls by address.
+"""Operations that numba lacks: memory by address, atomics, tuples of any length, calls by address.
 
-Addresses are int64 (numba adds uint64 and int64 to a float64). A tuple of k pointers stands for the k state arrays of a
-rule, and the intrinsics walk it, so that drivers are written once for any number of states. Nothing here runs in Python
-mode, and nothing here knows a rule.
+Addresses are int64 (in numba, uint64 + int64 is a float64). A tuple of k pointers stands for the k state arrays of a
+rule. The intrinsics loop over it, so drivers are written once for any number of states. Nothing here runs in Python
+mode, and nothing depends on a rule.
 """
 
 import platform
@@ -23,11 +23,11 @@ def _pointer(builder, address, pointee):
 
 
 def hide(builder: Any, value: Any) -> Any:
-    """Give the 64-bit number back, unknown to the optimizer: where a caller's constants reach a power.
+    """Return the 64-bit number, hidden from LLVM's optimizer, for powers that a caller's constants may reach.
 
     LLVM turns a power with a known base or exponent (2, 1/2) into another function: exp2, a square root, a product. One
-    value in a thousand differs in its last bit. An empty piece of assembly that "may" have changed the number stops
-    that; its side effect keeps vector libraries away as well.
+    value in a thousand then differs in its last bit. Empty assembly that "may" have changed the number prevents that;
+    its side effect also prevents the use of vector libraries.
     """
     asm = ir.InlineAsm(ir.FunctionType(_I64, [_I64]), "", "=r,0", side_effect=True)
     return builder.bitcast(builder.call(asm, [builder.bitcast(value, _I64)]), value.type)
@@ -35,7 +35,7 @@ def hide(builder: Any, value: Any) -> Any:
 
 @intrinsic
 def record(typingctx, table, k, dtype):
-    """View of the k-th record of that dtype in the table at that address: attributes read and write memory."""
+    """View of the k-th record of that dtype in the table at that address. Attributes read and write memory."""
 
     def code(context, builder, sig, args):
         start = builder.add(args[0], builder.mul(args[1], _I64(dtype.dtype.size)))
@@ -69,7 +69,7 @@ def _tuple_of(kinds):
 
 @intrinsic
 def load(typingctx, ptrs, i, like):
-    """Tuple of ptr[i] for each of the pointers, in the type of `like`."""
+    """Tuple of ptr[i] for each pointer, in the type of `like`."""
     result = _tuple_of((like,) * len(ptrs))
 
     def code(context, builder, sig, args):
@@ -84,7 +84,7 @@ def load(typingctx, ptrs, i, like):
 
 @intrinsic
 def store(typingctx, ptrs, i, values):
-    """ptr[i] = value for each of the pointers and values, in the pointer's type."""
+    """ptr[i] = value for each pointer and its value, in the pointer's type."""
 
     def code(context, builder, sig, args):
         for j, (kind, given) in enumerate(zip(ptrs, values, strict=True)):
@@ -108,7 +108,7 @@ def scaled(typingctx, numbers, k):
 
 @intrinsic
 def read_numbers(typingctx, address, like):
-    """As many float64 at the address as `like` has numbers, rounded to its dtype."""
+    """Tuple of float64 at the address, as many as in `like` and rounded to its dtype."""
     k = len(like)
     double = ir.DoubleType()
 
@@ -124,7 +124,7 @@ def read_numbers(typingctx, address, like):
 
 @intrinsic
 def write_numbers(typingctx, address, numbers):
-    """Store the float64 numbers from the address on."""
+    """Store the float64 numbers, starting at the address."""
 
     def code(context, builder, sig, args):
         base = _pointer(builder, args[0], ir.DoubleType())
@@ -137,7 +137,7 @@ def write_numbers(typingctx, address, numbers):
 
 @intrinsic
 def addresses(typingctx, address, like):
-    """Tuple of as many int64, from the address on, as `like` has numbers."""
+    """Tuple of int64 at the address, as many as there are numbers in `like`."""
     k = len(like)
     result = types.UniTuple(types.int64, k) if k else types.Tuple(())
 
@@ -152,7 +152,7 @@ def addresses(typingctx, address, like):
 
 @intrinsic
 def pointers(typingctx, starts, first, likes):
-    """Pointer to element `first` behind each of the starts, to numbers of the type of its `like`."""
+    """Pointer to element `first` after each start, with the type of the item of `likes`."""
     result = _tuple_of([types.CPointer(like) for like in likes])
 
     def code(context, builder, sig, args):
@@ -179,7 +179,7 @@ def call_drive(typingctx, function, job, what, index):
 
 @intrinsic
 def call_plain(typingctx, function):
-    """Call the C function without arguments at that address, and ignore what it returns."""
+    """Call the C function without arguments at that address and ignore its result."""
 
     def code(context, builder, sig, args):
         kind = ir.FunctionType(ir.IntType(32), [])
@@ -189,12 +189,12 @@ def call_plain(typingctx, function):
     return types.void(types.int64), code
 
 
-# --- Atomics, all sequentially consistent: a few a chunk, so the order costs nothing and needs no thought -----------
+# --- Atomics, all sequentially consistent: with a few per chunk, a weaker order would save nothing -----------------
 
 
 @intrinsic
 def atomic_add(typingctx, address, value):
-    """Add to the int64 at the address; what it was before."""
+    """Add to the int64 at the address; return its old value."""
 
     def code(context, builder, sig, args):
         return builder.atomic_rmw("add", _pointer(builder, args[0], _I64), args[1], "seq_cst")
@@ -204,7 +204,7 @@ def atomic_add(typingctx, address, value):
 
 @intrinsic
 def atomic_swap(typingctx, address, value):
-    """Write the int64 at the address; what it was before."""
+    """Write the int64 at the address; return its old value."""
 
     def code(context, builder, sig, args):
         return builder.atomic_rmw("xchg", _pointer(builder, args[0], _I64), args[1], "seq_cst")
@@ -214,7 +214,7 @@ def atomic_swap(typingctx, address, value):
 
 @intrinsic
 def atomic_take(typingctx, address, value):
-    """Write the int64 at the address if it is 0, in one step; whether it was."""
+    """Write the int64 at the address if it is 0, in one step; return whether it was."""
 
     def code(context, builder, sig, args):
         pointer = _pointer(builder, args[0], _I64)
@@ -236,7 +236,7 @@ def atomic_read(typingctx, address):
 
 @intrinsic
 def pause(typingctx):
-    """Tell the core that this is a spinning loop, where LLVM has an intrinsic for it."""
+    """Tell the core that this is a spin loop, if LLVM has an intrinsic for it."""
 
     def code(context, builder, sig, args):
         if _MACHINE == "x86_64":
@@ -249,7 +249,7 @@ def pause(typingctx):
 
 # --- The thread's floating-point mode: how it rounds, and whether it flushes subnormal numbers -----------------------
 
-# The control bits of x86's MXCSR, and what they are by default (exceptions masked); ARM's FPCR is 0 by default.
+# The control bits of x86's MXCSR and their default (exceptions masked). ARM's FPCR is 0 by default.
 _MXCSR_CONTROL, _MXCSR_DEFAULT = 0xFFC0, 0x1F80
 
 
@@ -304,5 +304,5 @@ def is_default_mode(typingctx, mode):
 
 @intrinsic
 def default_mode(typingctx):
-    """Mode that every thread starts in."""
+    """Mode in which every thread starts."""
     return types.int64(), lambda context, builder, sig, args: _I64(_MXCSR_DEFAULT if _MACHINE == "x86_64" else 0)

@@ -1,4 +1,4 @@
-"""What compiled code is made of, hashed, however the packages are installed: as files, in a zip, as byte code."""
+"""Hashes of the sources of compiled code, however the packages are installed: as files, in a zip or as byte code."""
 
 import importlib.metadata
 import importlib.util
@@ -14,9 +14,9 @@ PACKAGE = Path(__file__).parent.parent
 
 
 def hash_sources(key: Any, sources: tuple[str, ...], package: Path = PACKAGE) -> None:
-    """Add modules of a package, as ``cpu/loop.py``, or all modules of a folder of it, as ``rules``, to a hash.
+    """Add modules of a package (``cpu/loop.py``), or all modules of one of its folders (``rules``), to a hash.
 
-    Where a file is not to be had, what the module's loader gives stands for it: its text, else its byte code.
+    If a file is not available, use the text from the module's loader, else its byte code.
     """
     for name in sources:
         path = package / name
@@ -30,12 +30,12 @@ def hash_sources(key: Any, sources: tuple[str, ...], package: Path = PACKAGE) ->
 
 
 def are_text() -> bool:
-    """Whether this package came with its sources, so that someone may have edited them."""
+    """Return whether this package came with its sources, which someone may have edited."""
     return _text(__name__) is not None
 
 
 def version_of(package: str) -> str:
-    """Version of a package; that of the module itself where its metadata was left out, as in a frozen program."""
+    """Return a package's version, from the module itself if the metadata is missing, as in a frozen program."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -43,7 +43,7 @@ def version_of(package: str) -> str:
 
 
 def _modules(package: str, name: str) -> list[str]:
-    """Modules of that file or folder."""
+    """Return the names of the modules of that file or folder."""
     dotted = f"{package}.{name.removesuffix('.py').replace('/', '.')}"
     if name.endswith(".py"):
         return [dotted]
@@ -55,15 +55,15 @@ def _loader(module: str) -> Any:
     loaded = sys.modules.get(module)
     spec = loaded.__spec__ if loaded is not None else importlib.util.find_spec(module)
     if spec is None:
-        raise ImportError(f"no module {module}, which compiled code is made of")
+        raise ImportError(f"no module {module}, a source of compiled code")
     return spec.loader
 
 
 def _text(module: str) -> str | None:
-    """Source text of a module, None where only its byte code is there."""
+    """Return a module's source text, or None if there is only its byte code."""
     try:
         text: str | None = _loader(module).get_source(module)
-    except (ImportError, OSError):  # a loader that knows of a source file, which was removed
+    except (ImportError, OSError):  # the loader knows a source file, but it was removed
         return None
     return text
 
@@ -75,7 +75,7 @@ def _hash_module(key: Any, module: str) -> None:
 
 
 def _parts(code: CodeType) -> Iterator[str]:
-    """All that a code object does; without line numbers, file names, and what hashes order at random."""
+    """Yield all that a code object does, without line numbers, file names and the random order of sets."""
     yield repr((code.co_code, code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, code.co_flags))
     yield repr((code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount))
     for constant in code.co_consts:

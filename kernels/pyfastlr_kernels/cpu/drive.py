@@ -1,8 +1,7 @@
-"""The drive: what is compiled for each rule, convention and dtype, as ``void drive(job, what, index)``.
+"""The drive: the code compiled for each rule, convention and dtype, as ``void drive(job, what, index)``.
 
-Asked to FOLD it turns a tensor's config row and count into the few numbers that the inner loop needs; asked to UPDATE
-it updates a chunk. Which tensors and chunks, and by how many threads, is the launch's business, which is compiled
-once for all rules (launch.py).
+FOLD turns a tensor's config row and count into the few numbers that the inner loop needs; UPDATE updates a chunk. The
+launch (launch.py), compiled once for all rules, decides which tensors and chunks, and on how many threads.
 """
 
 import numpy as np
@@ -44,7 +43,7 @@ _F64 = 8  # bytes
 
 
 def make_fold(fold, options=PARTS):
-    """All numbers of one update, as float64: the driver's, h, r with the group's factor of the rate, the carry."""
+    """Make the function of all numbers of one update, as float64: the driver's, h, r times lr_scale, the carry."""
     fold, common_numbers = inlined(fold), inlined(contract.common_numbers)
 
     @njit(**options)
@@ -56,7 +55,7 @@ def make_fold(fold, options=PARTS):
 
 
 def make_drive(name, convention, dtype, by_element):
-    """Python text of the drive of a rule; `by_element` if a tensor may have a rate by element, or be frozen."""
+    """Make the drive of a rule, as Python text; `by_element` if a tensor may have a rate per element or be frozen."""
     rule = rules.RULES[name]
     fold = rule.folds[convention]
     real, itemsize = np.dtype(dtype).type, np.dtype(dtype).itemsize

@@ -1,32 +1,33 @@
-"""A whole step as one compiled call, the work of a pool's helper, and a step by addresses. Compiled once for all rules.
+"""A whole step as one compiled call, the work of a pool helper, and a step by addresses. Compiled once for all rules.
 
-`launch` is a METH_FASTCALL function of CPython's C API: 60 ns a call, where a numba dispatcher takes 200 and a cffi
-pointer 390. Its self is a tuple of the binding's address and of all objects that the tables point to, so they live as
-long as any call. Its phases, the first four with the interpreter lock held:
+`launch` is a METH_FASTCALL function of CPython's C API: a call takes 60 ns, where a numba dispatcher takes 200 and a
+cffi pointer 390. Its self is a tuple of the binding's address and of all objects that the tables point to, so they live
+as long as any call. Its phases, of which the first four hold the interpreter lock:
 
-1. **take**: own the optimizer, or answer BUSY. Two threads never step one optimizer at once, a thread never steps it
-   from inside its own step, and a thread that works under the optimizer's lock pauses all others.
-2. **bind**: compare each array's record (address, shape, dtype, flags) with what the tables were built for, and note
+1. **take**: become the optimizer's owner, or return BUSY. Two threads never step one optimizer at once, a thread never
+   steps it from inside its own step, and a thread that has the optimizer's lock pauses all others.
+2. **bind**: compare each array's record (address, shape, dtype, flags) with what the tables were built for, and store
    the gradients' addresses. An array that was replaced, resized or reinterpreted is refused, never trusted.
 3. **schedules**: call schedules and callables for their numbers, then bind again: a callable may do anything.
-4. **hyperparameters**: copy those that Python wrote, and put the called ones into the copy. From here on nothing of
-   Python is read, and nothing can fail. A large step gives the interpreter lock away.
-5. **fold**, **update** (with the pool if that pays), **commit**: `run`. Nothing in Python counts beside it, so Ctrl-C
-   cannot part a step from its count.
+4. **hyperparameters**: copy those that Python wrote, and put the schedules' numbers into the copy. From here on, no
+   Python object is read and nothing can fail. A large step releases the interpreter lock.
+5. **fold**, **update** (with the pool if that pays), **commit**: `run`. No Python code counts steps, so Ctrl-C cannot
+   separate a step from its count.
 
-`run` is the same for a caller without Python, who has put the gradients' addresses into the tensors.
+`run` is the same for a caller without Python, which has put the gradients' addresses into the tensors.
 
-The whole step runs in the default floating-point mode and gives the caller's back: the bits depend neither on it nor on
-which thread took which chunk.
+The whole step runs in the default floating-point mode and then restores the caller's. The bits depend neither on the
+caller's mode nor on which thread took which chunk.
 
 The pool's protocol
 -------------------
-A caller takes the pool if it is free (OWNER); if not, it walks alone: callers in many threads neither wait nor
-oversubscribe. It publishes the job, hands out tickets, wakes sleepers and walks at once itself. When no chunk is left
-it withdraws the tickets and waits for those inside, not for those who never came: a core that a neighbour holds costs
-its share of the work, not a scheduler's quantum. A helper enters RUNNING before it takes a ticket, so that the caller
-cannot miss it. A helper that falls asleep says so first and then looks at GENERATION once more; who wakes it takes that
-word back before releasing its lock, so that no call is lost and none is made twice.
+A caller takes the pool if it is free (OWNER). Otherwise, it walks the chunks alone, so callers in many threads neither
+wait nor oversubscribe. It publishes the job, issues tickets, wakes sleeping helpers and starts to walk at once. When no
+chunk is left, it withdraws the tickets and waits for the helpers that have started, not for those that never came: a
+core that another process holds costs its share of the work, not a scheduler's quantum. A helper enters RUNNING before
+it takes a ticket, so the caller cannot miss it. A helper that falls asleep first writes ASLEEP and then reads
+GENERATION once more. The caller that wakes it writes AWAKE before releasing its lock, so no wake-up is lost and none
+happens twice.
 """
 
 import sys
@@ -127,9 +128,9 @@ PyList_GetItem = types.ExternalFunction("PyList_GetItem", _I64(_I64, _I64))  # a
 PyEval_SaveThread = types.ExternalFunction("PyEval_SaveThread", _I64())
 PyEval_RestoreThread = types.ExternalFunction("PyEval_RestoreThread", types.void(_I64))
 
-# Elements, some 15 us of work: giving the interpreter lock away and back costs 0.3 us of the 5 of a step of 10,000.
+# Elements, about 15 us of work. Releasing and retaking the interpreter lock costs 0.3 of the 5 us of a step of 10,000.
 HOLD_BELOW = 1 << 15
-SPINS = 2000  # of a pause each (20 to 100 us) before a helper sleeps: less than waking it costs
+SPINS = 2000  # pauses (20 to 100 us) before a helper sleeps: less than waking it costs
 
 _OWNER_AT, _PAUSED_AT = field_offset(PROGRESS, "owner"), field_offset(PROGRESS, "paused")
 _ZERO64, _ZERO32, _ZERO_F = np.int64(0), np.int32(0), np.float64(0)
@@ -157,7 +158,7 @@ def number(address):
 
 @njit(**PARTS)
 def same_shape(array, ndim, shape):
-    """Whether the ndarray has that shape."""
+    """Return whether the ndarray has that shape."""
     if half_word(array + NDIM_AT) != ndim:
         return False
     lengths = word(array + SHAPE_AT)
@@ -169,7 +170,7 @@ def same_shape(array, ndim, shape):
 
 @njit(**PARTS)
 def bind_arrays(b, held):
-    """Whether every parameter and rate by element is still where and what it was."""
+    """Return OK if no parameter and no rate per element has changed, else the status that names the first one."""
     n_held = b.n_held if held != b.none else 0
     if n_held > 0 and PyList_Size(held) != n_held:
         return MOVED
@@ -194,8 +195,8 @@ def bind_arrays(b, held):
 
 @njit(**PARTS)
 def overlaps(b, start, end):
-    """Whether [start, end) overlaps anything that a step writes: the ranges are disjoint and in ascending order."""
-    low, high = 0, b.n_written  # the first range that starts at or behind `end`
+    """Return whether [start, end) overlaps anything that a step writes: disjoint ranges in ascending order."""
+    low, high = 0, b.n_written  # the first range that starts at or after `end`
     while low < high:
         middle = (low + high) >> 1
         if word(b.written + 8 * middle) < end:
@@ -207,7 +208,7 @@ def overlaps(b, start, end):
 
 @njit(**PARTS)
 def gradient_address(b, x, like):
-    """Address of a gradient's elements, or 0 if it is not what the GRADIENT record at `like` says."""
+    """Return the address of a gradient's elements, or 0 if it does not match the GRADIENT record at `like`."""
     need = record(like, 0, GRADIENT)
     if (
         word(x + TYPE_AT) != b.ndarray
@@ -224,7 +225,7 @@ def gradient_address(b, x, like):
 
 @njit(**PARTS)
 def bind_gradients(b, job, gradients):
-    """Note the gradients' addresses: of one array for all tensors, or of a list with an array or None for each."""
+    """Store the gradients' addresses: of one array for all tensors, or of a list with an array or None for each."""
     n = job.n_tensors
     if word(gradients + TYPE_AT) != b.list:
         address = gradient_address(b, gradients, b.whole) if b.whole != 0 else 0
@@ -253,7 +254,7 @@ GRADIENT_SIZE = GRADIENT.itemsize
 
 @njit(**PARTS)
 def bind(b, job, gradients, held):
-    """Check all arrays. Nothing is written but the gradients' addresses in the tables."""
+    """Check all arrays. Write only the gradients' addresses in the tables."""
     status = bind_arrays(b, held)
     return status if status != OK else bind_gradients(b, job, gradients)
 
@@ -263,7 +264,7 @@ def bind(b, job, gradients, held):
 
 @njit(**PARTS)
 def call_schedules(b, steps):
-    """Call every schedule and callable for its number of this update; nothing is written but in their table."""
+    """Call every schedule and callable for its number at this update. Write only to their table."""
     n = PyLong_FromLongLong(steps)
     for k in range(b.n_scheduled):
         s = record(b.scheduled, k, SCHEDULED)
@@ -293,12 +294,12 @@ def take_hyperparameters(b, job):
     return OK
 
 
-# --- Run: what needs no Python ----------------------------------------------------------------------------------------
+# --- Run: the phases without Python -----------------------------------------------------------------------------------
 
 
 @njit(**PARTS)
 def same_carry(a, b):
-    """Whether two tensors' carries are equal; NaN never is, and is folded for each."""
+    """Return whether two tensors' carries are equal. NaN never is, so each tensor with NaN is folded."""
     for j in range(MAX_CARRY):
         if number(a + 8 * j) != number(b + 8 * j):
             return False
@@ -307,7 +308,7 @@ def same_carry(a, b):
 
 @njit(**PARTS)
 def fold(address, job):
-    """Fold each tensor that has a gradient. Neighbours of one group, count and carry share one result."""
+    """Fold each tensor that has a gradient. Neighbours with the same group, count and carry share one result."""
     last, last_row, last_count, last_carry = -1, -1, -1, job.counts
     for k in range(job.n_tensors):
         t = record(job.tensors, k, TENSOR)
@@ -327,8 +328,8 @@ def fold(address, job):
 def walk(address, job, thread):
     """Claim chunks and update them until none is left.
 
-    Each thread starts in a segment of its own, so that its part stays in its cache from step to step, and then helps
-    the others: nobody waits for a thread that has not come.
+    Each thread starts in its own segment, which stays in its cache from step to step, and then helps the others. No one
+    waits for a thread that has not come.
     """
     for k in range(job.threads):
         segment = (thread + k) % job.threads
@@ -350,7 +351,7 @@ def wake_helpers(pool):
 
 @njit(**PARTS)
 def walk_shared(address, job):
-    """Walk with the pool's help, or alone if another caller has it."""
+    """Walk the chunks with the pool's help, or alone if another caller has the pool."""
     pool = job.pool
     if not atomic_take(pool + OWNER, 1):
         walk(address, job, 0)
@@ -385,7 +386,7 @@ def update(address, job):
 
 @njit(**PARTS)
 def commit(address, job):
-    """Count the step: of each tensor that had a gradient, and of the optimizer."""
+    """Count the step for each tensor that had a gradient, and for the optimizer."""
     for k in range(job.n_tensors):
         index = record(job.tensors, k, TENSOR).fold_index
         if index >= 0:
@@ -402,7 +403,7 @@ PHASES = (fold, update, commit)
 
 
 def make_phases(phases):
-    """One phase after the other, until one does not answer OK; each is ``status phase(address, job)``."""
+    """Chain the phases, each ``status phase(address, job)``; the chain stops at the first that does not return OK."""
     first, rest = phases[0], phases[1:]
     if not rest:
         return first
@@ -416,11 +417,11 @@ def make_phases(phases):
     return run_phases
 
 
-# --- The functions that are called from outside -----------------------------------------------------------------------
+# --- Entry points -----------------------------------------------------------------------------------------------------
 
 
 def make_run(phases=PHASES):
-    """Step by addresses: ``status run(job)``."""
+    """Make the step by addresses: ``status run(job)``."""
     run_phases = make_phases(phases)
 
     def run(address):
@@ -436,12 +437,12 @@ def make_run(phases=PHASES):
 
 
 def make_launch(phases=PHASES):
-    """Step by Python's arrays: ``launch(gradients, inv_scale, held, grads[, locked])``.
+    """Make the step by Python's arrays: ``launch(gradients, inv_scale, held, grads[, locked])``.
 
-    ``gradients`` is an array, or a list that nobody else has; ``held`` is a list of what the container of parameters
-    holds, or None. Where callables are called that are not the library's own schedules, the binding has a function that
-    makes both anew from ``grads``, what the user gave. With a fifth argument the caller has the optimizer's lock, and
-    the step is not kept out by `paused`.
+    ``gradients`` is an array, or a list that nothing else refers to. ``held`` is a list of the arrays that the
+    parameters' container now holds, or None. If there are callables other than the library's own schedules, the binding
+    has a function that rebuilds both from ``grads``, the user's argument. A fifth argument means that the caller has
+    the optimizer's lock: then `paused` does not stop the step.
     """
     run_phases = make_phases(phases)
 
@@ -459,7 +460,7 @@ def make_launch(phases=PHASES):
 
     @njit(**PARTS)
     def scheduled_step(b, job, grads):
-        """Call the schedules; give the renewed pair of gradients and held, or 0, and the status."""
+        """Call the schedules; return the renewed pair of gradients and held, or 0, and the status."""
         status = call_schedules(b, record(job.progress, 0, PROGRESS).steps)
         if status != OK or b.gather == b.none:
             return 0, status
@@ -511,7 +512,7 @@ def make_launch(phases=PHASES):
 
 
 def make_help():
-    """A pool thread's whole life: ``help(pool, index)`` takes part in one generation after the other, until STOP."""
+    """Make a pool thread's function: ``help(pool, index)`` takes part in one generation after another, until STOP."""
 
     def help(pool, index):
         set_float_mode(default_mode())
@@ -525,7 +526,7 @@ def make_help():
             while atomic_read(pool + GENERATION) == seen:
                 atomic_swap(helper + STATE, ASLEEP)
                 if atomic_read(pool + GENERATION) == seen or atomic_swap(helper + STATE, AWAKE) != ASLEEP:
-                    PyThread_acquire_lock(word(helper + LOCK), 1)  # who released it has written AWAKE
+                    PyThread_acquire_lock(word(helper + LOCK), 1)  # the thread that released it has written AWAKE
             seen = atomic_read(pool + GENERATION)
             if atomic_read(pool + STOP) != 0:
                 return

@@ -1,4 +1,4 @@
-"""Compiled code of the CPU target, loaded or compiled at its first use: drives, the launch, the helper."""
+"""Compiled code of the CPU target, loaded or compiled on first use: drives, the launch, the helper."""
 
 import ctypes
 import hashlib
@@ -18,7 +18,7 @@ from pyfastlr_kernels.compile.first_use import once
 from pyfastlr_kernels.compile.options import PARTS
 from pyfastlr_kernels.compile.sources import PACKAGE, are_text, hash_sources
 
-# What shapes a drive, and what shapes the launch.
+# The sources of a drive, and of the launch.
 DRIVE_SOURCES = ("rules", "tables.py", "cpu/loop.py", "cpu/drive.py", "compile/intrinsics.py", "compile/options.py",
                  "compile/codegen.py")  # fmt: skip
 LAUNCH_SOURCES = ("tables.py", "python_side.py", "cpu/launch.py", "cpu/pool.py", "compile/intrinsics.py",
@@ -29,12 +29,12 @@ _STEP = (LAUNCH, HELP, RUN)
 
 
 def versions() -> tuple[str, str]:
-    """What names the objects of these sources on this CPU: of the drives, of the launch."""
+    """Return the digests in the names of this CPU's objects: of the drives, of the launch."""
     return digest(DRIVE_SOURCES), digest((*LAUNCH_SOURCES, "compile/codegen.py"))
 
 
 def _drive(rule: str, convention: str, dtype: str, by_element: bool) -> tuple[str, Callable[[], bytes]]:
-    """Name of the object of a drive (drive.py), and what makes it; conventions with the same fold share it."""
+    """Return the name of a drive's object and the function that makes it. Conventions with the same fold share it."""
     fold = rules.RULES[rule].folds[convention].__name__
 
     def make() -> bytes:
@@ -46,29 +46,29 @@ def _drive(rule: str, convention: str, dtype: str, by_element: bool) -> tuple[st
 
 
 def drive_address(rule: str, convention: str, dtype: str, by_element: bool) -> int:
-    """Address of the drive of a rule."""
+    """Return the address of a rule's drive."""
     name, make = _drive(rule, convention, dtype, by_element)
     return load(name, versions()[0], make, (DRIVE,))[DRIVE]
 
 
 def drive_object(rule: str, convention: str, dtype: str, by_element: bool) -> bytes:
-    """Object code of the drive of a rule, the very bytes that `drive_address` links."""
+    """Return the object code of a rule's drive, the same bytes that `drive_address` links."""
     name, make = _drive(rule, convention, dtype, by_element)
     return kept(name, f"{versions()[0]}.o", make)
 
 
 def step_addresses() -> dict[str, int]:
-    """Addresses of the launch, the helper's work and the step by addresses (launch.py)."""
+    """Return the addresses of the launch, the helper's function and the step by addresses (launch.py)."""
     return load("launch", versions()[1], _emit_launch, _STEP)
 
 
 def helper_address() -> int:
-    """Address of what a pool's thread does."""
+    """Return the address of the function that a pool thread runs."""
     return step_addresses()[HELP]
 
 
 def launch_entries() -> dict[str, Any]:
-    """Python text of the launch's functions, with their signatures."""
+    """Return the launch's functions as Python text, with their signatures."""
     from . import launch
 
     return {
@@ -79,16 +79,16 @@ def launch_entries() -> dict[str, Any]:
 
 
 def _emit_launch() -> bytes:
-    """Object code of the launch: from the IR beside this file, if that is of these sources, else from its text."""
+    """Return the launch's object code: from the IR in this folder if it was made of these sources, else from text."""
     text = _launch_ir()
     if text.startswith(launch_stamp()) or (not are_text() and text.startswith(_stamp(""))):
         try:
-            image: bytes = machine().emit_object(llvm.parse_assembly(text))  # it was optimized when it was made
+            image: bytes = machine().emit_object(llvm.parse_assembly(text))  # already optimized
             return image
-        except RuntimeError as problem:  # an LLVM that does not read what another wrote
+        except RuntimeError as problem:  # this LLVM cannot read another version's IR
             warnings.warn(
-                f"this LLVM, {'.'.join(map(str, llvm.llvm_version_info))}, does not read code that came with pyfastlr: "
-                f"numba compiles it anew, which takes some seconds once ({str(problem).splitlines()[0]})",
+                f"LLVM {'.'.join(map(str, llvm.llvm_version_info))} cannot read code that comes with pyfastlr, so "
+                f"numba compiles it again, which takes a few seconds once ({str(problem).splitlines()[0]})",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -96,7 +96,7 @@ def _emit_launch() -> bytes:
 
 
 def _launch_ir() -> str:
-    """The launch's IR, empty if it was left out; also from a zip."""
+    """Return the launch's IR, also from a zip; empty if it is missing."""
     try:
         content = pkgutil.get_data(__package__, LAUNCH_IR.name)
     except OSError:
@@ -105,10 +105,11 @@ def _launch_ir() -> str:
 
 
 def launch_stamp() -> str:
-    """First line of the launch's IR: that it is generated, and what it was made of and for.
+    """Return the first line of the launch's IR: how it was generated, for which target and from which sources.
 
-    Numba takes 3 s of a cold first step for the launch on a slow core, and it is the same for every rule and every CPU:
-    numbers of 64 bits and calls. So its IR is made ahead (scripts/launch_ir.py), and LLVM makes the object in 0.1 s.
+    On a slow core, numba takes 3 s of a cold first step for the launch. The launch is the same for every rule and every
+    CPU: 64-bit numbers and calls. So its IR is made in advance (scripts/launch_ir.py), and LLVM makes the object in
+    0.1 s.
     """
     key = hashlib.sha256(repr(PARTS).encode())
     hash_sources(key, LAUNCH_SOURCES)
@@ -116,10 +117,10 @@ def launch_stamp() -> str:
 
 
 def _stamp(digest: str) -> str:
-    """The line for this digest. Byte code alone cannot be edited, so that there its beginning is enough."""
+    """Return the line for this digest. Byte code cannot be edited: without sources, the line's start is enough."""
     kind = (sys.platform, platform.machine(), sys.implementation.name, object.__basicsize__)
     made_for = " ".join(map(str, kind))
-    return f"; Generated by scripts/launch_ir.py, not to be edited, for {made_for}, from {digest}"
+    return f"; Generated by scripts/launch_ir.py, do not edit. For {made_for}, from {digest}"
 
 
 class _MethodDef(ctypes.Structure):  # PyMethodDef
@@ -136,12 +137,12 @@ _METH_FASTCALL = 0x80
 
 @once
 def _launch_definition() -> _MethodDef:
-    """CPython's description of the launch. Every launch points to it, so it is made once and never freed."""
+    """Return CPython's description of the launch. Every launch points to it, so it is made once and never freed."""
     return _MethodDef(b"launch", step_addresses()[LAUNCH], _METH_FASTCALL, None)
 
 
 def bound_launch(binding: int, keep: tuple[Any, ...]) -> Callable[..., int]:
-    """Launch of the binding at that address as a function of CPython, which keeps these objects alive."""
+    """Return the launch of the binding at that address as a CPython function that keeps these objects alive."""
     new = ctypes.pythonapi.PyCFunction_NewEx
     new.restype, new.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)
     definition = _launch_definition()

@@ -1,6 +1,6 @@
-"""The inner loop: a rule over n elements of a chunk. There is one text, compiled with and without weight decay.
+"""The inner loop: a rule over n elements of a chunk. One text is compiled with and without weight decay.
 
-Each loop is a function of its own over range(n) from 0, or it does not vectorise (20 instead of 110 GB/s).
+Each loop is a separate function over range(n) from 0; otherwise it does not vectorise (20 instead of 110 GB/s).
 """
 
 from functools import cache
@@ -17,7 +17,7 @@ HELPERS = {*contract.RULE_HELPERS, *contract.FOLD_HELPERS, *(x for rule in RULES
 
 
 def _linked(function):
-    """The function, with the helpers that it calls as text that numba inlines: compiled apart each takes 20 ms."""
+    """Return the function with its helpers as text that numba inlines: compiled separately, each takes 20 ms."""
     there = function.__globals__
     helpers = {name: inlined(there[name]) for name in function.__code__.co_names if there.get(name) in HELPERS}
     return FunctionType(function.__code__, {**there, **helpers}, function.__name__) if helpers else function
@@ -30,12 +30,12 @@ def inlined(function):
 
 @cache
 def _once(function):
-    """Compiled once a dtype for all loops, users' too: as inlined text a rule is typed in each (8 % of a drive)."""
+    """Compile a rule once per dtype for all loops, users' too. As inlined text, each loop types it (8 % of a drive)."""
     return njit(**USER_PARTS)(_linked(function))
 
 
 def make_loop(update, by_element, decays, options=PARTS, sets=False):
-    """Loop over n elements, from pointers; `by_element`: the rate has a factor for each element, k."""
+    """Make the loop over n elements at pointers; with `by_element`, the rate has a factor k per element."""
     element = inlined(make_element(_once(update), scaled, by_element, inlined, sets))
 
     @njit(**options)
@@ -49,7 +49,7 @@ def make_loop(update, by_element, decays, options=PARTS, sets=False):
 
 
 def make_update(update, by_element, options=PARTS, sets=False):
-    """Update of n elements, by the loop that leaves out decay where nothing decays."""
+    """Make the update of n elements, which uses the loop without decay if nothing decays."""
     decayed = make_loop(update, by_element, True, options, sets)
     undecayed = make_loop(update, by_element, False, options, sets)
 

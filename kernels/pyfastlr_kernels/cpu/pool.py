@@ -1,11 +1,11 @@
 """The thread pool: a few daemon threads that help with the update phase of a step, and the memory that they share.
 
-It is the library's own because OpenMP, TBB and numba's workqueue each fail users in one way: the process is aborted
-when two threads enter (workqueue) or in a forked child (GNU OpenMP), a launch costs 50 to 100 us (workqueue), or the
-layer is not there. This one starts when the first step needs it, leaves the caller alone when it is busy, and is
-started afresh in a forked child. Its threads wait without the interpreter lock. The protocol is in launch.py.
+The library has its own pool because OpenMP, TBB and numba's workqueue each fail users in some way: workqueue aborts the
+process when two threads enter it, and its launch costs 50 to 100 us; GNU OpenMP aborts a forked child; a layer may not
+be installed. This pool starts when the first step needs it. When it is busy, a step runs on the caller's thread alone.
+A forked child starts a new pool. The pool's threads wait without the interpreter lock. The protocol is in launch.py.
 
-It is made of what every CPython has: each helper sleeps on a lock of `PyThread_allocate_lock`.
+It uses only what every CPython has: each helper sleeps on a lock from `PyThread_allocate_lock`.
 """
 
 import atexit
@@ -21,7 +21,7 @@ import numpy as np
 from pyfastlr_kernels.compile.first_use import ForkHooks, at_fork, once, whole
 from pyfastlr_kernels.tables import LINE
 
-# Offsets in the block, in bytes: a cache line each, then two words for each helper.
+# Offsets in the block, in bytes: one cache line each, then one line with two words per helper.
 OWNER, GENERATION, JOB_AT, TICKETS, RUNNING, STOP, ALIVE, YIELD, NATIVE, FORKING = (LINE * k for k in range(10))
 HELPERS = 10 * LINE
 STATE, LOCK = 0, 8  # in a helper's line
@@ -31,33 +31,33 @@ AWAKE, ASLEEP = 0, 1
 
 
 def default_threads() -> int:
-    """Threads of a step where the user names none.
+    """Return the number of threads of a step if the user does not give it.
 
-    PYFASTLR_NUM_THREADS, else the cores that this process may use, and not more than NUMBA_NUM_THREADS or
-    OMP_NUM_THREADS: by those joblib, dask and job schedulers give each process its share.
+    It is PYFASTLR_NUM_THREADS, else the number of cores that this process may use, but not more than NUMBA_NUM_THREADS
+    or OMP_NUM_THREADS: joblib, dask and job schedulers set those to give each process its share.
     """
-    asked = os.environ.get("PYFASTLR_NUM_THREADS", "")
-    if asked:
-        if not asked.isdecimal() or not 1 <= int(asked) <= MAX_THREADS:
-            raise ValueError(f"PYFASTLR_NUM_THREADS must be an integer from 1 to {MAX_THREADS}, got {asked!r}")
-        return int(asked)
+    given = os.environ.get("PYFASTLR_NUM_THREADS", "")
+    if given:
+        if not given.isdecimal() or not 1 <= int(given) <= MAX_THREADS:
+            raise ValueError(f"PYFASTLR_NUM_THREADS must be an integer from 1 to {MAX_THREADS}, got {given!r}")
+        return int(given)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores, MAX_THREADS, *map(_limit, ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"))))
 
 
 def _limit(variable: str) -> int:
-    """Threads that another library's variable allows; OpenMP's may be a list, of which the first is ours."""
+    """Return the number of threads that another library's variable allows. OpenMP's may be a list: use its first."""
     first = os.environ.get(variable, "").partition(",")[0].strip()
     return int(first) if first.isdecimal() and int(first) >= 1 else MAX_THREADS
 
 
 def describe() -> str:
-    """One line for `pyfastlr info`."""
+    """Return one line for `pyfastlr info`."""
     return "pyfastlr's own pool"
 
 
 def _yield_address() -> int:
-    """Address of the system's function that lets other threads have this core, 0 if there is none."""
+    """Return the address of the system's function that yields this core to other threads, or 0 if there is none."""
     try:
         if sys.platform == "win32":
             function: Any = ctypes.WinDLL("kernel32").SwitchToThread
@@ -69,7 +69,7 @@ def _yield_address() -> int:
 
 
 class Pool:
-    """The block and its threads."""
+    """A block of shared memory and its threads."""
 
     def __init__(self) -> None:
         self._raw = np.zeros(_SIZE + LINE, np.uint8)
@@ -82,21 +82,21 @@ class Pool:
         )  # fmt: skip
         self._allocate.restype = ctypes.c_void_p
         self._acquire.argtypes, self._release.argtypes = (ctypes.c_void_p, ctypes.c_int), (ctypes.c_void_p,)
-        self._be_new()
+        self._reset()
 
-    def _be_new(self) -> None:
-        """Be a pool without helpers, whatever the memory says."""
+    def _reset(self) -> None:
+        """Become a pool without helpers, whatever is in memory."""
         self._helpers: list[threading.Thread] = []
         self._ended = False
         self._block[:] = 0
         self._block[YIELD // 8] = _yield_address()
 
     def helpers(self) -> int:
-        """Threads running beside the callers'."""
+        """Return the number of helpers."""
         return len(self._helpers)
 
     def ensure(self, threads: int) -> bool:
-        """Start helpers until `threads` can walk, the caller's included; False if that cannot be."""
+        """Start helpers until there are `threads` threads, the caller's included; return False if that fails."""
         return whole(lambda: self._start(threads))
 
     def _start(self, threads: int) -> bool:
@@ -116,14 +116,14 @@ class Pool:
             )
             try:
                 helper.start()
-            except RuntimeError:  # the system gives no more threads
+            except RuntimeError:  # the system has no more threads
                 return False
             self._helpers.append(helper)
             self._block[ALIVE // 8] = index + 1
         return not self._ended
 
     def end(self) -> None:
-        """Have the helpers return before the interpreter takes their code away."""
+        """Make the helpers return before the interpreter frees their code."""
         whole(self._end)
 
     def _end(self) -> None:
@@ -139,23 +139,23 @@ class Pool:
             helper.join(1.0)
         self._block[ALIVE // 8] = 0
 
-    # A fork copies the memory as it is: a step that another thread is in must not be cut in two.
+    # A fork copies the memory as it is, so it must not come in the middle of another thread's step.
 
     def before_fork(self) -> None:
-        """Wait until no step is under way without the interpreter lock; those that come now keep it."""
+        """Wait until no step runs without the interpreter lock; new steps keep it."""
         self._block[FORKING // 8] = 1
         while self._block[NATIVE // 8]:
             time.sleep(2e-5)
 
     def after_fork_in_parent(self) -> None:
-        """Let steps give the interpreter lock away again."""
+        """Let steps release the interpreter lock again."""
         self._block[FORKING // 8] = 0
 
 
 @once
 def shared() -> Pool:
-    """The pool of this process. A forked child has none of its threads."""
+    """Return the pool of this process. A forked child has none of its threads."""
     pool = Pool()
     atexit.register(pool.end)
-    at_fork(ForkHooks(pool.before_fork, pool.after_fork_in_parent, pool._be_new))
+    at_fork(ForkHooks(pool.before_fork, pool.after_fork_in_parent, pool._reset))
     return pool
