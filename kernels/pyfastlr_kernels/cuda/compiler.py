@@ -1,9 +1,9 @@
-"""The compiler of device code: the only file that imports numba.cuda, and where its successor would take its place.
+"""The compiler of device code: the only file that imports numba.cuda. A successor would be used here.
 
-numba-cuda only gets fixes (NVIDIA/numba-cuda#902). What the rest of the package needs of a compiler is here and in
-_vec.py: to call a Python function from device code without a device at hand, to write an intrinsic, to compile a kernel
-to PTX for any compute capability, and to link that to a cubin. The cubin is what a driver gets: a driver may be older
-than the PTX that this compiler writes.
+numba-cuda only gets fixes (NVIDIA/numba-cuda#902). This file and memory.py have all that the package needs from a
+compiler: calling Python functions from device code without a device, writing intrinsics, compiling kernels to PTX for
+any compute capability, and linking PTX to a cubin. The driver gets the cubin, because it may be older than the PTX that
+this compiler writes.
 """
 
 import re
@@ -24,13 +24,13 @@ SIMULATED = bool(config.ENABLE_CUDASIM)  # type: ignore[attr-defined]
 if not SIMULATED:
     from numba.cuda.extending import intrinsic as intrinsic
 
-# A kernel that calls a jitted function asks for a device, unless the call is inlined before types are known.
+# A kernel that calls a jitted function needs a device, unless the call is inlined before types are inferred.
 _inlined = njit(inline="always")
 
 
 @cache
 def device_function(function: Callable[..., Any]) -> Any:
-    """Make a plain function callable in kernels, and with it the plain functions that it calls by name."""
+    """Make a plain function, and the plain functions that it calls by name, callable in kernels."""
     if SIMULATED:
         return function
     called = {name: function.__globals__.get(name) for name in function.__code__.co_names}
@@ -43,9 +43,9 @@ def device_function(function: Callable[..., Any]) -> Any:
 
 
 def subroutine(function: Callable[..., Any], result: Callable[..., Any]) -> Any:
-    """Make a function callable in kernels, compiled once, where `device_function` copies it into each caller.
+    """Make a function callable in kernels and compile it once; `device_function` copies it into each caller.
 
-    ``result(*types of the arguments)`` is the type of what it returns: to infer it through a dispatcher takes a device.
+    ``result(*types of the arguments)`` is the type of its result: inferring it through a dispatcher needs a device.
     """
     if SIMULATED:
         return function
@@ -64,7 +64,7 @@ def subroutine(function: Callable[..., Any], result: Callable[..., Any]) -> Any:
 
 
 def ptx(kernel: Callable[..., Any], signature: Any, cc: tuple[int, int], bounds: tuple[int, int]) -> str:
-    """PTX of a kernel for a compute capability; bounds are threads a block, and blocks that fit a multiprocessor."""
+    """Return a kernel's PTX for a compute capability; bounds are threads per block and blocks per multiprocessor."""
     text, _ = cuda.compile(  # type: ignore[attr-defined]
         kernel, signature, cc=cc, device=False, abi="numba", launch_bounds=bounds
     )
@@ -73,7 +73,7 @@ def ptx(kernel: Callable[..., Any], signature: Any, cc: tuple[int, int], bounds:
 
 @contextmanager
 def unfused() -> Iterator[None]:
-    """Compile without fused multiply-add, for tests: then the device's bits are the CPU's. numba-cuda has no switch."""
+    """Compile without fused multiply-add, so that tests get the CPU's bits. numba-cuda has no option for this."""
     whole = compiler.compile_cuda
 
     def separate(*args: Any, nvvm_options: dict[str, Any], **rest: Any) -> Any:
@@ -87,13 +87,13 @@ def unfused() -> Iterator[None]:
 
 
 def entry(text: str) -> str:
-    """Name of the kernel in its PTX."""
+    """Return the kernel's name in its PTX."""
     (name,) = re.findall(r"\.visible \.entry\s+(\S+?)\(", text)
     return str(name)
 
 
 def link(text: str, cc: tuple[int, int]) -> tuple[bytes, str]:
-    """Cubin of the PTX, and what the linker says of registers and spills."""
+    """Return the PTX's cubin, and the linker's report on registers and spills."""
     from cuda.bindings import nvjitlink
 
     handle = nvjitlink.create(2, [f"-arch=sm_{cc[0]}{cc[1]}", "-verbose"])

@@ -1,6 +1,6 @@
-"""A CUDA device, by the driver's own API (cuda.bindings): the only file that allocates, copies or launches.
+"""A CUDA device, through the driver API (cuda.bindings): the only file that allocates, copies or launches.
 
-Everything is asynchronous, in the order of the caller's stream, but for `fill` and `read`, which only setup and
+Everything is asynchronous, in the order of the caller's stream, except `fill` and `read`, which only setup and
 checkpoints use. Kernels are cubins in the library's cache; loading one needs no compiler and no numba.
 """
 
@@ -23,15 +23,15 @@ from pyfastlr_kernels.compile.sources import hash_sources
 
 from .step import Launch
 
-_RING = 64  # host copies that may be on their way: a host that is so many steps ahead waits for the oldest
+_RING = 64  # host copies that may be in flight: a host that is this many steps ahead waits for the oldest
 
 
 class DriverError(RuntimeError):
-    """What the driver answered, where that is not success."""
+    """An error that the driver returned."""
 
 
 def _checked(result: tuple[Any, ...]) -> Any:
-    """What a driver call returns, without its status."""
+    """Return the result of a driver call without its status; raise DriverError if the status is not success."""
     status, *values = result
     if status != driver.CUresult.CUDA_SUCCESS:
         _, text = driver.cuGetErrorString(status)
@@ -40,14 +40,14 @@ def _checked(result: tuple[Any, ...]) -> Any:
 
 
 def number_of(address: int) -> int:
-    """Number of the device that an address belongs to."""
+    """Return the number of the device that an address belongs to."""
     _checked(driver.cuInit(0))
     ordinal = driver.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
     return int(_checked(driver.cuPointerGetAttribute(ordinal, address)))
 
 
 class _Staging:
-    """Page-locked copies of what is on its way to the device."""
+    """Page-locked copies of the data in flight to the device."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -55,7 +55,7 @@ class _Staging:
         self._used: deque[tuple[int, Any]] = deque()
 
     def take(self) -> tuple[int, Any]:
-        """Memory that no copy reads any more, and the event to record behind the next one."""
+        """Return memory that no copy reads any more, and the event to record after the next copy."""
         while self._used and driver.cuEventQuery(self._used[0][1])[0] == driver.CUresult.CUDA_SUCCESS:
             self._free.append(self._used.popleft())
         if not self._free and len(self._used) == _RING:
@@ -69,7 +69,7 @@ class _Staging:
 
 
 class Memory:
-    """Device memory, freed with this object, when the device has done what reads it."""
+    """Device memory, freed with this object, after the device has finished reading it."""
 
     def __init__(self, device: "Device", size: int) -> None:
         self._device = device
@@ -106,7 +106,7 @@ class Device:
     @contextmanager
     def current(self) -> Iterator[None]:
         """Make the device's primary context, which all frameworks share, the current one of this thread."""
-        if int(_checked(driver.cuCtxGetCurrent())) == int(self._context):  # frameworks leave it so
+        if int(_checked(driver.cuCtxGetCurrent())) == int(self._context):  # frameworks leave it current
             yield
             return
         _checked(driver.cuCtxPushCurrent(self._context))
@@ -116,7 +116,7 @@ class Device:
             _checked(driver.cuCtxPopCurrent())
 
     def allocate(self, size: int) -> Memory:
-        """Device memory that lives as long as what is returned."""
+        """Allocate device memory that lives as long as the returned object."""
         return Memory(self, size)
 
     def write(self, address: int, array: "np.ndarray[Any, Any]", stream: int) -> None:
@@ -154,7 +154,7 @@ class Device:
             for x in launches
         ]
         with self.current():
-            # All of them are C functions: Python looks for Ctrl-C before `list` and behind it.
+            # All of them are C functions, so Python checks for Ctrl-C only before and after `list`.
             results: list[Any] = list(map(operator.call, (*todo, *then)))
         for result in results[: len(todo)]:
             _checked(result)
@@ -163,7 +163,7 @@ class Device:
 def _image(
     name: str | None, make: Callable[[], "tuple[Any, Any]"], cc: "tuple[int, int]", bounds: "tuple[int, int]"
 ) -> bytes:
-    """Cubin of a kernel: from the cache, else compiled."""
+    """Return a kernel's cubin from the cache, or compile it."""
     from pyfastlr_kernels.compile import cache
 
     def build() -> bytes:
@@ -181,7 +181,7 @@ _SOURCES = ("rules", "curves.py", "compat_curves.py", "tables.py", "cuda")
 
 @cache
 def digest() -> str:
-    """All that shapes a cubin beside its name, hashed: sources, and the versions of the compiler's parts."""
+    """Return a hash of all that shapes a cubin besides its name: sources, and versions of the compiler's parts."""
     key = hashlib.sha256(repr(sys.version_info[:2]).encode())
     for package in ("numba", "numba-cuda", "llvmlite", "cuda-bindings"):
         key.update(importlib.metadata.version(package).encode())
@@ -197,7 +197,7 @@ _libraries: dict[Any, Any] = {}
 
 
 def _loaded(name: str | None, cc: "tuple[int, int]", image: bytes) -> Any:
-    """Handle of the one kernel of a cubin; it needs no context of its own."""
+    """Return the handle of a cubin's only kernel, which is valid in any context."""
     if name is None or (name, cc) not in _libraries:
         library = _checked(driver.cuLibraryLoadData(image, [], [], 0, [], [], 0))
         (kernel,) = _checked(driver.cuLibraryEnumerateKernels(1, library))

@@ -1,7 +1,8 @@
 """The kernel of a step that a CUDA graph replays: counts, schedules and folds on the device, by one thread.
 
-What the host does for other steps: evaluate schedules at this update, fold once for neighbouring tensors of one group,
-count and carry, and count. A graph can replay that, where numbers passed by value would be those of its capture.
+For other steps, the host does this: it evaluates the schedules at this update, folds once for neighbouring tensors with
+the same group, count and carry, and counts. A graph can replay the kernel; numbers passed by value would stay those of
+its capture.
 """
 
 from collections import namedtuple
@@ -26,37 +27,37 @@ else:
 _F64 = 8  # bytes
 _TENSOR, _ROW = TENSOR.itemsize, TENSOR.fields["row"][1]
 _COUNT, _CARRY = COUNT.itemsize, COUNT.fields["carry"][1]
-_BINDING, _SLOT = BINDING.itemsize, BINDING.fields["slot"][1]
+_BINDING, _FOLD_INDEX = BINDING.itemsize, BINDING.fields["fold_index"][1]
 
 
 def schedule(curve: Curve) -> Any:
-    """Device function of n. The call is written out: what is inlined cannot take ``*parameters``."""
+    """Make a device function of n. The call is written out, because inlined functions cannot take ``*parameters``."""
     names = {f"p{k}": schedule(x) if isinstance(x, Curve) else x for k, x in enumerate(curve.parameters)}
     scope = {"curve": device_function(curve.function), **names}
     exec(f"def at(n): return curve(n, {', '.join(names)})", scope)  # the names are ours
     return device_function(scope["at"])
 
 
-def make_schedules(asked: Sequence[tuple[Curve, Sequence[int]]]) -> Any:
-    """Device function ``f(rows, n)``: each curve's value at n into its places, which are indices of float64."""
-    if not asked:
+def make_schedules(scheduled: Sequence[tuple[Curve, Sequence[int]]]) -> Any:
+    """Make the device function ``f(rows, n)``, which writes each curve's value at n to its cells (float64 indices)."""
+    if not scheduled:
         return device_function(lambda rows, n: None)
-    curve, places, rest = schedule(asked[0][0]), tuple(asked[0][1]), make_schedules(asked[1:])
+    curve, cells, rest = schedule(scheduled[0][0]), tuple(scheduled[0][1]), make_schedules(scheduled[1:])
 
     def evaluate(rows, n):
         value = float(curve(n))
-        for place in places:
-            put_numbers(rows + place * _F64, (value,), value)
+        for cell in cells:
+            put_numbers(rows + cell * _F64, (value,), value)
         rest(rows, n)
 
     return device_function(evaluate)
 
 
 def make_advance(rule: rules.Rule, fold: Callable[..., Any], dtype: str, schedules: Any) -> Any:
-    """Kernel of one thread, and its signature: everything of a step but the walk.
+    """Make the kernel of one thread, and its signature: a whole step except the update of the arrays.
 
-    ``(tensors, n_tensors, bindings, counts, rows, table, steps)``: addresses; rows are config rows as on the host, and
-    ``table`` takes the folded numbers in the parameters' dtype.
+    ``(tensors, n_tensors, bindings, counts, rows, table, steps)`` are addresses. The rows are config rows as on the
+    host; the kernel writes the folded numbers to ``table``, in the parameters' dtype.
     """
     real = np.dtype(dtype).type
     zero, width, carry_like = real(0), NUMBERS * np.dtype(dtype).itemsize, rule.carry
@@ -89,7 +90,7 @@ def make_advance(rule: rules.Rule, fold: Callable[..., Any], dtype: str, schedul
                 if last < 0 or row != last_row or count != last_count or carry != before:
                     after = fold_one(table + k * width, rows + row * row_size, count + 1, carry)
                     last, last_row, last_count, before = k, row, count, carry
-                put_word(binding + _SLOT, last)
+                put_word(binding + _FOLD_INDEX, last)
                 put_word(counts + k * _COUNT, count + 1)
                 put_numbers(counts + k * _COUNT + _CARRY, after, 0.0)
         put_word(steps, word(steps) + 1)

@@ -1,8 +1,8 @@
-"""Steps that a CUDA graph can replay: counts, config rows and schedules are on the device, and nothing goes by value.
+"""Steps that a CUDA graph can replay: counts, config rows and schedules are on the device, nothing is passed by value.
 
-Two launches: one thread evaluates schedules, folds and counts (graph.py), then the update kernel reads what it wrote.
-The host's counts are a copy that `refresh` renews. A graph keeps the gradients' addresses, the loss scale and the
-schedules of its capture; numbers may change between replays.
+A step has two launches: one thread evaluates schedules, folds and counts (graph.py), then the update kernel reads the
+results. The host's counts are a copy that `refresh` renews. A graph keeps the gradients' addresses, the loss scale and
+the schedules of its capture; numbers may change between replays.
 """
 
 import ctypes
@@ -23,8 +23,8 @@ class GraphStep(Step):
     Parameters
     ----------
     schedules
-        Curves, and the indices of float64 in the rows that each writes at every update. `key` names all of them in the
-        cache; without it the kernel is compiled in every process.
+        Curves, each with the indices of the float64 in the rows that it writes at every update. `key` names all of them
+        in the cache; without it, every process compiles the kernel.
     """
 
     def __init__(
@@ -35,19 +35,19 @@ class GraphStep(Step):
         self._host = (self._rows, self._counts, np.zeros(1, np.int64))
         self._live = [device.allocate(x.nbytes) for x in self._host]
         self._numbers_at = device.allocate(len(tensors) * NUMBERS * self._real.itemsize)
-        self._bound: dict[tuple[int, ...], Any] = {}  # by the gradients: a graph may replay any of them
+        self._bound: dict[tuple[int, ...], Any] = {}  # by the gradients' addresses: a graph may replay any of them
         self._advance: Any = None
         self._schedules, self._key = schedules, key
         self.changed()
 
     def changed(self) -> None:
-        """Take over what the host wrote into rows, counts and steps."""
+        """Copy the host's rows, counts and steps to the device."""
         self._host[2][0] = self._steps[0]
         for memory, x in zip(self._live, self._host, strict=True):
             self._device.fill(memory.address, x)
 
     def refresh(self) -> None:
-        """Bring counts and steps to the host; waits for the device."""
+        """Copy counts and steps to the host; wait for the device."""
         for memory, x in list(zip(self._live, self._host, strict=True))[1:]:
             self._device.read(memory.address, x)
         self._steps[0] = self._host[2][0]
@@ -73,7 +73,7 @@ class GraphStep(Step):
         return self._advance
 
     def __call__(self, gradients: Sequence[int], scale: float, stream: int) -> None:
-        """Update all tensors, and if there is a gradient count the step on the device."""
+        """Update all tensors and count the step on the device; without any gradient, do nothing."""
         if not any(gradients):
             return
         advance, update = self._advance_kernel(), self._launch(by_value=False)

@@ -1,9 +1,9 @@
 """Device memory by address: numbers, and 128-bit lines of four float32 or two float64.
 
-Addresses are int64, as on the CPU (intrinsics.py). A rule's state is a tuple of addresses; what is loaded from them is
-a tuple over the elements of a line of tuples over the state arrays: a kernel is written once for any number of states.
-Every access is to the global space, which the compiler could not know of an address from a table, and a line is
-declared to be aligned: so it becomes one LDG.E.128.
+Addresses are int64, as on the CPU (intrinsics.py). A rule's state is a tuple of addresses. A load of lines from them
+gives a tuple with one item per element of a line, each a tuple over the state arrays, so a kernel is written once for
+any number of states. Every access is declared to be in the global space, which the compiler cannot infer for an address
+from a table, and every line to be aligned, so that it becomes one LDG.E.128.
 """
 
 from llvmlite import ir
@@ -34,7 +34,7 @@ def _tuple(of, k):
 
 
 def _places(builder, starts, offset, k, kind):
-    """Pointers `offset` bytes behind each of the starts."""
+    """Pointers `offset` bytes after each start."""
     return [_pointer(builder, builder.add(builder.extract_value(starts, j), offset), kind) for j in range(k)]
 
 
@@ -64,7 +64,7 @@ def word(typingctx, address):
 
 @intrinsic
 def words(typingctx, address, like):
-    """As many int64, from the address on, as `like` has numbers."""
+    """Tuple of int64 at the address, as many as there are numbers in `like`."""
     k = len(like)
     result = _tuple(types.int64, k)
 
@@ -88,7 +88,7 @@ def put_word(typingctx, address, value):
 
 @intrinsic
 def numbers(typingctx, address, like):
-    """As many numbers, of the same types, from the address on, as `like` has."""
+    """Numbers at the address, as many and of the same types as in `like`."""
     k = len(like)
 
     def code(context, builder, sig, args):
@@ -102,7 +102,7 @@ def numbers(typingctx, address, like):
 
 @intrinsic
 def put_numbers(typingctx, address, values, like):
-    """Store float64 numbers from the address on, rounded to the type of `like`."""
+    """Store float64 numbers at the address, rounded to the type of `like`."""
     k = len(values)
 
     def code(context, builder, sig, args):
@@ -117,7 +117,7 @@ def put_numbers(typingctx, address, values, like):
 
 @intrinsic
 def load(typingctx, address, like):
-    """Number of the type of `like`."""
+    """Number at the address, of the type of `like`."""
     return like(types.int64, like), lambda context, builder, sig, args: builder.load(
         _pointer(builder, args[0], context.get_value_type(like)), align=like.bitwidth // 8
     )
@@ -136,7 +136,7 @@ def store(typingctx, address, value):
 
 @intrinsic
 def load_line(typingctx, address, like):
-    """Numbers of a line."""
+    """Tuple of the numbers of a line."""
     result = _line(like)
 
     def code(context, builder, sig, args):
@@ -161,7 +161,7 @@ def store_line(typingctx, address, line):
 
 @intrinsic
 def load_each(typingctx, starts, offset, like):
-    """Number `offset` bytes behind each start."""
+    """Number `offset` bytes after each start."""
     k = len(starts)
     result = _tuple(like, k)
 
@@ -174,7 +174,7 @@ def load_each(typingctx, starts, offset, like):
 
 @intrinsic
 def store_each(typingctx, starts, offset, values):
-    """Store a number `offset` bytes behind each start."""
+    """Store a number `offset` bytes after each start."""
     k = len(starts)
 
     def code(context, builder, sig, args):
@@ -188,7 +188,7 @@ def store_each(typingctx, starts, offset, values):
 
 @intrinsic
 def load_lines(typingctx, starts, offset, like):
-    """For each element of a line its number of each array, `offset` bytes behind the array's start."""
+    """For each element of a line, its numbers in all arrays, `offset` bytes after each array's start."""
     k, of_element = len(starts), _tuple(like, len(starts))
     result = types.UniTuple(of_element, LINE * 8 // like.bitwidth)
 
@@ -221,7 +221,7 @@ def store_lines(typingctx, starts, offset, elements, like):
 
 @intrinsic
 def differing(typingctx, addresses, address):
-    """Bits in which any of the addresses differs from that one."""
+    """Bits in which any of the addresses differs from `address`."""
 
     def code(context, builder, sig, args):
         bits = _I64(0)
@@ -234,7 +234,7 @@ def differing(typingctx, addresses, address):
 
 @intrinsic
 def moved(typingctx, starts, offset):
-    """Each of the addresses, `offset` bytes further."""
+    """The addresses, each plus `offset` bytes."""
 
     def code(context, builder, sig, args):
         out = [builder.add(x, args[1]) for x in _items(builder, args[0], len(starts))]
@@ -245,7 +245,7 @@ def moved(typingctx, starts, offset):
 
 @intrinsic
 def uncounted(typingctx, i):
-    """Give an index back, unknown to the optimizer: it unrolls no loop that it cannot count (73 registers, not 80)."""
+    """Return an index, hidden from the optimizer, which unrolls no loop that it cannot count (73 registers, not 80)."""
 
     def code(context, builder, sig, args):
         same = ir.InlineAsm(ir.FunctionType(_I64, [_I64]), "", "=l,0", side_effect=True)
@@ -277,7 +277,7 @@ def scaled(typingctx, numbers, k):
 
 
 def _rounded(builder, name, args):
-    """One of NVVM's operations on float64 that are never contracted."""
+    """Call one of NVVM's float64 operations that are never contracted."""
     double = ir.DoubleType()
     kind = ir.FunctionType(double, [double] * len(args))
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
@@ -285,13 +285,13 @@ def _rounded(builder, name, args):
 
 @intrinsic
 def add_exactly(typingctx, a, b):
-    """Sum of two float64, rounded on its own."""
+    """Sum of two float64, rounded by itself."""
     return a(a, b), lambda context, builder, sig, args: _rounded(builder, "llvm.nvvm.add.rn.d", args)
 
 
 @intrinsic
 def square_exactly(typingctx, x):
-    """Square in float64, rounded on its own."""
+    """Square in float64, rounded by itself."""
 
     def code(context, builder, sig, args):
         wide = context.cast(builder, args[0], x, types.float64)
@@ -302,7 +302,7 @@ def square_exactly(typingctx, x):
 
 @intrinsic
 def increase(typingctx, address, last):
-    """Count a uint32 up, after `last` back to 0; the number that was there, as float64."""
+    """Increment a uint32, which wraps to 0 after `last`; return its old value as float64."""
 
     def code(context, builder, sig, args):
         kind = ir.FunctionType(_I32, [_I32.as_pointer(_GLOBAL), _I32])

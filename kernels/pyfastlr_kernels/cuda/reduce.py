@@ -2,10 +2,10 @@
 
 Each block of 1,024 elements of a tensor, counted from its first, is summed in 16 float64 lanes (element i goes to lane
 i % 16), in ascending order; then the lanes are added in ascending order, and then the blocks, tensor by tensor. Every
-product and sum is rounded on its own: a fused multiply-add would be another number for float64.
+product and sum is rounded by itself: a fused multiply-add would give another number in float64.
 
-One launch: a half-warp sums a block, and whichever thread block comes last adds up the partial sums. That is a chain of
-n/1024 additions by one thread, some 10 cycles each: 0.5 ms for 100 million elements on a device of 2 GHz.
+There is one launch: a half-warp sums each block, and the thread block that comes last adds up the partial sums. That is
+a chain of n/1024 additions by one thread, about 10 cycles each: 0.5 ms for 100 million elements on a device of 2 GHz.
 """
 
 from typing import Any
@@ -19,23 +19,23 @@ from .memory import add_exactly, increase, load, put_numbers, square_exactly, wo
 from .tables import BINDING, THREADS
 
 LANES = 16
-_BLOCKS = THREADS // LANES  # that a thread block sums at once
+_BLOCKS = THREADS // LANES  # blocks that a thread block sums at once
 _F64 = 8  # bytes
 _CHUNK, _FIRST, _SIZE = CHUNK.itemsize, CHUNK.fields["first"][1], CHUNK.fields["size"][1]
 _BINDING = BINDING.itemsize
 
 
 def make_sum_of_squares(dtype: str) -> Any:
-    """Kernel and signature: ``(chunks, bindings, first_blocks, partials, n_partials, ticket, result)``.
+    """Make the kernel and its signature: ``(chunks, bindings, first_blocks, partials, n_partials, ticket, result)``.
 
-    Sums the squares of the gradients that the bindings have, tensor by tensor. ``first_blocks`` has each tensor's first
-    place in ``partials`` (float64, zero where a tensor has no gradient); ``ticket`` is a uint32 that is 0 before and
+    It sums the squares of the gradients in the bindings, tensor by tensor. ``first_blocks`` has each tensor's first
+    index in ``partials`` (float64, zero if a tensor has no gradient); ``ticket`` is a uint32 that is 0 before and
     after.
     """
     zero, itemsize = np.dtype(dtype).type(0), np.dtype(dtype).itemsize
 
     def sum_block(start, n):
-        """Lane of this thread over the n elements from the address."""
+        """Sum of this thread's lane over n elements at the address."""
         total = 0.0
         i = cuda.threadIdx.x % LANES
         while i < n:

@@ -1,4 +1,4 @@
-"""What _vec.py does, in plain Python for the simulator, whose device memory is the host's own."""
+"""The functions of memory.py in plain Python, for the simulator, whose device memory is the host's."""
 
 import ctypes
 from functools import reduce
@@ -17,7 +17,7 @@ def _at(address, like, k):
 
 
 def _line(address, like, k):
-    """Numbers of a line, which a device reads at multiples of its length only."""
+    """Numbers of a line. A device reads lines only at multiples of their length."""
     if int(address) % LINE:
         raise ValueError(f"misaligned line at {int(address):#x}")
     return _at(address, like, k)
@@ -44,7 +44,7 @@ def numbers(address, like):
 
 
 def _like(like, values):
-    """Values in a tuple, or a NamedTuple, of that type."""
+    """Values in a tuple or NamedTuple of the type of `like`."""
     return type(like)(*values) if hasattr(like, "_fields") else tuple(values)
 
 

@@ -1,9 +1,10 @@
 """One step on the device: tables that stay there, kernels that are loaded once, and one launch.
 
-The phases are the host's: fold, update, commit (binding and schedules are the caller's). The host folds in float64 as
-the CPU's drive does, once for all tensors that share group, count and carry. Where all of them do, the numbers go with
-the launch, by value; else they are copied with the gradients' addresses, in one block and only if these have changed.
-The commit is part of the launch: calls of C between which Ctrl-C cannot come. Nothing here waits for the device.
+The phases are those of the CPU: fold, update, commit (the caller binds gradients and evaluates schedules). The host
+folds in float64 as the CPU's drive does, once for all tensors that share group, count and carry. If all of them do, the
+launch passes the numbers by value. Otherwise they are copied with the gradients' addresses, in one block and only if
+these have changed. The commit is part of the launch: C calls that Ctrl-C cannot separate. Nothing here waits for the
+device.
 """
 
 import ctypes
@@ -21,14 +22,14 @@ from pyfastlr_kernels.rules.contract import common_numbers, numbers_like
 
 from .tables import BINDING, BLOCKS, NUMBERS, THREADS
 
-_record: Any = namedtuple  # whose fields are known at run time
+_record: Any = namedtuple  # with fields that are known only at run time
 REAL = {"float32": ctypes.c_float, "float64": ctypes.c_double}
 
 
 class Launch(NamedTuple):
     """A kernel, its blocks, their threads, its arguments as ctypes cells, and a ctypes array of these cells' addresses.
 
-    A launch may be started again with other values in its cells: the driver copies them before it returns.
+    A launch may be started again with other values in its cells, because the driver copies them before it returns.
     """
 
     kernel: Any
@@ -39,34 +40,34 @@ class Launch(NamedTuple):
 
     @classmethod
     def of(cls, kernel: Any, grid: int, threads: int, arguments: Sequence[Any]) -> "Launch":
-        """Launch with the addresses of its arguments."""
+        """Make a launch with the addresses of its arguments."""
         return cls(
             kernel, grid, threads, arguments, (ctypes.c_void_p * len(arguments))(*map(ctypes.addressof, arguments))
         )
 
 
 class Device(Protocol):
-    """What a step needs of a device: _driver.Device has it, and the tests' emulator."""
+    """What a step needs from a device; device.Device and the tests' emulator have it."""
 
     multiprocessors: int
 
     def allocate(self, size: int) -> Any:
-        """Device memory from `address` on, that lives as long as what is returned."""
+        """Allocate device memory that lives as long as the returned object, whose `address` is its start."""
 
     def fill(self, address: int, array: "np.ndarray[Any, Any]") -> None:
-        """Copy to the device, after all that is under way there; wait for it."""
+        """Copy to the device, after all pending work there; wait for the copy."""
 
     def write(self, address: int, array: "np.ndarray[Any, Any]", stream: int) -> None:
         """Copy to the device in the order of the stream; the array may change afterwards."""
 
     def read(self, address: int, array: "np.ndarray[Any, Any]") -> None:
-        """Copy from the device, after all that is under way there; wait for it."""
+        """Copy from the device, after all pending work there; wait for the copy."""
 
     def kernel(self, name: str | None, make: Callable[[], "tuple[Any, Any]"], bounds: "tuple[int, int]") -> Any:
-        """Load a kernel, compiled at its first use on a machine; without a name, at each use."""
+        """Load a kernel, compiled on its first use on a machine; without a name, on each use."""
 
     def start(self, launches: "Sequence[Launch]", stream: int, then: "Sequence[Callable[[], None]]" = ()) -> None:
-        """Start the kernels and make the calls, one after the other, with no place in between for Ctrl-C."""
+        """Start the kernels and make the calls, one after another; Ctrl-C cannot come between them."""
 
 
 class Folded(NamedTuple):
@@ -74,12 +75,12 @@ class Folded(NamedTuple):
 
     common: tuple[float, ...]
     h: tuple[float, ...]
-    r: tuple[float, ...]  # with the group's factor of the rate
+    r: tuple[float, ...]  # times the group's lr_scale
     carry: tuple[float, ...]
 
 
 def make_fold(fold: Callable[..., Any], names: Sequence[str]) -> Callable[..., Folded]:
-    """Fold on the host, like `cpu.drive.make_fold`: of a row, update number and carry."""
+    """Make the fold on the host, like `cpu.drive.make_fold`: a function of a row, an update number and a carry."""
     config = _record("config", names)
 
     def numbers(row: Any, t: float, carry: Any) -> Folded:
@@ -96,13 +97,14 @@ class Step:
     Parameters
     ----------
     rule, convention, dtype
-        As in cpu.load.drive_address.
+        Same as in cpu.load.drive_address.
     tensors : tables.TENSOR array
         The table, without gradients.
     rows, counts, steps
-        The optimizer's own config rows, counts and number of steps, on the host: read, and counted on.
+        The optimizer's own config rows, counts and number of steps, on the host. A step reads all of them, and updates
+        counts and steps.
     by_element
-        Whether a tensor may have a rate by element, or be frozen.
+        Whether a tensor may have a rate per element or be frozen.
     """
 
     def __init__(
@@ -126,7 +128,7 @@ class Step:
         sizes = tensors["size"].tolist()
         table = host_tables.chunk_table(sizes, host_tables.chunk_length(sum(sizes), device.multiprocessors))
         self._grid = len(table)
-        # Bindings and folded numbers in one block, so that one copy brings both.
+        # Bindings and folded numbers are in one block, so that one copy moves both.
         n, self._real = len(tensors), np.dtype(dtype)
         self._block = np.zeros(n * (BINDING.itemsize + NUMBERS * self._real.itemsize), np.uint8)
         self._bindings = self._block[: n * BINDING.itemsize].view(BINDING)
@@ -137,22 +139,22 @@ class Step:
         for address, x in zip(self._at, (tensors, table, self._block), strict=True):
             device.fill(address, x)
         self._launches: dict[bool, Launch] = {}
-        # Where all tensors have a gradient and share row, count and carry, a step folds once and writes numbers alone.
-        # The flag is no count: what it is about is read from the arrays, which change in calls that Ctrl-C cannot part.
+        # If all tensors have a gradient and share row, count and carry, a step folds once and writes only numbers. The
+        # flag holds no count: a step reads counts from the arrays, which change in calls that Ctrl-C cannot separate.
         self._one_row = len(set(tensors["row"].tolist())) == 1
         self._together = False
         self._count, self._carries = counts["count"], counts["carry"][:, : self._carry]
         self._last: list[int] | None = None  # gradients' addresses in the bindings on the device, all with one fold
 
     def changed(self) -> None:
-        """Rows, counts and steps were written: each step reads them."""
+        """Take note that rows, counts or steps were written; each step reads them anyway."""
         self._together = False
 
     def refresh(self) -> None:
-        """Counts and steps are as the last step left them."""
+        """Do nothing: the host's counts and steps are always up to date."""
 
     def __call__(self, gradients: Sequence[int], scale: float, stream: int) -> None:
-        """Update all tensors and count the step; gradients are an address for each, 0 for none. All 0: do nothing."""
+        """Update all tensors and count the step. `gradients` has an address or 0 for each; if all are 0, do nothing."""
         if not any(gradients):
             return
         if self._together and all(gradients):
@@ -170,7 +172,7 @@ class Step:
     # --- Phases -------------------------------------------------------------------------------------------------------
 
     def _fold_each(self, active: Any) -> tuple[list[Folded], Any]:
-        """Fold each tensor that has a gradient, and for each tensor the index of its fold; neighbours share one."""
+        """Fold each tensor that has a gradient; return the folds and each tensor's index. Neighbours may share one."""
         folded: list[Folded] = []
         indices = np.zeros(len(self._tensors), np.int64)
         last = None
@@ -185,7 +187,7 @@ class Step:
     def _prepared(
         self, gradients: Sequence[int], folded: list[Folded], indices: Any, scale: float, stream: int
     ) -> Launch:
-        """Launch with its arguments, and on the device what it reads there."""
+        """Return the launch with its arguments, after copying what it reads to the device."""
         by_value = len(folded) == 1
         launch = self._launch(by_value)
         if by_value:
@@ -205,7 +207,7 @@ class Step:
         return launch
 
     def _counted(self, active: Any, folded: list[Folded], indices: Any) -> Any:
-        """Counts and carries after the step."""
+        """Return counts and carries after the step."""
         after = self._counts.copy()
         after["count"][active] += 1
         if self._carry:
@@ -213,18 +215,18 @@ class Step:
         return after
 
     def _commit(self, launches: Sequence[Launch], stream: int, after: Any) -> None:
-        """Start the kernels and count, with no place in between for Ctrl-C."""
+        """Start the kernels and count; Ctrl-C cannot come in between."""
         before = self._counts.copy()
         count = [partial(self._counts.__setitem__, slice(None), after),
                  partial(self._steps.__setitem__, 0, self._steps[0] + 1)]  # fmt: skip
         try:
             self._device.start(launches, stream, count)
-        except RuntimeError:  # the driver's: nothing was started
+        except RuntimeError:  # from the driver: nothing was started
             self._counts[:], self._steps[0] = before, self._steps[0] - 1
             raise
 
     def _step_together(self, gradients: Sequence[int], scale: float, stream: int) -> None:
-        """Do the same with a tenth of the arithmetic: what training does nearly always."""
+        """Do the same with a tenth of the arithmetic, in the usual case of training."""
         row = self._rows[self._tensors["row"][0]].item()
         x = self._numbers(row, float(self._count[0] + 1), tuple(self._carries[0].tolist()))
         launch = self._launch(True)
@@ -244,17 +246,17 @@ class Step:
         before = self._carries.copy() if x.carry else None
         try:
             self._device.start([launch], stream, count)
-        except RuntimeError:  # the driver's: nothing was started
+        except RuntimeError:  # from the driver: nothing was started
             np.subtract(self._count, 1, self._count)
             np.subtract(self._steps, 1, self._steps)
             if before is not None:
                 self._carries[:] = before
             raise
 
-    # --- What the phases need -----------------------------------------------------------------------------------------
+    # --- Parts of the phases ------------------------------------------------------------------------------------------
 
     def _launch(self, by_value: bool) -> Launch:
-        """Launch, with a cell for each argument: three tables, what by_value says, the scale, and numbers."""
+        """Return the launch, with a cell for each argument: three tables, gradient or table, scale, and numbers."""
         if by_value not in self._launches:
 
             def make() -> Any:
@@ -275,10 +277,10 @@ class Step:
         return self._launches[by_value]
 
     def _bind(self, gradients: Sequence[int], indices: Any, stream: int) -> None:
-        """Have the gradients' addresses, and the table as it is, on the device."""
-        self._bindings["g"], self._bindings["slot"] = gradients, indices
+        """Copy the gradients' addresses and the table to the device if they have changed."""
+        self._bindings["g"], self._bindings["fold_index"] = gradients, indices
         content = self._block.tobytes()
         if content != self._written:
-            self._last = self._written = None  # an interrupt after the copy must not hide it
+            self._last = self._written = None  # so that an interrupt after the copy does not hide it
             self._device.write(self._at[2], self._block, stream)
             self._written = content

@@ -1,11 +1,12 @@
-"""The kernels: any rule over the chunk table, one block a chunk; and the folds, for steps that a graph replays.
+"""The update kernels: any rule over the chunk table, one thread block per chunk.
 
-Compiled for each rule, dtype and way of getting the folded numbers: by value, when all tensors share them, or from a
-table in device memory. A kernel is one for all alignments: arrays that lie alike in their 16-byte lines are read and
-written in whole lines, but for some elements before the first line and behind the last; all others one by one.
+There is a kernel for each rule, dtype and source of the folded numbers: by value if all tensors share them, or from a
+table in device memory. One kernel serves all alignments. Arrays with the same offset in their 16-byte lines are read
+and written in whole lines, except for some elements before the first line and after the last; all others are read and
+written element by element.
 
-The numbers come folded and rounded, so that float32 kernels have no float64 instruction. The arithmetic is that of
-`contract.make_element`, the text that the CPU's loop has too.
+The numbers arrive folded and rounded, so float32 kernels have no float64 instruction. The arithmetic is that of
+`contract.make_element`, the same text as in the CPU's loop.
 """
 
 from collections.abc import Callable
@@ -62,13 +63,13 @@ else:
 _CHUNK, _FIRST, _SIZE = CHUNK.itemsize, CHUNK.fields["first"][1], CHUNK.fields["size"][1]
 _TENSOR, _P = TENSOR.itemsize, TENSOR.fields["p"][1]
 _SCALE, _STATES = TENSOR.fields["scale"][1], TENSOR.fields["s0"][1]
-_BINDING, _SLOT = BINDING.itemsize, BINDING.fields["slot"][1]
+_BINDING, _FOLD_INDEX = BINDING.itemsize, BINDING.fields["fold_index"][1]
 
 
 def make_element(rule: rules.Rule, real: Any, by_element: bool) -> Any:
-    """Update of one element: its parameter and state; k is its rate's factor.
+    """Make the update of one element, its parameter and state; k is the factor of its rate.
 
-    One text with decay and without: the device computes both and selects, which costs it nothing beside the memory.
+    One text serves with and without decay: the device computes both and selects, which is free next to the memory time.
     """
     k = len(rule.slots)
     result = types.Tuple((real, types.UniTuple(real, k) if k else types.Tuple(())))
@@ -77,7 +78,7 @@ def make_element(rule: rules.Rule, real: Any, by_element: bool) -> Any:
 
 
 def make_line(element: Any, lanes: int) -> Any:
-    """Update of a line of two or four elements."""
+    """Make the update of a line of two or four elements."""
 
     def two(p, g, k, s, h, r, scale, common, decays):
         p0, s0 = element(p[0], g[0], k[0], s[0], h, r, scale, common, decays)
@@ -95,7 +96,7 @@ def make_line(element: Any, lanes: int) -> Any:
 
 
 def make_chunk(rule: rules.Rule, dtype: str, by_element: bool) -> Any:
-    """Update of one chunk by one block."""
+    """Make the update of one chunk by one thread block."""
     zero, itemsize = np.dtype(dtype).type(0), np.dtype(dtype).itemsize
     lanes = LINE // itemsize
     element = make_element(rule, types.float32 if dtype == "float32" else types.float64, by_element)
@@ -113,7 +114,7 @@ def make_chunk(rule: rules.Rule, dtype: str, by_element: bool) -> Any:
         i = head + lanes * cuda.threadIdx.x
         while i < head + body:
             at = i * itemsize
-            # `uncounted`: else two loops are made of this one, and unrolled, in 96 registers for 85.
+            # Without `uncounted`, the compiler makes two loops of this one and unrolls them: 96 registers, not 85.
             ks = load_line(k + at, zero) if by_element and uncounted(k) != 0 else repeated(common.moves, zero)
             ps, ss = line(load_line(p + at, zero), load_line(g + at, zero), ks, load_lines(s, at, zero),
                           h, r, scale, common, decays)  # fmt: skip
@@ -121,7 +122,7 @@ def make_chunk(rule: rules.Rule, dtype: str, by_element: bool) -> Any:
             store_lines(s, at, ss, zero)
             i += lanes * THREADS
         i = cuda.threadIdx.x
-        while i < n - body:  # before the first line and behind the last
+        while i < n - body:  # before the first line and after the last
             at = (i if i < head else i + body) * itemsize
             k1 = load(k + at, zero) if by_element and k != 0 else common.moves
             p1, s1 = element(load(p + at, zero), load(g + at, zero), k1, load_each(s, at, zero),
@@ -134,11 +135,11 @@ def make_chunk(rule: rules.Rule, dtype: str, by_element: bool) -> Any:
 
 
 def make_update(rule: rules.Rule, fold: Callable[..., Any], dtype: str, by_element: bool, by_value: bool) -> Any:
-    """Update kernel of a rule and its signature.
+    """Make the update kernel of a rule and its signature.
 
-    By value: ``(tensors, chunks, bindings, g, scale, common, h, r)``, where `g` is the gradient's address if there
-    is one tensor, else 0. From a table: ``(tensors, chunks, bindings, table, scale)``, and each
-    tensor's binding has its gradient's address and its row in the table.
+    By value: ``(tensors, chunks, bindings, g, scale, common, h, r)``, where `g` is the gradient's address if there is
+    one tensor, else 0. From a table: ``(tensors, chunks, bindings, table, scale)``, where each tensor's binding has its
+    gradient's address and its row in the table.
     """
     real = types.float32 if dtype == "float32" else types.float64
     zero, itemsize = np.dtype(dtype).type(0), np.dtype(dtype).itemsize
@@ -169,7 +170,7 @@ def make_update(rule: rules.Rule, fold: Callable[..., Any], dtype: str, by_eleme
         b = bindings + _BINDING * k
         g = word(b)
         if g != 0:
-            row = table + itemsize * NUMBERS * word(b + _SLOT)
+            row = table + itemsize * NUMBERS * word(b + _FOLD_INDEX)
             h, r = row + itemsize * FOLD_RULE, row + itemsize * (FOLD_RULE + n_h)
             one_chunk(tensors + _TENSOR * k, c, g, scale, numbers(row, common_like), numbers(h, h_like),
                       numbers(r, r_like))  # fmt: skip
@@ -182,5 +183,5 @@ def make_update(rule: rules.Rule, fold: Callable[..., Any], dtype: str, by_eleme
 
 
 def named(real: Any, like: Any) -> Any:
-    """Numba's type of a NamedTuple of numbers."""
+    """Return numba's type of a NamedTuple of numbers."""
     return types.NamedUniTuple(real, len(like), type(like)) if like else types.NamedTuple((), type(like))
