@@ -119,7 +119,7 @@ def test_a_launch_that_the_driver_refuses_counts_nothing(device, before):
     want = opt.state_dict()
 
     def refuse(launches, stream, then=()):
-        for count in then:  # as in _driver: called before the driver's answer is looked at
+        for count in then:  # as the driver does: called before the driver's answer is looked at
             count()
         raise RuntimeError("CUDA_ERROR_LAUNCH_FAILED")
 
