@@ -1,4 +1,4 @@
-"""pyfastlr: compiled optimizer steps over flat parameter buffers, with a learning rate for every step.
+"""pyfastlr: compiled optimizer steps over numpy arrays, with a learning rate for every step.
 
 The import loads neither numba nor any framework and compiles nothing. The first step compiles, once per machine.
 """

@@ -25,7 +25,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # an exception here is a bug: a plain traceback is easier to report
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Compiled optimizer steps over flat parameter buffers, with a learning rate for every step.",
+    help="Compiled optimizer steps over numpy arrays, with a learning rate for every step.",
 )
 
 
