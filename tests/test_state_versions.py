@@ -53,6 +53,6 @@ def test_a_field_that_was_added_later(monkeypatch):
 @pytest.mark.parametrize("version", [0, 2, 1.0, True, "1", None])
 def test_versions_that_are_unknown_are_refused(version):
     opt = stepped(1)
-    with pytest.raises(ValueError, match=r"`state\['format'\]` must be from 1 to 1"):
+    with pytest.raises(ValueError, match=r"`state\['format'\]` must be an integer from 1 to 1"):
         opt.load_state_dict({**stepped(2).state_dict(), "format": version})
     assert opt.steps == 1

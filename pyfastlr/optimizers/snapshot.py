@@ -95,7 +95,8 @@ def _upgraded(given: Mapping[str, Any]) -> dict[str, Any]:
     version = given.get("format")
     if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= VERSION:
         raise ValueError(
-            f"`state['format']` must be from 1 to {VERSION}, the versions that this pyfastlr reads, got {version!r}"
+            f"`state['format']` must be an integer from 1 to {VERSION}, a version that this pyfastlr reads, got "
+            f"{version!r}"
         )
     added = {key: value for k in range(version + 1, VERSION + 1) for key, value in _ADDED[k].items()}
     keys = {*_KEYS, *(key for k in range(1, version + 1) for key in _ADDED[k])}
