@@ -31,9 +31,9 @@ class Stats(NamedTuple):
     lr : float or None
         Rate of the base group; None before the first step.
     grad_norm, update_norm : float or None
-        Global norms, if an option requests them.
+        Global norms. Not measured yet: always None.
     clipped, skipped : bool or None
-        Whether the gradient was clipped, and whether the step was skipped.
+        Whether the gradient was clipped, and whether the step was skipped. No option does so yet: always None.
 
     Examples
     --------

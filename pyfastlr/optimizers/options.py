@@ -52,7 +52,7 @@ class Options(Declared):
         kind="list of dict",
         text='Hyperparameters for some of the arrays: ``{"params": "head.*", "lr": 1e-4}``. "params" is a name, a '
         "glob, an index or a list of these. If several groups match an array, the first is used. Arrays in no group "
-        "use the optimizer's settings.",
+        "use the optimizer's settings. In ``opt.groups``, these settings come first, then your groups.",
     )
     convention: Convention | None = argument(
         default=None,

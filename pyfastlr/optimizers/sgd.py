@@ -51,8 +51,8 @@ class SGD(
     dampening : float, default 0
         :math:`\tau`. Does not apply to the first gradient.
     nesterov : bool, default False
-        Requires a dampening of 0, and in torch's convention a momentum. In Keras's and optax's conventions, it is plain
-        gradient descent without momentum, as in those libraries.
+        Requires a dampening of 0, and in torch's convention a momentum. In the conventions of Keras and optax, it is
+        plain gradient descent without momentum, as in those libraries.
     weight_decay : float >= 0, Schedule or callable, default 0 (coupled)
 
     Raises
