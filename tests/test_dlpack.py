@@ -48,6 +48,23 @@ def test_gradient_of_a_flat():
     assert p.buffer.tolist() == [-2.0, -3.0, -4.0]
 
 
+class Copied(Lent):
+    """Array whose library copies it for each request."""
+
+    def __dlpack__(self, **options):
+        return self.memory.copy().__dlpack__(**options)
+
+
+def test_parameter_that_is_copied_is_refused():
+    """Its updates would be lost. A gradient may be a copy."""
+    with pytest.raises(TypeError, match=r"`params\['b'\]` must be a float64 ndarray, got Copied that gives a copy of"):
+        flr.SGD({"w": np.ones(2), "b": Copied(np.ones(3))})
+    flr.SGD([Copied(np.ones(0)), np.ones(1)])  # without elements, nothing can be lost
+    p = np.ones(3)
+    flr.SGD(p, lr=0.5).step(Copied(np.ones(3)))
+    assert p.tolist() == [0.5] * 3
+
+
 def test_rates_by_element():
     p = np.zeros(3)
     flr.SGD(p, lr=1.0, lr_scale=Lent(np.array([1.0, 0.5, 0.0]))).step(np.ones(3))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .device import DeviceArray, on_device, view
+from .tree import type_name
 
 Array = NDArray[Any]
 
@@ -25,7 +26,7 @@ def describe(x: object) -> str:
         return f"{kind}{shaped(x.dtype, x.shape)}"
     if isinstance(x, DeviceArray):
         return f"CUDA {shaped(x.dtype, x.shape)}"
-    return "None" if x is None else type(x).__name__
+    return type_name(x)
 
 
 def shaped(dtype: Any, shape: Sequence[int]) -> str:
@@ -198,6 +199,11 @@ def parameter(x: Any, name: str, dtype: Any = None) -> Any:
             f"`{name}` must be {need}, got {type(x).__name__} that requires gradients: pass `x.detach()`, which shares "
             f"its memory (autograd does not see the updates)"
         )
+    if isinstance(x, np.generic):
+        raise TypeError(
+            f"`{name}` must be {need}, got the numpy scalar {type(x).__name__}; it cannot be updated in place, so use "
+            f"an array in your model: w = np.array(w)"
+        )
     array = as_ndarray(x, name, need)
     native = array.dtype.newbyteorder("=")
     if native.name not in DTYPES or (dtype is not None and native != dtype):
@@ -211,12 +217,24 @@ def parameter(x: Any, name: str, dtype: Any = None) -> Any:
         raise TypeError(f"`{name}` must be {need}{also}, got {describe(array)}{fix}")
     _check_layout(array, name, keep=True)
     if not array.flags.writeable:
-        got = describe(x) if isinstance(x, np.ndarray) else type(x).__name__
+        got = describe(x)
         raise ValueError(
             f"`{name}` must be writeable, got a read-only {got}"
             f"; it is updated in place, so keep a copy and use it in your model: w = np.array(w)"
         )
+    if _is_copy(array, x, name, need):
+        raise TypeError(
+            f"`{name}` must be {need}, got {describe(x)} that gives a copy of its memory at each request"
+            f"; it is updated in place, so use an array in your model: w = np.array(w)"
+        )
     return array
+
+
+def _is_copy(array: Any, x: Any, name: str, need: str) -> bool:
+    """Whether another library's object gives other memory at each request. `array` came from the first one."""
+    if isinstance(x, np.ndarray) or not isinstance(array, np.ndarray) or not array.size:
+        return False
+    return address(as_ndarray(x, name, need)) != address(array)
 
 
 def operand(x: Any, name: str, dtype: Any, shape: Sequence[int]) -> Any:

@@ -22,6 +22,11 @@ def kind_of(x: Any) -> str:
     return "dict" if isinstance(x, Mapping) else "list" if isinstance(x, list | tuple) else "leaf"
 
 
+def type_name(x: object) -> str:
+    """Name of an object's type in errors; None is called None."""
+    return "None" if x is None else type(x).__name__
+
+
 def label(argument: str, name: str) -> str:
     """Name of a leaf in errors: ``grads['layer.w']``, ``grads[0]``, or only ``grads``."""
     return argument if not name else f"{argument}[{name}]" if name.isdecimal() else f"{argument}[{name!r}]"
@@ -80,7 +85,7 @@ def match(node: Node, x: Any, argument: str) -> list[Any]:
 
 def _check_node(node: Node, x: Any, here: str) -> None:
     if kind_of(x) != node.kind:
-        raise TypeError(f"`{here}` must be a {node.kind} like the parameters, got {type(x).__name__}")
+        raise TypeError(f"`{here}` must be a {node.kind} like the parameters, got {type_name(x)}")
     if node.kind == "dict":
         if len(x) == len(node.keys) and all(key in x for key in node.keys):
             return

@@ -62,7 +62,7 @@ def counts_of(counts: Any, carry: Any) -> Array:
 def checked(optimizer: "Optimizer", given: Any) -> list[tuple[Any, Array]]:
     """Check a `state_dict`, and pair the optimizer's arrays with its values for them."""
     if not isinstance(given, Mapping):
-        raise TypeError(f"`state` must be a dict from state_dict(), got {type(given).__name__}")
+        raise TypeError(f"`state` must be a dict from state_dict(), got {describe(given)}")
     given = _upgraded(given)
     need = header(optimizer)
     for key in ("class", "convention", "rule", "dtype"):
@@ -120,8 +120,15 @@ def _order(found: Sequence[tuple[str, tuple[int, ...]]], need: Sequence[tuple[st
     """Index of each needed tensor among those found."""
     places = {entry: k for k, entry in enumerate(found)}
     if len(places) != len(found) or set(places) != set(need):
-        raise ValueError(f"`state['structure']` must be {list(need)!r}, got {list(found)!r}")
+        raise ValueError(f"`state['structure']` must be {_shown(need)}, got {_shown(found)}")
     return [places[entry] for entry in need]
+
+
+def _shown(structure: Sequence[tuple[str, tuple[int, ...]]]) -> str:
+    """Names and shapes in an error. A single array has no name."""
+    if [name for name, _ in structure] == [""]:
+        return f"a single array of shape {structure[0][1]}"
+    return repr(list(structure))
 
 
 def _tensors(
