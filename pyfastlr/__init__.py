@@ -44,6 +44,4 @@ if not TYPE_CHECKING:  # checkers know the names
             from importlib import import_module
 
             return import_module(".kernels", __name__)
-        close = [known for known in __all__ if known.lower() == name.lower()]
-        hint = f": did you mean `{close[0]}`?" if close else ""
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
+        schedules.checks.unknown_attribute(__name__, __all__)(name)

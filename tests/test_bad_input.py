@@ -154,7 +154,7 @@ STRUCTURES = {
     "other key": ({"a": 1, "c": 1}, ValueError, "missing keys ['b'] and unknown keys ['c']"),
     "list": ([1, 1], TypeError, "must be a dict"),
     "array": (1, TypeError, "must be a dict"),
-    "None": (None, TypeError, "must be a dict"),
+    "None": (None, TypeError, "must be a dict like the parameters, got None"),
     "deeper": ({"a": {"x": 1}, "b": 1}, TypeError, "got dict"),
 }
 
@@ -192,6 +192,9 @@ BAD_PARAMETERS = {
     "numbers": (lambda: [1.0, 2.0], TypeError, "`params[0]`"),
     "None": (lambda: None, TypeError, "got None"),
     "string": (lambda: "w", TypeError, "got str"),
+    "numpy scalar": (lambda: np.float32(1), TypeError, "got the numpy scalar float32; it cannot be updated in place"),
+    "scalar in a dict": (lambda: {"b": np.float64(1)}, TypeError, "`params['b']` must be a float32 or float64 ndarray"),
+    "scalar in a list": (lambda: [X, X.sum()], TypeError, "`params[1]` must be a float32 ndarray, got the numpy sc"),
     "empty dict": (dict, ValueError, "empty dict"),
     "empty list": (list, ValueError, "empty list"),
     "read-only": (lambda: read_only(np.ones(8, F4)), ValueError, "writeable"),
@@ -249,7 +252,7 @@ BAD_ARGUMENTS = {
     "groups of a dict": ({"groups": {"params": "*"}}, TypeError, "`groups`"),
     "group without params": ({"groups": [{"lr": 0.1}]}, ValueError, "`groups[0]`"),
     "pattern without match": ({"groups": [{"params": "head.*"}]}, ValueError, "'head.*'"),
-    "index without match": ({"groups": [{"params": 1}]}, ValueError, "got 1"),
+    "index without match": ({"groups": [{"params": 1}]}, ValueError, "must be 0, the index of the single array, got 1"),
     "params of a number": ({"groups": [{"params": 0.0}]}, TypeError, "a list of these, got 0.0"),
     "params of a flag": ({"groups": [{"params": False}]}, TypeError, "a list of these, got False"),
     "params of nothing": ({"groups": [{"params": []}]}, TypeError, "a list of these, got []"),
@@ -257,7 +260,28 @@ BAD_ARGUMENTS = {
     "params of numbers": ({"groups": [{"params": [0.0]}]}, TypeError, "names, globs or indices, got 0.0"),
     "named twice": ({"groups": [{"params": [0, 0]}]}, ValueError, "twice"),
     "unknown in a group": ({"groups": [{"params": 0, "rate": 1}]}, ValueError, "'rate'"),
-    "bad lr in a group": ({"groups": [{"params": 0, "lr": -1.0}]}, ValueError, "`lr`"),
+    "bad lr in a group": ({"groups": [{"params": 0, "lr": -1.0}]}, ValueError, "`groups[0]['lr']` must be"),
+    "class as lr": ({"lr": S.Cosine}, TypeError, "callable, got the class Cosine: call it, as in Cosine(...)"),
+    "class as beta": (
+        {"betas": (S.Cosine, 0.9)},
+        TypeError,
+        "`betas[0]` must be a number in [0, 1), a schedule or a c",
+    ),
+    "class as betas": (
+        {"betas": S.Cosine},
+        TypeError,
+        "`betas` must be a pair of numbers in [0, 1), schedules or c",
+    ),
+    "class as lr_scale": ({"lr_scale": S.Cosine}, TypeError, "or arrays like params, got the class Cosine: call it"),
+    "list as lr": ({"lr": [0.1]}, TypeError, "`lr` must be a finite number >= 0, a schedule or a callable, got [0.1]"),
+    "text as eps": ({"eps": "1"}, TypeError, "`eps` must be a finite number >= 0, a schedule or a callable, got '1'"),
+    "text as beta": (
+        {"betas": ("1", 0)},
+        TypeError,
+        "`betas[0]` must be a number in [0, 1), a schedule or a call",
+    ),
+    "text as lr_scale": ({"lr_scale": "1"}, TypeError, "a schedule, a callable or arrays like params, got '1'"),
+    "list as lr_scale": ({"lr_scale": [1.0] * 8}, TypeError, "a schedule, a callable or arrays like params, got list"),
 }
 
 
@@ -280,9 +304,9 @@ def test_bad_argument(name):
 )
 def test_rates_of_a_group_that_are_not_one_for_each_of_its_arrays(rates, got):
     p = {"a": np.ones(3, F4), "b": np.ones(2, F4), "c": np.ones(4, F4)}
-    with pytest.raises(ValueError, match=r"`lr_scale` of a group must be .* for each of \['a', 'b'\], got ") as caught:
+    with pytest.raises(ValueError, match=r"`groups\[0\]\['lr_scale'\]` must be .* for each of \['a', 'b'\], got ") as c:
         flr.SGD(p, lr=0.1, groups=[{"params": ["a", "b"], "lr_scale": rates}])
-    assert str(caught.value).endswith(got)
+    assert str(c.value).endswith(got)
 
 
 @pytest.mark.parametrize(
@@ -337,7 +361,7 @@ def test_schedule_with_a_bad_value_is_refused_at_its_step(name, field):
         "beta": {"betas": (call, 0.999)},
         "group": {"groups": [{"params": "1", "lr": call}]},
     }[field]
-    called = {"beta": r"`betas\[0\]`", "group": "`lr`"}.get(field, f"`{field}`")
+    called = {"beta": r"`betas\[0\]`", "group": r"`groups\[1\]\['lr'\]`"}.get(field, f"`{field}`")
     p = [np.ones(5), np.ones(5)]
     opt = flr.Adam(p, **{"lr": 0.1, **options})
     g = [np.full(5, 0.3), np.full(5, 0.3)]
@@ -523,7 +547,7 @@ def test_setting_a_group():
         with pytest.raises(error):
             opt.groups[1][key] = value
         assert repr(opt.groups) == before
-    with pytest.raises(ValueError, match="not removed"):
+    with pytest.raises(ValueError, match=r"`groups\[1\]\['lr'\]` can be set but not removed"):
         del opt.groups[1]["lr"]
 
 
@@ -531,6 +555,7 @@ def test_keys_of_a_group():
     (group,) = flr.Adam(np.ones(3), lr=0.1).groups
     assert sorted(group) == ["betas", "decay", "eps", "lr", "lr_scale", "params", "weight_decay"]
     assert len(group) == 7
+    assert group["params"] == (0,)  # a single array has no name
     assert len(flr.SGD(np.ones(3), lr=0.1).groups[0]) == 5
     for key in ("beta1", "momentum", "tiny"):
         assert key not in group

@@ -343,13 +343,13 @@ def test_decay_that_an_optimizer_lacks_is_refused(cls):
     """The constructor, groups, assignments and `@njit` code refuse it by name."""
     own = ROWS[cls].decays
     for kind in {"coupled", "decoupled", "independent"} - {*own}:
-        words = f"`decay` of {cls} must be .*{own[0]}.* got '{kind}'"
-        with pytest.raises(ValueError, match=words):
+        words = f" of {cls} must be .*{own[0]}.* got '{kind}'"
+        with pytest.raises(ValueError, match=f"`decay`{words}"):
             getattr(flr, cls)(np.zeros(2), 0.1, decay=kind)
-        with pytest.raises(ValueError, match=words):
+        with pytest.raises(ValueError, match=rf"`groups\[0\]\['decay'\]`{words}"):
             getattr(flr, cls)(np.zeros(2), 0.1, groups=[{"params": 0, "decay": kind}])
         opt = getattr(flr, cls)(np.zeros(2), 0.1)
-        with pytest.raises(ValueError, match=words):
+        with pytest.raises(ValueError, match=f"`decay`{words}"):
             opt.decay = kind
         assert opt.decay in own
         for function in FUNCTIONS.values():
@@ -394,7 +394,7 @@ def test_rates_that_an_optimizer_lacks_are_refused(cls):
         for wrong in (lambda n: 0.1, flr.schedules.Constant(0.1)):
             with pytest.raises(TypeError, match=f"`lr` of {cls} must be a finite number"):
                 make(p, wrong)
-            with pytest.raises(TypeError, match=f"`lr` of {cls} must be a finite number"):
+            with pytest.raises(TypeError, match=rf"`groups\[0\]\['lr'\]` of {cls} must be a finite number"):
                 make(p, 0.1, groups=[{"params": 0, "lr": wrong}])
         opt = make(p, 0.1)
         with pytest.raises(AttributeError, match=f"`lr` of {cls} cannot be changed"):

@@ -358,3 +358,57 @@ def test_arrays_with_equal_counts_keep_products_of_their_own():
         alone.step(g)
         assert p[k].tobytes() == q.tobytes()
         assert opt.state_dict()["carry"][k] == alone.state_dict()["carry"][0]
+
+
+def two(**options):
+    return {"w": np.ones(3), "b": np.ones(2)}, [{"params": "w"}, {"params": "b", **options}]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("learning_rate", 1.0, " may only set 'lr', 'lr_scale', .*, got 'learning_rate': use `lr`$"),
+        ("lrs", 1.0, " may only set 'lr', 'lr_scale', .*, got 'lrs': did you mean `lr`\\?$"),
+        ("zzz", 1.0, " may only set 'lr', 'lr_scale', .*, got 'zzz'$"),
+        ("lr", -1.0, r"\['lr'\]` must be a finite number >= 0, got -1.0$"),
+        ("lr", "1", r"\['lr'\]` must be a finite number >= 0, a schedule or a callable, got '1'$"),
+        ("lr", S.Cosine, r"\['lr'\]` must be .* got the class Cosine: call it, as in Cosine\(...\)$"),
+        ("betas", (0.9, 2.0), r"\['betas'\]\[1\]` must be a number in \[0, 1\), got 2.0$"),
+        ("betas", 0.9, r"\['betas'\]` must be a pair of numbers .* got 0.9$"),
+        ("decay", "l2", r"\['decay'\]` must be one of 'coupled', .* got 'l2'$"),
+        (
+            "lr_scale",
+            [1.0],
+            r"\['lr_scale'\]` must be a number, a schedule, a callable or .* each of \['b'\], got list$",
+        ),
+    ],
+)
+def test_error_says_which_group(key, value, words):
+    """In the constructor, groups[1] is the second of the list; in an assignment, it is opt.groups[1], the first."""
+    p, groups = two(**{key: value})
+    with pytest.raises((TypeError, ValueError), match=rf"`groups\[1\]`?{words}"):
+        flr.Adam(p, groups=groups)
+    p, groups = two()
+    opt = flr.Adam(p, groups=groups[1:])
+    with pytest.raises((TypeError, ValueError), match=rf"`groups\[1\]`?{words}"):
+        opt.groups[1][key] = value
+
+
+def test_error_of_an_optimizers_own_hyperparameters_says_which_group():
+    for cls, options in [(flr.SGD, {"momentum": -1.0}), (flr.SGD, {"dampening": float("nan")}),
+                         (flr.RMSProp, {"momentum": "1"}), (flr.Rprop, {"lr": -1.0})]:  # fmt: skip
+        (key,) = options
+        p, groups = two(**options)
+        with pytest.raises((TypeError, ValueError), match=rf"`groups\[1\]\['{key}'\]` must be"):
+            cls(p, lr=0.1, groups=groups)
+
+
+def test_error_of_a_groups_schedule_says_which_group():
+    """Of opt.groups, as for the optimizer's lrs."""
+    p, groups = two(lr=lambda n: -1.0)
+    opt = flr.SGD(p, lr=0.1, groups=groups)
+    words = r"`groups\[2\]\['lr'\]` must be a finite number >= 0, got -1.0 from its schedule at update 0"
+    with pytest.raises(ValueError, match=words):
+        opt.step({name: np.ones_like(x) for name, x in p.items()})
+    with pytest.raises(ValueError, match=words):
+        opt.lrs  # noqa: B018

@@ -26,7 +26,7 @@ LAYERS = {
     "pyfastlr.schedules": {"curves", "compat_curves", "compile", "stamps"},
     "pyfastlr.arrays": {"compile", "cuda"},
     "pyfastlr.engines": {"arrays", "schedules", "rules", "tables", "python_side", "compile", "cpu", "cuda"},
-    "pyfastlr.optimizers": {"engines", "arrays", "rules", "tables"},
+    "pyfastlr.optimizers": {"engines", "arrays", "schedules", "rules", "tables"},
     "pyfastlr.kernels": {"optimizers", "engines", "rules", "compile", "cpu", "njit", "stamps"},
     "pyfastlr.numpy_reference": set(),
     "pyfastlr": {"schedules", "arrays", "optimizers", "kernels"},

@@ -4,12 +4,14 @@ import copy
 import json
 import math
 import pickle
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+import pyfastlr
 from pyfastlr import schedules as S
 
 pi = math.pi
@@ -349,11 +351,20 @@ BAD = [
     ("boundaries", ValueError, [[], [1, 2]], [lambda x: S.join([1, 2], x)]),
     ("schedules", TypeError, [S.Constant(1), [None, 1]], [lambda x: S.join(x, [1])]),
     ("at", ValueError, [-1], [lambda x: S.Constant(1).then(1, x)]),
-    ("second", TypeError, ["x", None], [lambda x: S.Constant(1).then(x, 1)]),
-    ("right", TypeError, ["x", None, np.ones(3)], [lambda x: S.Constant(1) * x, lambda x: x * S.Constant(1),
-                                                   lambda x: S.Constant(1) + x, lambda x: x + S.Constant(1)]),
+    ("schedule", TypeError, ["x", None, S.Cosine], [lambda x: S.Constant(1).then(x, 1), lambda x: S.Warmup(x, 1)]),
+    ("second", TypeError, ["x", None, S.Cosine], [lambda x: S.Then(1, x, 1)]),
+    ("schedules[1]", TypeError, [S.Cosine], [lambda x: S.join([1, x], [1])]),
+    ("factor", TypeError, ["x", None, np.ones(3), S.Cosine],
+     [lambda x: S.Constant(1) * x, lambda x: x * S.Constant(1)]),
+    ("factor", ValueError, [-1], [lambda x: S.Constant(1) * x, lambda x: x * S.Constant(1)]),
+    ("summand", TypeError, ["x", None, np.ones(3), S.Cosine],
+     [lambda x: S.Constant(1) + x, lambda x: x + S.Constant(1)]),
+    ("summand", ValueError, [-1], [lambda x: S.Constant(1) + x, lambda x: x + S.Constant(1)]),
     ("high", ValueError, [0.1], [lambda x: S.Constant(1).clip(0.2, x), lambda x: S.OneCycle(1, 9).momentum(0.2, x)]),
-    ("function", TypeError, [3], [S.Custom]),
+    ("function", TypeError, [3, S.Cosine], [S.Custom]),
+    ("lr_lambda", TypeError, [3, S.Cosine],
+     [lambda x: S.torch.LambdaLR(1, x), lambda x: S.torch.MultiplicativeLR(1, x)]),
+    ("lr", TypeError, [S.Cosine, float], [S.as_schedule]),
     ("n", ValueError, [-1, np.int64(-1), np.array([3, -1])], [S.Constant(1)]),
     ("n", TypeError, [2.5, 2.0, "2", None, True, np.True_, [1, 2], np.array([2.0]), np.array([True]),
                       np.array([1], object)], [S.Constant(1)]),
@@ -369,8 +380,38 @@ BAD = [
     [(name, error, value, make) for name, error, values, makes in BAD for value in values for make in makes],
 )
 def test_bad_argument_is_named(name, error, value, make):
-    with pytest.raises(error, match=rf"[`'\"]{name}\b"):
+    with pytest.raises(error, match=rf"[`'\"]{re.escape(name)}[`'\"\[]"):
         make(value)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "words"),
+    [
+        (S, "cosine", ": did you mean `Cosine`?"),
+        (S, "Cosin", ": did you mean `Cosine`?"),
+        (S, "CosineAnnealingLR", ": did you mean `schedules.torch.CosineAnnealingLR`?"),
+        (S, "exponential_decay", ": did you mean `schedules.optax.exponential_decay`?"),
+        (S, "ExponentialDecay", ": did you mean `schedules.keras.ExponentialDecay`?"),
+        (S.torch, "stepLR", ": did you mean `StepLR`?"),
+        (S.keras, "CosinDecay", ": did you mean `CosineDecay`?"),
+        (S.optax, "cosine_schedule", ": did you mean `cosine_decay_schedule`?"),
+        (S, "ReduceMyLoss", ""),
+        (S, "__wrapped__", ""),
+        (pyfastlr, "RMSprop", ": did you mean `RMSProp`?"),
+        (pyfastlr, "AdaMaxx", ": did you mean `Adamax`?"),
+    ],
+)
+def test_an_unknown_name_of_a_module_has_a_hint(module, name, words):
+    with pytest.raises(AttributeError) as caught:
+        getattr(module, name)
+    assert str(caught.value) == f"module {module.__name__!r} has no attribute {name!r}{words}"
+
+
+def test_an_unknown_type_has_a_hint():
+    for name, words in [("Cosin", ": did you mean `Cosine`?"), ("constant", ": did you mean `Constant`?"), (3, "")]:
+        with pytest.raises(ValueError, match=r"`d\['type'\]` must be the name of a schedule class") as caught:
+            S.from_dict({"type": name})
+        assert str(caught.value).endswith(f", got {name!r}{words}")
 
 
 def test_an_error_names_the_hyperparameter():

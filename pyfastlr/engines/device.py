@@ -194,10 +194,12 @@ class DeviceEngine:
     def _evaluate_schedules(self, n: int) -> list[tuple[float, list[int]]]:
         """Value of each schedule and callable for update n, with the cells that it fills."""
         values = []
-        for call, field, cells in self._hyper.current.scheduled():
+        settings = self._hyper.current
+        for call, field, cells in settings.scheduled():
             value, allowed = call(n), self._hyper.ranges[field]
             if type(value) is not float or not allowed.low <= value <= allowed.high:
-                value = number(value, field, allowed, f" from its schedule at update {n}")
+                where = f" from its schedule at update {n}"
+                value = number(value, field, allowed, where, group=settings.label_of(cells[0]))
             values.append((value, cells))
         return values
 

@@ -168,7 +168,7 @@ class HostEngine:
         calls = [
             (
                 value._at if hasattr(value, "_at") else value,
-                _converter(self._lock, self._hyper.ranges, field),
+                _converter(self._lock, self._hyper.ranges, field, settings.label_of(cells[0])),
                 field,
                 cells,
             )
@@ -325,9 +325,11 @@ def _scheduled_table(calls: Sequence[Any], ranges: Any) -> tuple[Array, Array]:
     return np.array(rows, python_side.SCHEDULED), np.array([x for *_, cells in calls for x in cells] or [0], np.int64)
 
 
-def _converter(lock: StepLock, ranges: Any, field: str) -> Callable[[Any], float]:
-    """Return a converter that validates a schedule's value."""
-    return lambda value: number(value, field, ranges[field], f" from its schedule at update {lock.steps[0]}")
+def _converter(lock: StepLock, ranges: Any, field: str, group: str) -> Callable[[Any], float]:
+    """Return a converter that validates the value of a group's schedule."""
+    return lambda value: number(
+        value, field, ranges[field], f" from its schedule at update {lock.steps[0]}", group=group
+    )
 
 
 def _copy_all(pairs: Sequence[tuple[Array, Array]]) -> None:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pyfastlr.schedules import Custom, Schedule, as_schedule
+from pyfastlr.schedules.checks import got
 from pyfastlr_kernels.tables import COUPLED, DECOUPLED, INDEPENDENT
 
 Source = float | Callable[[int], Any]  # a number, or a callable that returns it for each update
@@ -44,18 +45,26 @@ def declare_pair(name: str, fields: tuple[str, str], need: str) -> None:
     _PAIRS_NEED.setdefault(name, need)
 
 
-def number(value: Any, field: str, allowed: Range, where: str = "") -> float:
-    """Convert a value to a float within the range, or raise an error that names the field."""
-    called = PUBLIC_NAMES.get(field, field)
+def label(field: str, group: str = "") -> str:
+    """Name of a row field in errors: ``betas[0]``, or ``groups[1]['betas'][0]`` with the group's name."""
+    key, bracket, rest = PUBLIC_NAMES.get(field, field).partition("[")
+    return f"{group}[{key!r}]{bracket}{rest}" if group else f"{key}{bracket}{rest}"
+
+
+def number(value: Any, field: str, allowed: Range, where: str = "", also: str = "", group: str = "") -> float:
+    """Convert a value to a float within the range, or raise an error that names the field.
+
+    `where` says where the value is from, `also` which other types are allowed, `group` which group it is for.
+    """
     if (
-        isinstance(value, bool | np.bool_ | str | bytes)
+        isinstance(value, bool | np.bool_ | str | bytes | type)
         or not hasattr(value, "__float__")
         or getattr(value, "ndim", 0) != 0
     ):
-        raise TypeError(f"`{called}` must be {allowed.words}, got {value!r}{where}")
+        raise TypeError(f"`{label(field, group)}` must be {allowed.words}{also}, {got(value)}{where}")
     result = _float(value)
     if not allowed.low <= result <= allowed.high:
-        raise ValueError(f"`{called}` must be {allowed.words}, got {value!r}{where}")
+        raise ValueError(f"`{label(field, group)}` must be {allowed.words}, got {value!r}{where}")
     return result
 
 
@@ -67,9 +76,16 @@ def _float(value: Any) -> float:
         return math.inf
 
 
-def source(value: Any, field: str, allowed: Range) -> Source:
+#: What lr_scale may be besides a number.
+SCALE_TYPES = ", a schedule, a callable or arrays like params"
+
+
+def source(value: Any, field: str, allowed: Range, group: str = "") -> Source:
     """Check a number, or wrap a callable as a schedule without calling it."""
-    return as_schedule(value) if callable(value) else number(value, field, allowed)
+    if callable(value) and not isinstance(value, type):
+        return as_schedule(value)
+    also = SCALE_TYPES if field == "lr_scale" else ", a schedule or a callable"
+    return number(value, field, allowed, also=also, group=group)
 
 
 def is_library_schedule(value: Any) -> bool:
@@ -80,12 +96,12 @@ def is_library_schedule(value: Any) -> bool:
     return ours and all(is_library_schedule(x) for x in value.parameters.values() if callable(x))
 
 
-def spread(name: str, value: Any) -> dict[str, Any]:
+def spread(name: str, value: Any, group: str = "") -> dict[str, Any]:
     """Split an argument into row fields: a pair into two, any other into one."""
     if name not in PAIRS:
         return {name: value}
-    need = f"`{name}` must be a pair of {_PAIRS_NEED[name]}, schedules or callables, got {value!r}"
-    if isinstance(value, str | bytes | Mapping | set | frozenset) or not isinstance(value, Iterable):
+    need = f"`{label(name, group)}` must be a pair of {_PAIRS_NEED[name]}, schedules or callables, {got(value)}"
+    if isinstance(value, str | bytes | Mapping | set | frozenset | type) or not isinstance(value, Iterable):
         raise TypeError(need)
     parts = tuple(value)
     if len(parts) != 2:
@@ -93,12 +109,12 @@ def spread(name: str, value: Any) -> dict[str, Any]:
     return dict(zip(PAIRS[name], parts, strict=True))
 
 
-def decay_kind(value: Any, known: Sequence[str], where: str) -> str:
-    """Check the kind of weight decay against those that an optimizer supports."""
+def decay_kind(value: Any, known: Sequence[str], owner: str, group: str = "") -> str:
+    """Check the kind of weight decay against those that an optimizer, the owner, supports."""
     if not isinstance(value, str) or value not in known:
-        of = "" if len(known) == len(DECAYS) else f" of {where}"
+        of = "" if len(known) == len(DECAYS) else f" of {owner}"
         one = "one of " if len(known) > 1 else ""
-        raise ValueError(f"`decay`{of} must be {one}{', '.join(map(repr, known))}, got {value!r}")
+        raise ValueError(f"`{label('decay', group)}`{of} must be {one}{', '.join(map(repr, known))}, got {value!r}")
     return value
 
 

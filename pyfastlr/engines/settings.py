@@ -12,7 +12,20 @@ from pyfastlr.arrays.host import Array, describe, is_native
 from pyfastlr.arrays.parameters import Parameters
 from pyfastlr_kernels import tables
 
-from .hyper import DECAY_NAMES, DECAYS, PAIRS, PUBLIC_NAMES, Range, decay_kind, is_scalar, number, source, spread
+from .hyper import (
+    DECAY_NAMES,
+    DECAYS,
+    PAIRS,
+    PUBLIC_NAMES,
+    SCALE_TYPES,
+    Range,
+    decay_kind,
+    is_scalar,
+    label,
+    number,
+    source,
+    spread,
+)
 from .lock import StepLock
 
 
@@ -83,6 +96,11 @@ class Settings:
         names = self.rows.dtype.names
         return int(row * len(names) + names.index(field))
 
+    def label_of(self, cell: int) -> str:
+        """Name in errors of the group with that cell. The base group has none: its fields are the optimizer's."""
+        row = cell // len(self.rows.dtype.names)
+        return f"groups[{row}]" if row else ""
+
     def followers(self, row: int, field: str) -> list[int]:
         """Groups that use this group's value: itself, and for the base group all that do not set the field."""
         return [row, *(k for k in range(1, len(self.own)) if row == 0 and field not in self.own[k])]
@@ -152,6 +170,8 @@ class Hyperparameters:
         The group of each tensor.
     decays
         The kinds of weight decay that the optimizer supports.
+    advice
+        Gives the end of the error for a name that a group may not set, from the name and those that it may set.
     fixed
         Numbers that are used only before the first update, and why they cannot change.
     owner
@@ -171,14 +191,14 @@ class Hyperparameters:
         hyper: Sequence[str],
         ranges: Mapping[str, Range],
         members: Sequence[int],
-        missing: Callable[[str], str | None],
+        advice: Callable[[str, Sequence[str]], str],
         decays: Sequence[str],
         fixed: Mapping[str, str],
         owner: str,
     ) -> None:
         self.parameters, self.lock, self.fields, self.ranges = parameters, lock, tuple(fields), ranges
         self.known = frozenset(self.keys())
-        self.members, self.missing = list(members), missing
+        self.members, self.advice = list(members), advice
         self._decays, self._fixed, self._class = tuple(decays), fixed, owner
         self.engine: Callable[[], Any] = lambda: None
         self.notify: Callable[[], None] | None = None  # the engine's callback after a number was set
@@ -187,7 +207,7 @@ class Hyperparameters:
         self.current: Settings
 
     def begin(self, groups: Iterable[Mapping[str, Any]]) -> None:
-        """Set the checked fields of each group, the base group first."""
+        """Set the checked fields of each group, the base group first. In errors, the group after it is groups[0]."""
         groups = list(groups)
         rows = np.zeros(len(groups), tables.row_dtype(self._hyper))
         for name, value in tables.constants(self.parameters.dtype).items():
@@ -197,7 +217,7 @@ class Hyperparameters:
         for row, values in enumerate(groups):
             rates = settings.rates
             if "lr_scale" in values:
-                rates = tuple(self._rates_with(settings, row, values["lr_scale"]))
+                rates = tuple(self._rates_with(settings, row, values["lr_scale"], f"groups[{row - 1}]"))
             settings = settings.replaced(row, values, rates)
         self.current = settings
 
@@ -230,11 +250,13 @@ class Hyperparameters:
         return self._evaluated(row, key)
 
     def _evaluated(self, row: int, field: str) -> Any:
-        value = self.current.source(row, field)
+        settings = self.current
+        value = settings.source(row, field)
         if not callable(value):
             return value
-        n = self.steps()
-        return number(value(n), field, self.ranges[field], f" from its schedule at update {n}")
+        n, holder = self.steps(), row if field in settings.own[row] else 0
+        where, group = f" from its schedule at update {n}", settings.label_of(settings.cell(holder, field))
+        return number(value(n), field, self.ranges[field], where, group=group)
 
     def steps(self) -> int:
         """Number of updates done."""
@@ -245,33 +267,32 @@ class Hyperparameters:
 
     # --- Changing -----------------------------------------------------------------------------------------------------
 
-    def checked(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Check arguments and convert them to fields. Per-element rates pass unchanged."""
+    def checked(self, values: Mapping[str, Any], group: str = "") -> dict[str, Any]:
+        """Check arguments and convert them to fields. Per-element rates pass unchanged. `group`: its name in errors."""
         fields: dict[str, Any] = {}
         for name, value in values.items():
             if name not in self.known:
-                why = self.missing(name)
+                keys = self.keys()
                 raise ValueError(
-                    f"a group may only set {', '.join(map(repr, self.keys()))}, got {name!r}"
-                    + (f": {why}" if why else "")
+                    f"`{group}` may only set {', '.join(map(repr, keys))}, got {name!r}{self.advice(name, keys)}"
                 )
-            for field, part in spread(name, value).items():
+            for field, part in spread(name, value, group).items():
                 if field == "decay":
-                    fields[field] = DECAYS[decay_kind(part, self._decays, self._class)]
+                    fields[field] = DECAYS[decay_kind(part, self._decays, self._class, group)]
                 elif field == "lr_scale" and not is_scalar(part):
                     fields[field] = part
                 else:
-                    fields[field] = source(part, field, self.ranges[field])
+                    fields[field] = source(part, field, self.ranges[field], group)
         return fields
 
-    def assign(self, row: int, key: str, value: Any) -> None:
-        """Set a key of a group, from the next step on."""
+    def assign(self, row: int, key: str, value: Any, group: str = "") -> None:
+        """Set a key of a group, from the next step on. `group` is its name in errors, empty for an attribute."""
         engine = self.engine()
         if engine is not None and engine.is_inside():
             raise RuntimeError("a schedule or callable must not set hyperparameters of the optimizer that calls it")
         if key in self._fixed:
             raise ValueError(f"`{key}` of {self._class} cannot be changed, got {value!r}: {self._fixed[key]}")
-        fields = self.checked({key: value})
+        fields = self.checked({key: value}, group)
         with self.lock.held:
             settings = self.current
             if all(type(x) is float and settings.is_number(row, field) for field, x in fields.items()) and not (
@@ -283,7 +304,7 @@ class Hyperparameters:
                 return
             rates = settings.rates
             if "lr_scale" in fields:
-                rates = tuple(self._rates_with(settings, row, fields["lr_scale"]))
+                rates = tuple(self._rates_with(settings, row, fields["lr_scale"], group))
             new = settings.replaced(row, fields, rates)
             if engine is not None:
                 engine.check_replacement(settings, new)
@@ -292,7 +313,7 @@ class Hyperparameters:
 
     # --- Per-element rates --------------------------------------------------------------------------------------------
 
-    def _rates_with(self, settings: Settings, row: int, value: Any) -> "list[Rates | None]":
+    def _rates_with(self, settings: Settings, row: int, value: Any, group: str) -> "list[Rates | None]":
         """Per-element rates after a group sets this lr_scale."""
         mine = [
             k
@@ -305,7 +326,7 @@ class Hyperparameters:
         elif row == 0:
             found = self._rates_of_all(value)
         else:
-            found = self._rates_of_group(row, value)
+            found = self._rates_of_group(row, value, group)
         for k in mine:
             _check_rates(found[k])
             rates[k] = found[k]
@@ -313,6 +334,9 @@ class Hyperparameters:
 
     def _rates_of_all(self, value: Any) -> "list[Rates | None]":
         parameters = self.parameters
+        if parameters.layout is None and tree.kind_of(value) != parameters.node.kind:
+            need = self.ranges["lr_scale"].words + SCALE_TYPES
+            raise TypeError(f"`lr_scale` must be {need}, got {describe(value)}")
         arrays = parameters.per_tensor(value, "lr_scale")
         leaves = parameters.leaves_of(value, "lr_scale")
         if leaves is None:
@@ -322,21 +346,23 @@ class Hyperparameters:
             for x, given, label in zip(arrays, leaves, parameters.labels("lr_scale"), strict=True)
         ]
 
-    def _rates_of_group(self, row: int, value: Any) -> "list[Rates | None]":
+    def _rates_of_group(self, row: int, value: Any, group: str) -> "list[Rates | None]":
         parameters = self.parameters
         names = [name for name, group in zip(parameters.names, self.members, strict=True) if group == row]
-        given = dict(value) if isinstance(value, Mapping) else {names[0]: value} if len(names) == 1 else {}
+        is_array = len(names) == 1 and tree.kind_of(value) == "leaf"
+        given = dict(value) if isinstance(value, Mapping) else {names[0]: value} if is_array else {}
         if sorted(given) != sorted(names):
+            arrays = "an array" if names == [""] else f"a dict with an array for each of {names}"
             raise ValueError(
-                f"`lr_scale` of a group must be a number or a dict with an array for each of {names}, got "
+                f"`{label('lr_scale', group)}` must be a number, a schedule, a callable or {arrays}, got "
                 f"{describe(value)}"
             )
         found: dict[str, Rates] = {}
         shapes = dict(zip(parameters.names, parameters.shapes, strict=True))
         for name, x in given.items():
-            label = tree.label("lr_scale", name)
-            array = parameters.operand(x, label, shapes[name])
-            found[name] = Rates(array.reshape(-1), x if is_native(x) else array, label)
+            called = tree.label("lr_scale", name)
+            array = parameters.operand(x, called, shapes[name])
+            found[name] = Rates(array.reshape(-1), x if is_native(x) else array, called)
         return [found.get(name) for name in parameters.names]
 
 

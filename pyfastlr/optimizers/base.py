@@ -9,7 +9,7 @@ import numpy as np
 from pyfastlr.arrays.flat import Flat
 from pyfastlr.arrays.host import shaped
 from pyfastlr.arrays.parameters import Parameters
-from pyfastlr.engines.hyper import DECAYS, PAIRS, Range, boolean, number, thread_count
+from pyfastlr.engines.hyper import DECAYS, PAIRS, Range, boolean, label, number, source, thread_count
 from pyfastlr.engines.interface import engine_class
 from pyfastlr.engines.lock import StepLock
 from pyfastlr.engines.settings import Hyperparameters
@@ -18,7 +18,7 @@ from pyfastlr_kernels.rules import RULES
 from pyfastlr_kernels.tables import COMMON
 
 from . import snapshot
-from .fields import Argument, StartNumber
+from .fields import Argument, StartNumber, hint
 from .groups import Group, membership
 from .options import Options, documented
 
@@ -105,14 +105,14 @@ class Optimizer(Options):
     if not TYPE_CHECKING:  # type checkers build it from the fields
 
         def __init__(self, *positional: Any, **named: Any) -> None:
-            given = self.arguments(positional, named)
+            given = self._arguments(positional, named)
             for name, field in self.fields.items():
                 if isinstance(field.default, bool):
                     given[name] = boolean(given[name], name)
                 elif isinstance(field.default, float) and not field.is_hyperparameter:
                     given[name] = number(given[name], name, field.allowed)
             given["threads"] = thread_count(given["threads"])
-            convention = self.choose_convention(given["convention"])
+            convention = self._choose_convention(given["convention"])
             values = self._complete(convention, given)
             groups = [] if given["groups"] is None else given["groups"]
             rule, values, groups = self._choose_rule(convention, given, values, groups)
@@ -124,15 +124,17 @@ class Optimizer(Options):
             given = {name: x for name, x in given.items() if not self.fields[name].is_hyperparameter}
             given = {**given, "convention": convention, "groups": None}
             self._build(given, rule, parameters, members, len(groups) + 1, initial)
+            labels = ["", *(f"groups[{k}]" for k in range(len(groups)))]  # in errors
             self._hyper.begin(
-                self._hyper.checked({key: x for key, x in own.items() if key != "params"}) for own in (values, *groups)
+                self._hyper.checked({key: x for key, x in own.items() if key != "params"}, label)
+                for label, own in zip(labels, (values, *groups), strict=True)
             )
             self._start()
 
     # --- Construction -------------------------------------------------------------------------------------------------
 
     @classmethod
-    def choose_convention(cls, convention: str | None) -> str:
+    def _choose_convention(cls, convention: str | None) -> str:
         """Check a convention. None is the class's default."""
         known = list(cls.conventions)
         if convention is None:
@@ -170,18 +172,24 @@ class Optimizer(Options):
         initial = {}
         for name in (slot.initial for slot in RULES[rule].slots if isinstance(slot.initial, str)):
             base = self.conventions[convention][name] if given[name] is None else given[name]
-            own = [{}, *groups[1:]] if self.fields[name].is_hyperparameter else [{} for _ in groups]
-            values = [self._start_value(name, group.get(name, base)) for group in own]
+            takes = self.fields[name].is_hyperparameter
+            values = [
+                self._start_value(name, group[name], f"groups[{k - 1}]")
+                if takes and k and name in group
+                else self._start_value(name, base)
+                for k, group in enumerate(groups)
+            ]
             initial[name] = [values[k] for k in members]
         return initial
 
-    def _start_value(self, name: str, value: Any) -> float:
+    def _start_value(self, name: str, value: Any, group: str = "") -> float:
         field = self.fields[name]
         if callable(value) and isinstance(field, StartNumber):
             raise TypeError(
-                f"`{name}` of {type(self).__name__} must be {field.allowed.words}, got {value!r}: {field.why}"
+                f"`{label(name, group)}` of {type(self).__name__} must be {field.allowed.words}, got {value!r}: "
+                f"{field.why}"
             )
-        return number(value, name, field.allowed)
+        return number(value, name, field.allowed, group=group)
 
     def _build(
         self,
@@ -199,10 +207,10 @@ class Optimizer(Options):
         known = {field for name in self.conventions[self._convention] for field in PAIRS.get(name, (name,))}
         common = [field for field in COMMON if field in Options.fields and field != "decay"]
         fields = (*common, *(field for field in hyper if field in known), "decay")
-        ranges = {**self.ranges(), **self.limits.get(self._convention, {})}
+        ranges = {**self._ranges(), **self.limits.get(self._convention, {})}
         fixed = {name: x.why for name, x in self.fields.items() if isinstance(x, StartNumber)}
         self._hyper = Hyperparameters(
-            parameters, self._lock, fields, hyper, ranges, members, self._why_missing, self.decays, fixed,
+            parameters, self._lock, fields, hyper, ranges, members, self._advice, self.decays, fixed,
             type(self).__name__,
         )  # fmt: skip
         self._groups = tuple(
@@ -221,8 +229,9 @@ class Optimizer(Options):
         self._hyper.watch(self._engine)
 
     @classmethod
-    def _why_missing(cls, name: str) -> str | None:
-        return cls.missing.get(name)
+    def _advice(cls, name: str, known: Sequence[str]) -> str:
+        """End of the error for a name that a group may not set."""
+        return f": {cls.missing[name]}" if name in cls.missing else hint(name, known)
 
     # --- The step -----------------------------------------------------------------------------------------------------
 
@@ -284,7 +293,7 @@ class Optimizer(Options):
     def _missing_error(self, name: str) -> AttributeError:
         why = f"{self._convention}'s {type(self).__name__} does not have it"
         if name in self.conventions[self._convention]:
-            why = self._why_missing(name) or why
+            why = self.missing.get(name, why)
         return AttributeError(f"this {type(self).__name__} has no `{name}`: {why}")
 
     @property
@@ -408,18 +417,19 @@ class Optimizer(Options):
         return twin
 
 
-def uses_momentum(field: Argument, momentum: Any, groups: Any) -> bool:
+def uses_momentum(field: Argument, values: Mapping[str, Any], groups: Any) -> bool:
     """Whether any group has, or may get, momentum and so needs a buffer."""
-    return any(
-        callable(value) or number(value, "momentum", field.allowed) != 0.0
-        for value in (momentum, *of_groups(groups, "momentum"))
-    )
+    return any(x != 0.0 for x in sources(field, values, groups))
 
 
-def of_groups(groups: Any, name: str) -> list[Any]:
-    """Values that groups set for an argument. Anything but a list of dicts is refused later, with a better error."""
-    listed = groups if isinstance(groups, list | tuple) else ()
-    return [group[name] for group in listed if isinstance(group, Mapping) and name in group]
+def sources(field: Argument, values: Mapping[str, Any], groups: Any) -> list[Any]:
+    """Numbers and callables of one hyperparameter: the optimizer's own, if it has one, and those of the groups.
+
+    A `groups` that is not a list of dicts is refused later, with a better error.
+    """
+    name, listed = field.name, groups if isinstance(groups, list | tuple) else ()
+    own = [("", values), *((f"groups[{k}]", x) for k, x in enumerate(listed) if isinstance(x, Mapping))]
+    return [source(x[name], name, field.allowed, group) for group, x in own if name in x]
 
 
 def without(names: Sequence[str], values: Mapping[str, Any], groups: Any) -> tuple[dict[str, Any], Any]:

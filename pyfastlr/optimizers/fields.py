@@ -5,14 +5,14 @@ signature (`Declared`), for type checkers too (`dataclass_transform`), and an at
 hyperparameter reads and sets the value of the base group; the others are read-only.
 """
 
-import difflib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, dataclass_transform, overload, runtime_checkable
 
 import numpy as np
 
 from pyfastlr.engines.hyper import AT_LEAST_ZERO, Range, declare_pair
+from pyfastlr.schedules.checks import suggestion
 
 Convention = Literal["torch", "keras", "optax"]
 DecayKind = Literal["coupled", "decoupled", "independent"]
@@ -271,6 +271,11 @@ _FOREIGN_NAMES = {
 }
 
 
+def hint(name: str, known: Iterable[str]) -> str:
+    """End of an error about an unknown argument: advice for another library's name, or the closest known one."""
+    return f": {_FOREIGN_NAMES[name]}" if name in _FOREIGN_NAMES else suggestion(name, known)
+
+
 @dataclass_transform(
     kw_only_default=True, field_specifiers=(argument, Number, StartNumber, Pair, RateScale, Decay, GroupList)
 )
@@ -295,16 +300,16 @@ class Declared:
         cls.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
 
     @classmethod
-    def ranges(cls) -> dict[str, Range]:
+    def _ranges(cls) -> dict[str, Range]:
         """Range of each hyperparameter and number, by row field."""
         return {field: allowed for x in cls.fields.values() for field, allowed in x.ranges().items()}
 
     @classmethod
-    def arguments(cls, positional: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
+    def _arguments(cls, positional: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
         """All arguments of a constructor call, with the defaults of those left out."""
         for name in named:
             if name not in cls.fields:
-                raise TypeError(f"{cls.__name__}() got an unexpected argument `{name}`{cls._suggestion(name)}")
+                raise TypeError(f"{cls.__name__}() got an unexpected argument `{name}`{hint(name, cls.fields)}")
         first = [x.name for x in cls.fields.values() if not x.kw_only]
         if len(positional) > len(first):
             takes = f"{len(first)} positional arguments ({', '.join(first)})"
@@ -319,10 +324,3 @@ class Declared:
             if value is NOT_GIVEN:
                 raise TypeError(f"{cls.__name__}() needs the argument `{name}`")
         return values
-
-    @classmethod
-    def _suggestion(cls, name: str) -> str:
-        if name in _FOREIGN_NAMES:
-            return f": {_FOREIGN_NAMES[name]}"
-        close = difflib.get_close_matches(name, cls.fields, n=1)
-        return f": did you mean `{close[0]}`?" if close else ""

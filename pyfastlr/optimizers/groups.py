@@ -14,21 +14,25 @@ class Group(MutableMapping[str, Any]):
 
     A dict with a fixed set of keys. ``group["lr"] = 1e-4`` is checked at once and takes effect at the next step.
     ``group["lr"]`` is the number or schedule that was set. ``opt.lrs`` has the rates for the next update.
+    ``group["params"]`` has the names of the arrays; a single array has no name, so it has the index 0.
     """
 
-    __slots__ = ("_hyper", "_names", "_row")
+    __slots__ = ("_hyper", "_label", "_names", "_row")
 
     def __init__(self, hyper: Hyperparameters, row: int, names: Sequence[str]) -> None:
-        self._hyper, self._row, self._names = hyper, row, tuple(names)
+        self._hyper, self._row, self._names = hyper, row, tuple(name or 0 for name in names)
+        self._label = f"groups[{row}]"  # in errors
 
     def __getitem__(self, key: str) -> Any:
         return self._names if key == "params" else self._hyper.get(self._row, key)
 
     def __setitem__(self, key: str, value: Any) -> None:
-        self._hyper.assign(self._row, key, value)
+        if key == "params":
+            raise ValueError(f"`{self._label}['params']` cannot be changed: build a new optimizer")
+        self._hyper.assign(self._row, key, value, self._label)
 
     def __delitem__(self, key: str) -> None:
-        raise ValueError(f"{key!r} of a group can be set but not removed")
+        raise ValueError(f"`{self._label}[{key!r}]` can be set but not removed")
 
     def __iter__(self) -> Iterator[str]:
         yield "params"
@@ -60,7 +64,8 @@ def select(patterns: Any, names: Sequence[str], index: int) -> list[int]:
         else:
             found = [int(pattern)] if 0 <= pattern < len(names) else []
         if not found:
-            raise ValueError(f"`{where}` must match a parameter, one of {list(names)}, got {pattern!r}")
+            need = "be 0, the index of the single array" if list(names) == [""] else f"match one of {list(names)}"
+            raise ValueError(f"`{where}` must {need}, got {pattern!r}")
         doubled = [names[k] for k in found if k in chosen]
         if doubled:
             raise ValueError(f"`{where}` must match each array only once, got {doubled[0]!r} twice")

@@ -88,6 +88,6 @@ class RMSProp(
         self, convention: str, given: Mapping[str, Any], values: dict[str, Any], groups: Any
     ) -> tuple[str, dict[str, Any], Any]:
         rule = "rmsprop_centered" if given["centered"] else "rmsprop"
-        if uses_momentum(self.fields["momentum"], values["momentum"], groups):
+        if uses_momentum(self.fields["momentum"], values, groups):
             return f"{rule}_momentum", values, groups
         return rule, *without(("momentum",), values, groups)

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, final
 
-from pyfastlr.engines.hyper import FINITE, Range, number
+from pyfastlr.engines.hyper import FINITE, Range
 
-from .base import Optimizer, of_groups, uses_momentum, without
+from .base import Optimizer, sources, uses_momentum, without
 from .fields import Number, argument
 
 _WHY = "it was built without momentum, so it has no buffer; give the base or a group a `momentum` when you build it"
@@ -87,14 +87,13 @@ class SGD(
     def _choose_rule(
         self, convention: str, given: Mapping[str, Any], values: dict[str, Any], groups: Any
     ) -> tuple[str, dict[str, Any], Any]:
-        has_buffer = uses_momentum(self.fields["momentum"], values["momentum"], groups)
-        dampening = [values[name] for name in ("dampening",) if name in values] + of_groups(groups, "dampening")
-        checked = [x if callable(x) else number(x, "dampening", FINITE) for x in dampening]
+        has_buffer = uses_momentum(self.fields["momentum"], values, groups)
+        dampening = sources(self.fields["dampening"], values, groups)
         if given["nesterov"]:
             if not has_buffer and convention == "torch":
                 raise ValueError("`nesterov` needs `momentum` > 0, got 0")
-            if any(x != 0.0 for x in checked):
-                raise ValueError(f"`nesterov` needs `dampening` = 0, got {next(x for x in checked if x != 0.0)!r}")
+            if any(x != 0.0 for x in dampening):
+                raise ValueError(f"`nesterov` needs `dampening` = 0, got {next(x for x in dampening if x != 0.0)!r}")
         if not has_buffer:
             return "sgd", *without(("momentum", "dampening"), values, groups)
         return "nesterov" if given["nesterov"] else "momentum", values, groups

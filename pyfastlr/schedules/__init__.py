@@ -11,9 +11,12 @@ Examples
 (0.0, 0.001, 0.0)
 """
 
+from typing import TYPE_CHECKING
+
 from . import keras, optax, torch
 from .algebra import Clip, Constant, Custom, Delay, Every, Product, Sum, Then, Warmup, as_schedule, join
 from .base import RateLike, Schedule, from_dict
+from .checks import unknown_attribute
 from .cycles import WSD, CosineRestarts, Cyclic, InverseSqrt, OneCycle
 from .decays import (
     Cosine,
@@ -60,3 +63,11 @@ __all__ = [
     "optax",
     "torch",
 ]
+
+if not TYPE_CHECKING:  # checkers know the names
+    _elsewhere = {
+        name: f"schedules.{library.__name__.rpartition('.')[2]}.{name}"
+        for library in (optax, keras, torch)
+        for name in library.__all__
+    }
+    __getattr__ = unknown_attribute(__name__, __all__, _elsewhere)

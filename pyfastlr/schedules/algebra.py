@@ -13,7 +13,7 @@ import numpy as np
 from pyfastlr_kernels import curves
 
 from .base import RateLike, Schedule
-from .checks import each, function, increasing, natural, nonnegative, ordered, positive_integer
+from .checks import each, function, got, increasing, natural, nonnegative, ordered, positive_integer
 
 
 def as_schedule(value: Any, name: str = "lr") -> Schedule:
@@ -33,10 +33,10 @@ def as_schedule(value: Any, name: str = "lr") -> Schedule:
     """
     if isinstance(value, Schedule):
         return value
-    if callable(value):
+    if callable(value) and not isinstance(value, type):
         return Custom(value)
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise TypeError(f"`{name}` must be a number, a schedule or a callable n -> float, got {value!r}")
+        raise TypeError(f"`{name}` must be a number, a schedule or a callable n -> float, {got(value)}")
     return Constant(nonnegative(value, name))
 
 

@@ -273,7 +273,7 @@ class Schedule:
         >>> s(30), s(31)
         (0.5, 0.375)
         """
-        return _combine("Then", self, schedule, at)
+        return _combine("Then", self, _operand(schedule, "schedule"), at)
 
     def delay(self, steps: int) -> Schedule:
         """Hold s(0) for `steps` more updates.
@@ -327,10 +327,10 @@ class Schedule:
         return _combine("Clip", self, low, high)
 
     def __mul__(self, other: RateLike) -> Schedule:
-        return _combine("Product", self, other)
+        return _combine("Product", self, _operand(other, "factor"))
 
     def __add__(self, other: RateLike) -> Schedule:
-        return _combine("Sum", self, other)
+        return _combine("Sum", self, _operand(other, "summand"))
 
     __rmul__ = __mul__
     __radd__ = __add__
@@ -339,6 +339,15 @@ class Schedule:
 def _combine(kind: str, *arguments: Any) -> Schedule:
     """Make a schedule of algebra.py. That module imports this one, so its classes are found by name."""
     return _types[kind](*arguments)
+
+
+def _operand(value: Any, name: str) -> Schedule:
+    """Convert a number or callable to a schedule, as the classes of algebra.py do; `name` is what the caller calls it.
+
+    Those classes have other names for it.
+    """
+    classes: Any = _types
+    return classes["Sum"]._checks["right"](value, name)  # type: ignore[no-any-return]
 
 
 def _unchecked(value: Any, name: str) -> Any:
@@ -405,7 +414,10 @@ def from_dict(d: dict[str, Any]) -> Schedule:
         raise TypeError(f"`d` must be a dict from Schedule.to_dict, got {d!r}")
     name = d.get("type")
     if not isinstance(name, str) or name not in _types:
-        raise ValueError(f"`d['type']` must be one of {', '.join(sorted(_types))}, got {name!r}")
+        raise ValueError(
+            f"`d['type']` must be the name of a schedule class that is imported, got {name!r}"
+            f"{checks.suggestion(name, _types)}"
+        )
     arguments = {key: from_dict(value) if isinstance(value, dict) else value for key, value in d.items()}
     del arguments["type"]
     return _types[name](**arguments)

@@ -7,10 +7,10 @@ what it must be.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from math import inf, isfinite, nextafter
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -69,10 +69,42 @@ def choice(*names: str) -> Check:
     return check
 
 
+def got(value: Any) -> str:
+    """Return what an error says about a wrong value. For a class, the caller has forgotten to call it."""
+    if isinstance(value, type):
+        return f"got the class {value.__name__}: call it, as in {value.__name__}(...)"
+    return f"got {value!r}"
+
+
+def suggestion(name: Any, known: Iterable[str], written: Mapping[str, str] | None = None) -> str:
+    """Return ``: did you mean `lr`?`` for the known name that is closest, in any case; nothing if none is close.
+
+    `written` has further names, each with how it is written.
+    """
+    import difflib  # only errors need it
+
+    names = {**(written or {}), **{x: x for x in known}}
+    lower = {x.lower(): how for x, how in names.items()}
+    close = difflib.get_close_matches(name.lower(), lower, n=1) if isinstance(name, str) else []
+    return f": did you mean `{lower[close[0]]}`?" if close else ""
+
+
+def unknown_attribute(
+    module: str, known: Iterable[str], written: Mapping[str, str] | None = None
+) -> Callable[[str], NoReturn]:
+    """Return a ``__getattr__`` for a module, which runs only for a name that the module lacks."""
+
+    def raise_error(name: str) -> NoReturn:
+        close = "" if name.startswith("_") else suggestion(name, known, written)  # Python itself looks for some of them
+        raise AttributeError(f"module {module!r} has no attribute {name!r}{close}")
+
+    return raise_error
+
+
 def function(value: Any, name: str) -> Callable[..., Any]:
-    """Check for a callable."""
-    if not callable(value):
-        raise TypeError(f"`{name}` must be a callable n -> float, got {value!r}")
+    """Check for a callable that is not a class: calling a class makes an object, not a number."""
+    if not callable(value) or isinstance(value, type):
+        raise TypeError(f"`{name}` must be a callable n -> float, {got(value)}")
     return value  # type: ignore[no-any-return]
 
 

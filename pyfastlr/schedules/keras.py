@@ -14,7 +14,7 @@ Examples
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyfastlr_kernels import compat_curves, curves
 
@@ -30,6 +30,7 @@ from .checks import (
     positive,
     positive_integer,
     rates,
+    unknown_attribute,
 )
 from .compat import Translated
 from .decays import Cosine, Exponential, InverseTime, Piecewise
@@ -42,6 +43,9 @@ __all__ = [
     "PiecewiseConstantDecay",
     "PolynomialDecay",
 ]
+
+if not TYPE_CHECKING:  # checkers know the names
+    __getattr__ = unknown_attribute(__name__, __all__)
 
 
 class ExponentialDecay(

@@ -16,11 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .algebra import join
 from .base import RateLike, Schedule
-from .checks import natural, nonnegative, positive, positive_integer, share
+from .checks import natural, nonnegative, positive, positive_integer, share, unknown_attribute
 from .compat import CosinePower, Interpolated
 from .cycles import OneCycle
 from .decays import Cosine
@@ -50,6 +50,9 @@ __all__ = [
     "warmup_cosine_decay_schedule",
     "warmup_exponential_decay_schedule",
 ]
+
+if not TYPE_CHECKING:  # checkers know the names
+    __getattr__ = unknown_attribute(__name__, __all__)
 
 
 def linear_onecycle_schedule(

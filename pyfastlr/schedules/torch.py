@@ -23,7 +23,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from functools import reduce
 from operator import mul
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyfastlr_kernels import compat_curves
 
@@ -40,6 +40,7 @@ from .checks import (
     positive,
     positive_integer,
     share,
+    unknown_attribute,
 )
 from .compat import called
 from .cycles import ANNEALS, MODES, Cyclic
@@ -74,6 +75,9 @@ __all__ = [
     "SequentialLR",
     "StepLR",
 ]
+
+if not TYPE_CHECKING:  # checkers know the names
+    __getattr__ = unknown_attribute(__name__, __all__)
 
 # --- Cycles of the rate and of the momentum --------------------------------------------------------------------------
 
