@@ -70,9 +70,28 @@ def test_public_name_has_a_docstring_with_an_example(name):
 
 @pytest.mark.parametrize("cls", pyfastlr.optimizers.registry, ids=lambda cls: cls.__name__)
 def test_help_explains_every_argument_in_the_order_of_the_signature(cls):
-    for doc in (cls.__doc__, options.documented(cls.__doc__, cls.fields)):  # Python 3.13 removes the indent, as here
+    for doc in (cls.__doc__, options.documented(cls)):  # Python 3.13 removes the indent, as here
         listed = re.findall(r"^(\w+) : ", doc.partition("\nRaises\n------\n")[0], re.MULTILINE)
         assert listed == list(inspect.signature(cls).parameters)
+
+
+@pytest.mark.parametrize("cls", pyfastlr.optimizers.registry, ids=lambda cls: cls.__name__)
+def test_help_names_only_the_decays_and_conventions_of_the_class(cls):
+    parameters = inspect.signature(cls).parameters
+    for name, has, lacks in [
+        ("decay", cls.decays, {"coupled", "decoupled", "independent"} - {*cls.decays}),
+        ("convention", list(cls.conventions), {"torch", "keras", "optax"} - {*cls.conventions}),
+    ]:
+        kind = "{" + ", ".join(f'"{x}"' for x in has) + "}"
+        entry = re.search(rf"^{name} : {kind}\n((?:    .+\n)+)", cls.__doc__, re.MULTILINE)
+        assert entry, name
+        assert parameters[name].annotation == kind
+        assert [x for x in lacks if f'"{x}"' in entry[1]] == []
+        assert name != "decay" or all(f'"{x}"' in entry[1] for x in has)
+    (text,) = re.findall(r"^convention : .+\n((?:    .+\n)+)", cls.__doc__, re.MULTILINE)
+    text = " ".join(text.split())
+    assert (f'The default is "{next(iter(cls.conventions))}".' in text) == (len(cls.conventions) > 1)
+    assert ('With "optax", `lr` must be given.' in text) == ("optax" in cls.conventions)
 
 
 @pytest.mark.parametrize(

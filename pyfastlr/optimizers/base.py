@@ -75,11 +75,9 @@ class Optimizer(Options):
                  "_rule", "_state")  # fmt: skip
 
     rules: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # by name, with the arguments that select each
-    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # and their defaults; the first one is the default
     peers: ClassVar[Mapping[str, str]] = {}  # its name in each library
     limits: ClassVar[Mapping[str, Mapping[str, Range]]] = {}  # ranges specific to a convention
     missing: ClassVar[Mapping[str, str]] = {}  # why an instance may lack a hyperparameter of its class
-    decays: ClassVar[Sequence[str]] = tuple(DECAYS)  # kinds of weight decay that it supports
     formulas: ClassVar[Mapping[str, Mapping[str, str]]] = {}  # by variant and convention, for docs/conventions.md
     demo_lr: ClassVar[float | None] = 1e-3  # peak rate in the demo; None: not meant for mini-batches
 
@@ -94,12 +92,12 @@ class Optimizer(Options):
         formulas: Mapping[str, Mapping[str, str]] | None = None,
         demo_lr: float | None = 1e-3,
     ) -> None:
-        super().__init_subclass__()
         cls.rules, cls.conventions, cls.peers = rules or {}, conventions or {}, peers or {}
         cls.limits, cls.missing, cls.formulas = limits or {}, missing or {}, formulas or {}
         cls.decays, cls.demo_lr = tuple(decays or DECAYS), demo_lr
+        super().__init_subclass__()  # builds the signature, from these too
         if cls.__doc__ and cls.rules:
-            cls.__doc__ = documented(cls.__doc__, cls.fields)
+            cls.__doc__ = documented(cls)
             registry.append(cls)
 
     if not TYPE_CHECKING:  # type checkers build it from the fields

@@ -49,6 +49,8 @@ class Argument:
         Whether only conventions that have it accept it. None is the convention's default.
     kind, text
         Type and explanation in the help.
+    described_for
+        Gives both for a class, if they depend on the class.
     """
 
     is_hyperparameter = False
@@ -62,13 +64,18 @@ class Argument:
         of_convention: bool = False,
         kind: str = "",
         text: str = "",
+        described_for: Callable[[Any], tuple[str, str]] | None = None,
     ) -> None:
         self.default, self.kw_only, self.allowed, self.kind, self.text = default, kw_only, allowed, kind, text
-        self.of_convention = of_convention
+        self.of_convention, self.described_for = of_convention, described_for
         self.name = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
+
+    def described(self, cls: type) -> tuple[str, str]:
+        """Type and explanation in the help of a class."""
+        return self.described_for(cls) if self.described_for else (self.kind, self.text)
 
     def ranges(self) -> dict[str, Range]:
         """Range of each row field that the argument sets."""
@@ -92,6 +99,7 @@ def argument(
     of_convention: bool = False,
     kind: str = "",
     text: str = "",
+    described_for: Callable[[Any], tuple[str, str]] | None = None,
 ) -> Any: ...
 def argument(**options: Any) -> Any:
     """Declare an argument that is not a hyperparameter. The annotation is its type."""
@@ -295,7 +303,7 @@ class Declared:
         order = [*first, *own.values(), *cls.fields.values()]
         for x in dict.fromkeys(order):
             kind = parameter.KEYWORD_ONLY if x.kw_only else parameter.POSITIONAL_OR_KEYWORD
-            annotation = x.kind or NOT_GIVEN
+            annotation = x.described(cls)[0] or NOT_GIVEN
             shown.append(parameter(x.name, kind, default=x.default, annotation=annotation))
         cls.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
 

@@ -2,16 +2,49 @@
 
 import inspect
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, get_args
 
 from .fields import Arrays, Convention, Decay, Declared, GroupList, Number, RateScale, argument
+
+_DECAYS = {
+    "coupled": '"coupled" adds ``weight_decay * p`` to the gradient.',
+    "decoupled": 'Before the update, "decoupled" multiplies p by ``1 - lr * lr_scale * weight_decay`` with the rate of '
+    "this update.",
+    "independent": 'Before the update, "independent" multiplies p by ``1 - weight_decay``.',
+}
+
+
+def _set(names: Iterable[str]) -> str:
+    """Names as a type in the help."""
+    return f"{{{', '.join(_quoted(names))}}}"
+
+
+def _quoted(names: Iterable[str]) -> list[str]:
+    return [f'"{name}"' for name in names]
+
+
+def _decays_text(kinds: Sequence[str]) -> str:
+    """Explain the kinds of weight decay that a class supports. The default depends on the convention."""
+    return " ".join(["How weight decay is applied.", *(_DECAYS[kind] for kind in kinds)])
+
+
+def _conventions_text(conventions: Mapping[str, Mapping[str, Any]]) -> str:
+    """Explain the conventions of a class."""
+    names = _quoted(conventions)
+    without_rate = _quoted(name for name, defaults in conventions.items() if defaults["lr"] is None)
+    default = f"The default is {names[0]}." if len(names) > 1 else "The other libraries lack this optimizer."
+    needs = [f"With {' or '.join(without_rate)}, `lr` must be given."] if without_rate else []
+    return " ".join(["Library whose formula and defaults are used (docs/conventions.md).", default, *needs])
 
 
 class Options(Declared):
     """Arguments of every optimizer. `documented` adds their explanations to each class's help."""
 
     __slots__ = ()
+
+    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # and their defaults; the first one is the default
+    decays: ClassVar[Sequence[str]] = tuple(_DECAYS)  # kinds of weight decay that it supports
 
     params: Arrays = argument(
         kw_only=False,
@@ -35,10 +68,7 @@ class Options(Declared):
     )
     decay: Decay = Decay(
         default=None,
-        kind='{"coupled", "decoupled", "independent"}',
-        text='How weight decay is applied. "coupled" adds ``weight_decay * p`` to the gradient. Before the update, '
-        '"decoupled" multiplies p by ``1 - lr * lr_scale * weight_decay`` with the rate of this update, and '
-        '"independent" by ``1 - weight_decay``.',
+        described_for=lambda cls: (_set(cls.decays), _decays_text(cls.decays)),
     )
     lr_scale: RateScale = RateScale(
         default=1.0,
@@ -56,9 +86,7 @@ class Options(Declared):
     )
     convention: Convention | None = argument(
         default=None,
-        kind='{"torch", "keras", "optax"}',
-        text="Library whose formula and defaults are used (docs/conventions.md). The default is torch, or, if torch "
-        'lacks the optimizer, optax, or else Keras. With "optax", `lr` must be given.',
+        described_for=lambda cls: (_set(cls.conventions or get_args(Convention)), _conventions_text(cls.conventions)),
     )
     maximize: bool = argument(default=False, kind="bool", text="Ascend the gradient instead of descending it.")
     threads: int | None = argument(
@@ -76,8 +104,9 @@ class Options(Declared):
     )
 
 
-def documented(doc: str, fields: Mapping[str, Any]) -> str:
+def documented(cls: type[Options]) -> str:
     """Docstring of a class with all arguments: the class's own line and remarks, and the explanation from its field."""
+    doc, fields = cls.__doc__ or "", cls.fields
     head, mark, rest = inspect.cleandoc(doc).partition("\nRaises\n------\n")  # Python 3.13 has removed the indent
     intro, title, entries = head.partition("Parameters\n----------\n")
     own: dict[str, list[str]] = {}
@@ -88,9 +117,10 @@ def documented(doc: str, fields: Mapping[str, Any]) -> str:
     lines = []
     for name in dict.fromkeys([*first, *special, *fields]):
         x = fields[name]
+        kind, text = x.described(cls)
         default = f", default {x.default}" if isinstance(x.default, bool) else ""
-        line, *remarks = own.get(name) or [f"{name} : {x.kind}{default}"]
-        lines += [line, *_wrapped(x.text), *remarks]
+        line, *remarks = own.get(name) or [f"{name} : {kind}{default}"]
+        lines += [line, *_wrapped(text), *remarks]
     title = title or "\n\nParameters\n----------\n"
     return intro + title + "\n".join(lines) + "\n" + mark + rest
 
