@@ -8,8 +8,9 @@ import json
 import re
 import sys
 from pathlib import Path
+from textwrap import wrap
 
-from pyfastlr.benchmark.contenders import CONTENDERS, LIMIT, OURS
+from pyfastlr.benchmark.contenders import ABOVE_LIMIT, CONTENDERS, LIMIT, LIMIT_IS, OURS
 from pyfastlr.benchmark.interleave import DISTURBED
 from pyfastlr.benchmark.picture import throughput
 from pyfastlr.benchmark.report import Report, Row, duration, percent, read, times, warning
@@ -84,18 +85,15 @@ def _notes(report: Report) -> list[str]:
     if any(row.disturbed for row in report.rows):
         notes += [
             "",
-            f"{MARK} Disturbed: {DISTURBED}",
-            "(spread: interquartile range). Something else ran on the machine, so the ratio is not a result.",
+            f"{MARK} Disturbed: {DISTURBED}.",
+            "Something else ran on the machine, so the ratio is not a result.",
             "If the size is marked, pyfastlr's own times were disturbed, so no ratio in that row is a result.",
         ]
     limits = [row for row in report.rows if row.contender == LIMIT.name]
     if limits:
-        notes += ["", "The limit is a loop that moves the same bytes and computes almost nothing."]
+        notes += ["", f"The limit is {LIMIT_IS}."]
     if any(max(row.ratio, row.ratio_of_medians) > 1 for row in limits):
-        notes += [
-            "Above 100 % it is not a bound: its threads are Python threads, and lose more than a step's threads when",
-            "something else runs on the cores.",
-        ]
+        notes += wrap(ABOVE_LIMIT, 116)
     return notes
 
 

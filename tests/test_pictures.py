@@ -9,7 +9,7 @@ import pytest
 from matplotlib.patches import FancyBboxPatch
 
 from pictures import assert_fits, texts
-from pyfastlr.benchmark.contenders import CONTENDERS
+from pyfastlr.benchmark.contenders import ABOVE_LIMIT, CONTENDERS, LIMIT_IS
 from pyfastlr.benchmark.picture import throughput
 from pyfastlr.demo import Training
 from pyfastlr.plot import training
@@ -76,7 +76,7 @@ def test_caption_explains_what_is_there():
 
     rows = curves((64, 4096))
     assert "divided by the time of the fastest sample" in caption(rows)
-    assert "a curve can exceed it if" in caption(rows)
+    assert f"Dashed, the limit: {LIMIT_IS}. {ABOVE_LIMIT}" in caption(rows)
     assert "Dotted" in caption(rows)
     assert "Dotted" not in caption(rows, caches={})
     assert "On the left, curves rise" in caption(rows)

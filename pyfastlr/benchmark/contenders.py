@@ -262,6 +262,13 @@ def _empty_loop(work: Work, gradients: Gradients) -> Run:
     return Run(loop.turn, updates=loop.updates)
 
 
+#: What reports say about the limit, and about a step above it.
+LIMIT_IS = "a loop that moves the same bytes and computes almost nothing"
+ABOVE_LIMIT = (
+    "The loop is measured too. With one thread it is a bound, to a few per cent. With several, which are Python "
+    "threads, it loses more time than a step when something else runs on the cores. So a step above the limit means "
+    "that the loop was held up, not that the step is faster than the memory."
+)
 LIMIT = Contender("empty loop", _empty_loop, lambda work: len(work.layout.shapes) == 1)
 
 CONTENDERS = (

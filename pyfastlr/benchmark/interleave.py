@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 STEADY = 1.5  # median / minimum; above it, something else ran on the machine, and a ratio means little
-NARROW = 0.5  # spread / minimum; above it, the samples have two levels, and chance decides which is the median
-DISTURBED = f"the median is above {STEADY} times the best time, or the spread is above {NARROW} times the best time"
+NARROW = 0.5  # interquartile range / minimum; above it, the samples have two levels, and chance picks the median's
+DISTURBED = f"the median is above {STEADY} times the best time, or the interquartile range is above {NARROW} times it"
 SAMPLE = 200e-6  # seconds: calls are timed in batches this long, so that the clock's own 50 ns do not show
 TURN = 2e-3  # seconds of samples in a turn; at least one sample
 PAUSE = 3e-3  # seconds: GNU OpenMP's threads spin for 1 to 2 ms after a call, pyfastlr's for 0.1 ms

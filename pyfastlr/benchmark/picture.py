@@ -9,7 +9,7 @@ from matplotlib.ticker import EngFormatter
 from pyfastlr.plot import BLUE, GREEN, RED, plain
 from pyfastlr.schedules.drawing import wrapped
 
-from .contenders import CONTENDERS, LIMIT, OURS
+from .contenders import ABOVE_LIMIT, CONTENDERS, LIMIT, LIMIT_IS, OURS
 from .report import Report, Row
 
 _COLORS = {
@@ -23,11 +23,7 @@ WIDTH, PANEL, CAPTION = 8.0, 4.6, 1.9  # inches
 SCALE = "GB/s: the bytes that an update must read and write, divided by the time of the fastest sample."
 RISE = "On the left, curves rise because a call costs the same for few elements as for many."
 SMALL = 10_000  # elements: below it a call costs more than its work
-DASHED = (
-    "Dashed, the limit: a loop that reads and writes the same bytes and computes almost nothing. It is measured too, "
-    "so a curve can exceed it if the loop's samples were slower by chance, or if an update finds more of its arrays in "
-    "the caches than the loop does."
-)
+DASHED = f"Dashed, the limit: {LIMIT_IS}. {ABOVE_LIMIT}"
 HOLLOW = "Hollow points: disturbed, because something else ran on the machine."
 DOTTED = "Dotted: the sizes at which the arrays of an update fill each cache that a core has or shares."
 

@@ -64,6 +64,7 @@ def work(rows: "Sequence[Row]") -> Table:
 
 def legend(report: "Report") -> str:
     """Return what the columns mean, with notes only for what this report has."""
+    from pyfastlr.benchmark.contenders import ABOVE_LIMIT, LIMIT_IS
     from pyfastlr.benchmark.interleave import DISTURBED
 
     rows = report.rows
@@ -73,14 +74,9 @@ def legend(report: "Report") -> str:
         "ratio, medians: 2x takes twice as long as pyfastlr, for the best times and for the medians.",
     ]
     if any(row.share is not None for row in rows):
-        notes.append(
-            "limit: the best time of a loop that moves the same bytes and computes almost nothing, divided by this one."
-        )
+        notes.append(f"limit: the best time of {LIMIT_IS}, divided by this one.")
     if any(row.share is not None and row.share > 1 for row in rows):
-        notes.append(
-            "Above 100 % the loop is not a bound: with several threads, which are Python threads, it loses more than a "
-            "step when something else runs on the cores. With one thread it is a bound to a few per cent."
-        )
+        notes.append(f"Above 100 %: {ABOVE_LIMIT}")
     if any(row.disturbed for row in rows):
         notes.append(
             f"{MARK} disturbed: {DISTURBED}, of this library or of pyfastlr. Something else ran on the machine, so the "
