@@ -78,15 +78,21 @@ def plot(file, data, path, chi2, sigma):
     axes["m"].plot(TIME, 1e3 * guessed, color="#d55e00", linestyle="--", label="guess")
     axes["m"].plot(TIME, 1e3 * fitted, color="#0072b2", label="fit")
     axes["m"].set(xlabel="time (s)", ylabel="position (mm)", xlim=(0, 1), title="A driven spring that hardens")
-    axes["e"].plot(chi2 / len(data), label=["the guess of each", *(f"{scale:g} for all" for scale in GUESS)])
-    axes["e"].set(xlabel="update", ylabel=r"$\chi^2$ / number of data", yscale="log", title="lr_scale")
+    axes["e"].plot(chi2[:, 0] / len(data), label="each constant's guess")
+    for k, scale in enumerate(GUESS, 1):
+        # Two pairs of curves nearly coincide: draw the first of each wide and the second dashed.
+        style = {"linestyle": "--"} if k % 2 == 0 else {"linewidth": 4, "alpha": 0.5}
+        axes["e"].plot(chi2[:, k] / len(data), label=f"{scale:g} for all", **style)
+    axes["e"].set(xlabel="update", ylabel=r"$\chi^2$ / number of data", yscale="log")
+    axes["e"].set(title="error, for five choices of lr_scale")
     for number, name in enumerate(NAMES):
         (line,) = axes["d"].plot(100 * (path[:, 0, number] / TRUE[number] - 1), label=name)
         axes["d"].axhspan(*(100 * sigma[number] / TRUE[number] * np.array([-1, 1])), color=line.get_color(), alpha=0.15)
-    axes["d"].set(xlabel="update", ylabel="deviation from the truth (%)", title="constants, and their standard errors")
+    axes["d"].set(xlabel="update", ylabel="deviation from the truth (%)", title="constants (band: standard error)")
     for ax in axes.values():
-        ax.legend(frameon=False, loc="center right" if ax is axes["e"] else "best")
+        ax.legend(frameon=False)
         ax.grid(alpha=0.25)
+    axes["e"].legend(frameon=False, loc="center right", bbox_to_anchor=(1, 0.67), fontsize=9, labelspacing=0.2)
     figure.savefig(file)
 
 
@@ -116,7 +122,7 @@ def main():
     spread = np.sqrt(2 * (len(data) - 4))  # of chi^2, whose mean is the number of data minus that of constants
     worst = max(np.abs((fitted - TRUE) / sigma).max(), abs(chi2[-1, 0] - len(data) + 4) / spread)
     ratio = chi2[-1, 1:].min() / chi2[-1, 0]
-    print(f"lr_scale = the guess of each: chi^2 = {chi2[-1, 0]:.0f} for {len(data)} data")
+    print(f"lr_scale = each constant's guess: chi^2 = {chi2[-1, 0]:.0f} for {len(data)} data")
     print(f"one scale for all: chi^2 is at least {ratio:.1f} times as large (expected: at least 5)")
     print(f"largest deviation of a constant or chi^2: {worst:.2f} standard errors (expected: at most 3)")
     if not (worst <= 3 and ratio >= 5):

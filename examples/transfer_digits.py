@@ -97,9 +97,13 @@ def plot(path, accuracy, rates):
         top.plot(mean, color=color, label=f"{way}: {mean[-1]:.1f} %")
         top.fill_between(range(len(mean)), mean - error, mean + error, color=color, alpha=0.2, linewidth=0)
     top.set(title=f"Two labelled images of each digit, mean of {DRAWS} draws", ylabel="test accuracy (%)")
-    bottom.plot(rates, label=["layer 2 (twentieth, late)", "head"])
-    bottom.axhline(0, color="black", label="layer 1 (frozen)")
-    bottom.set(xlabel="update", ylabel="graded rates", xlim=(0, len(rates)))
+    layer2, head = np.transpose(rates)
+    bottom.plot(head, color="#e69f00", label="head")
+    bottom.plot(
+        layer2, color="#cc79a7", label=f"layer 2: waits until update {np.flatnonzero(layer2)[0]}, then 1/20 of the rate"
+    )
+    bottom.axhline(0, color="black", label="layer 1: frozen")
+    bottom.set(xlabel="update", ylabel="graded rate", xlim=(0, len(rates)))
     for axes in (top, bottom):
         axes.legend(frameon=False)
         axes.grid(alpha=0.25)
