@@ -133,6 +133,19 @@ def test_momentum_is_flushed_always(cls, dtype):
     assert (buffer == 0).all()
 
 
+def test_what_a_flushed_momentum_changes_with_adams_defaults():
+    """The number in the README: the exact momentum of a constant gradient g is g, and it is flushed if 0.1 g < tiny."""
+    tiny = float(np.finfo(np.float32).tiny)
+    for factor, flushed in ((0.999, True), (1.001, False)):
+        p, g = np.zeros(9, np.float32), np.full(9, factor * tiny / 0.1, np.float32)
+        opt = flr.Adam(p, lr=1.0)
+        for _ in range(5):
+            opt.step(g)
+        update = float(g[0]) / 1e-8
+        assert 1.17e-29 < update < 1.2e-29
+        assert p == pytest.approx(0.0 if flushed else -5 * update, rel=1e-5, abs=0.0)
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_every_default_eps_flushes(case):
     """Otherwise a long run of zero gradients would leave subnormal state and be slow."""
