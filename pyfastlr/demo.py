@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -26,7 +26,9 @@ Labels = npt.NDArray[np.intp]
 Images = tuple[Floats, Labels]
 
 #: Choices of `--optimizer`: every optimizer of the library that suits training a network with mini-batches.
-OPTIMIZERS = sorted((cls.__name__ for cls in registry if cls.demo_lr is not None), key=str.lower)
+OPTIMIZERS = sorted((cls.__name__ for cls in registry if not isinstance(cls.demo_lr, str)), key=str.lower)
+#: The other ones, each with the reason.
+UNSUITABLE = {cls.__name__: cls.demo_lr for cls in registry if isinstance(cls.demo_lr, str)}
 
 #: Choices of `--schedule`, as functions of the peak rate and the number of updates. Warm-ups take a twentieth of these.
 SCHEDULES: dict[str, Callable[[float, int], S.Schedule]] = {
@@ -182,7 +184,7 @@ class Training:
         seed: int = 0,
         threads: int | None = None,
     ) -> None:
-        self.name = _choose("optimizer", optimizer, OPTIMIZERS)
+        self.name = _choose("optimizer", optimizer, OPTIMIZERS, UNSUITABLE)
         self.schedule = _choose("schedule", schedule, SCHEDULES)
         self.images, self.test_images = digits(seed)
         most = len(self.images[1])
@@ -243,8 +245,11 @@ class Training:
         return float(np.abs(self.params.buffer - self.plain_params.buffer).max())
 
 
-def _choose(argument: str, value: str, choices: Iterable[str]) -> str:
+def _choose(argument: str, value: str, choices: Iterable[str], unsuitable: Mapping[str, str] | None = None) -> str:
+    """Find a choice in any case. An unsuitable one is an error with its reason."""
     for choice in choices:
         if choice.lower() == value.lower():
             return choice
-    raise ValueError(f"`{argument}` must be one of {', '.join(choices)}, got {value!r}")
+    reasons = {x.lower(): f": the demo does not offer {x}, because {why}" for x, why in (unsuitable or {}).items()}
+    because = reasons.get(value.lower(), "")
+    raise ValueError(f"`{argument}` must be one of {', '.join(choices)}, got {value!r}{because}")

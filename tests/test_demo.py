@@ -52,6 +52,11 @@ def test_an_epoch_has_every_image_at_most_once():
     assert all(np.array_equal(x[:, 0], y) for x, y in batches)
 
 
+def test_every_optimizer_is_offered_or_has_a_reason():
+    assert {*demo.OPTIMIZERS, *demo.UNSUITABLE} == {cls.__name__ for cls in flr.optimizers.registry}
+    assert demo.UNSUITABLE.keys() == {"FTRL", "Rprop"}
+
+
 def test_defaults_reach_95_per_cent():
     assert train().points[-1].accuracy >= 0.95
 

@@ -79,7 +79,7 @@ class Optimizer(Options):
     limits: ClassVar[Mapping[str, Mapping[str, Range]]] = {}  # ranges specific to a convention
     missing: ClassVar[Mapping[str, str]] = {}  # why an instance may lack a hyperparameter of its class
     formulas: ClassVar[Mapping[str, Mapping[str, str]]] = {}  # by variant and convention, for docs/conventions.md
-    demo_lr: ClassVar[float | None] = 1e-3  # peak rate in the demo; None: not meant for mini-batches
+    demo_lr: ClassVar[float | str] = 1e-3  # peak rate in the demo, or why the demo does not offer the class
 
     def __init_subclass__(
         cls,
@@ -90,7 +90,7 @@ class Optimizer(Options):
         missing: Mapping[str, str] | None = None,
         decays: Sequence[str] | None = None,
         formulas: Mapping[str, Mapping[str, str]] | None = None,
-        demo_lr: float | None = 1e-3,
+        demo_lr: float | str = 1e-3,
     ) -> None:
         cls.rules, cls.conventions, cls.peers = rules or {}, conventions or {}, peers or {}
         cls.limits, cls.missing, cls.formulas = limits or {}, missing or {}, formulas or {}

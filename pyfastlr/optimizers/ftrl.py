@@ -26,7 +26,7 @@ class FTRL(
         },
     },
     peers={"keras": "Ftrl"},
-    demo_lr=None,
+    demo_lr="its rate must not be 0, where the demo's warm-up starts",
     formulas={"": {"keras": "z += g - (√n - √n₋₁)p/η, p = (clip(z, ±l1) - z) / ((√n + β)/η + 2 l2), n₀ = 0.1"}},
 ):
     r"""Follow the regularized leader: sparse weights, computed from the sum of all gradients so far.

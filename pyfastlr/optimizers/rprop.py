@@ -30,7 +30,7 @@ class Rprop(
     },
     peers={"torch": "Rprop", "optax": "rprop"},
     decays=("coupled", "independent"),
-    demo_lr=None,
+    demo_lr="it needs gradients over all data, and the demo trains with mini-batches; it takes no schedule either",
     formulas={
         "": {
             "torch": "p -= sign(g) s; s times 1.2 if g keeps its sign; s times 0.5 and no move if it changes",
