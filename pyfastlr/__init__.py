@@ -28,6 +28,7 @@ from .optimizers import Yogi as Yogi
 
 if TYPE_CHECKING:
     from . import kernels as kernels
+    from . import tune as tune
 
 __version__ = "0.1.0"
 
@@ -40,8 +41,8 @@ __all__ = [
 if not TYPE_CHECKING:  # checkers know the names
 
     def __getattr__(name: str) -> Any:
-        if name == "kernels":  # imports numba, so only on request
+        if name in ("kernels", "tune"):  # imported only when asked for: `kernels` needs numba
             from importlib import import_module
 
-            return import_module(".kernels", __name__)
+            return import_module(f".{name}", __name__)
         schedules.checks.unknown_attribute(__name__, __all__)(name)

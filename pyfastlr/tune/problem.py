@@ -1,0 +1,115 @@
+"""What every tool is given: a function for loss and gradient, over parameters that it must leave in place."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from pyfastlr.arrays import tree
+from pyfastlr.arrays.host import Array, address, describe
+from pyfastlr.arrays.parameters import Parameters
+
+LossAndGrad = Callable[[Any, Any], tuple[float, Any]]
+
+
+class Problem:
+    """A user's ``loss_and_grad(params, batch)`` and its parameters; every result is checked.
+
+    Parameters
+    ----------
+    loss_and_grad : callable
+        Returns a pair: the loss, a number, and the gradient, like the parameters. A leaf of the gradient may be None.
+    params : array, Flat, dict or list
+        Arrays in host memory, float32 or float64.
+
+    Attributes
+    ----------
+    parameters : Parameters
+        The arrays, their names and shapes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type, or the parameters are on a device.
+    """
+
+    def __init__(self, loss_and_grad: LossAndGrad, params: Any) -> None:
+        if not callable(loss_and_grad):
+            raise TypeError(
+                "`loss_and_grad` must be a function (params, batch) -> (loss, gradient), got "
+                f"{type(loss_and_grad).__name__}"
+            )
+        self.function, self.parameters = loss_and_grad, Parameters(params)
+        if self.parameters.device is not None:
+            raise ValueError("`params` must be in host memory, got arrays on a CUDA device: copy them to the host")
+
+    def __call__(self, batch: Any) -> tuple[float, Any]:
+        """Loss as a float, which may be NaN or infinite, and gradient at the current parameters.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the function does not return a number and a gradient like the parameters, or if it replaced, resized or
+            removed one of the parameters' arrays.
+        """
+        result = self.function(self.parameters.params, batch)
+        self.check_in_place()
+        if not isinstance(result, tuple | list) or len(result) != 2:
+            raise TypeError(f"`loss_and_grad` must return a pair (loss, gradient), got {_described(result)}")
+        loss, gradient = result
+        value = _loss(loss)
+        try:
+            self.parameters.checked(self.parameters.gather(gradient))
+        except (TypeError, ValueError) as error:
+            words = f"`loss_and_grad` must return a gradient like the parameters: {error}"
+            raise type(error)(words) from None
+        return value, gradient
+
+    def vector(self, gradient: Any) -> Array:
+        """Gradient as one new float64 vector, in the order of the parameters; zeros where a leaf is None."""
+        parameters = self.parameters
+        leaves = parameters.checked(parameters.gather(gradient))
+        if not (type(leaves) is list and not parameters.is_leaf):
+            return np.array(leaves, np.float64).reshape(-1)
+        parts = [
+            np.zeros(size) if x is None else np.asarray(x, np.float64).reshape(-1)
+            for x, size in zip(leaves, parameters.sizes, strict=True)
+        ]
+        return np.concatenate(parts)
+
+    def check_in_place(self) -> None:
+        """Raise the error that says which array of the parameters is no longer the one that was given."""
+        parameters = self.parameters
+        try:
+            inside = parameters.inside()
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"`loss_and_grad` must not change the structure of `params`: {error}") from None
+        for k, (now, given, array, start) in enumerate(
+            zip(inside, parameters.given, parameters.arrays, parameters.addresses, strict=True)
+        ):
+            moved = isinstance(now, np.ndarray) and (address(now) != start or now.shape != array.shape)
+            if now is not given or moved or not array.flags.writeable:
+                raise ValueError(
+                    f"`loss_and_grad` must leave `{parameters.array_label(k)}` as it is, got "
+                    f"{'another array' if now is not given else 'one that was resized, moved or made read-only'}"
+                )
+
+
+def _loss(loss: Any) -> float:
+    """Loss as a float; an integer beyond all floats is infinite."""
+    scalar = getattr(loss, "ndim", 0) == 0 and hasattr(loss, "__float__")
+    if not scalar or isinstance(loss, bool | np.bool_ | str | bytes | complex | np.complexfloating):
+        raise TypeError(f"`loss_and_grad` must return a loss that is a number, got {_described(loss)}")
+    try:
+        return float(loss)
+    except OverflowError:
+        return math.inf
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return str(describe(value))
+    if isinstance(value, tuple | list | Mapping):
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"{value!r:.60}" if tree.kind_of(value) == "leaf" and np.isscalar(value) else type(value).__name__
