@@ -70,7 +70,19 @@ def test_state_dict_is_a_copy_without_parameters_and_callables():
     p, opt = trained()
     state = opt.state_dict()
     assert sorted(state) == sorted(
-        ["format", "class", "convention", "rule", "dtype", "structure", "steps", "counts", "carry", "state"]
+        [
+            "format",
+            "class",
+            "convention",
+            "rule",
+            "dtype",
+            "structure",
+            "steps",
+            "counts",
+            "carry",
+            "state",
+            "controllers",
+        ]
     )
     kept = state["state"]["exp_avg"]["out"].copy()
     opt.step(gradient(p, 9))
@@ -98,7 +110,7 @@ WRONG = {
     "no dict": (lambda s: 3, TypeError, "must be a dict"),
     "missing": (lambda s: {k: v for k, v in s.items() if k != "counts"}, ValueError, "missing keys ['counts']"),
     "unknown": (lambda s: {**s, "ema": 1}, ValueError, "unknown keys ['ema']"),
-    "format": (lambda s: {**s, "format": 2}, ValueError, "format"),
+    "format": (lambda s: {**s, "format": 3}, ValueError, "format"),
     "class": (lambda s: {**s, "class": "Adam"}, ValueError, "'NAdam', got 'Adam'"),
     "convention": (lambda s: {**s, "convention": "keras"}, ValueError, "convention"),
     "dtype": (lambda s: {**s, "dtype": "float64"}, ValueError, "dtype"),

@@ -15,9 +15,9 @@ def stepped(steps):
     return opt
 
 
-def test_the_version_is_the_first():
+def test_the_version_is_the_second():
     """A commit that increases the version must add a state of the old version here."""
-    assert stepped(1).state_dict()["format"] == 1
+    assert stepped(1).state_dict()["format"] == 2
 
 
 def test_a_state_of_version_1_as_it_was_written():
@@ -29,7 +29,7 @@ def test_a_state_of_version_1_as_it_was_written():
     }  # fmt: skip
     written = stepped(2).state_dict()
     state["rule"], state["carry"] = written["rule"], written["carry"]
-    assert set(written) == set(state)
+    assert set(written) == {*state, "controllers"}
     opt = stepped(0)
     opt.load_state_dict(state)
     assert (opt.steps, opt.state["momentum_buffer"].tolist()) == (2, [1.5] * 3)
@@ -37,12 +37,12 @@ def test_a_state_of_version_1_as_it_was_written():
 
 def test_a_field_that_was_added_later(monkeypatch):
     old = stepped(2).state_dict()
-    monkeypatch.setattr(snapshot, "VERSION", 2)
-    monkeypatch.setattr(snapshot, "_ADDED", {1: {}, 2: {"epoch": 7}})
+    monkeypatch.setattr(snapshot, "VERSION", 3)
+    monkeypatch.setattr(snapshot, "_ADDED", {**snapshot._ADDED, 3: {"epoch": 7}})
     assert snapshot._upgraded(old)["epoch"] == 7
-    assert snapshot._upgraded({**old, "format": 2, "epoch": 9})["epoch"] == 9
+    assert snapshot._upgraded({**old, "format": 3, "epoch": 9})["epoch"] == 9
     with pytest.raises(ValueError, match=r"missing keys \['epoch'\]"):  # a key of the dict's own version is required
-        snapshot._upgraded({**old, "format": 2})
+        snapshot._upgraded({**old, "format": 3})
     with pytest.raises(ValueError, match=r"unknown keys \['epoch'\]"):
         snapshot._upgraded({**old, "epoch": 9})
     opt = stepped(0)
@@ -50,9 +50,9 @@ def test_a_field_that_was_added_later(monkeypatch):
     assert opt.steps == 2
 
 
-@pytest.mark.parametrize("version", [0, 2, 1.0, True, "1", None])
+@pytest.mark.parametrize("version", [0, 3, 1.0, True, "1", None])
 def test_versions_that_are_unknown_are_refused(version):
     opt = stepped(1)
-    with pytest.raises(ValueError, match=r"`state\['format'\]` must be an integer from 1 to 1"):
+    with pytest.raises(ValueError, match=r"`state\['format'\]` must be an integer from 1 to 2"):
         opt.load_state_dict({**stepped(2).state_dict(), "format": version})
     assert opt.steps == 1

@@ -8,6 +8,7 @@ import numpy as np
 
 from pyfastlr.schedules import Custom, Schedule, as_schedule
 from pyfastlr.schedules.checks import got
+from pyfastlr.schedules.controller import Wrapper, is_controller
 from pyfastlr_kernels.tables import COUPLED, DECOUPLED, INDEPENDENT
 
 Source = float | Callable[[int], Any]  # a number, or a callable that returns it for each update
@@ -81,7 +82,9 @@ SCALE_TYPES = ", a schedule, a callable or arrays like params"
 
 
 def source(value: Any, field: str, allowed: Range, group: str = "") -> Source:
-    """Check a number, or wrap a callable as a schedule without calling it."""
+    """Check a number, or wrap a callable as a schedule without calling it. A controller is returned as it is."""
+    if is_controller(value):
+        return value  # type: ignore[no-any-return]
     if callable(value) and not isinstance(value, type):
         return as_schedule(value)
     also = SCALE_TYPES if field == "lr_scale" else ", a schedule or a callable"
@@ -90,9 +93,11 @@ def source(value: Any, field: str, allowed: Range, group: str = "") -> Source:
 
 def is_library_schedule(value: Any) -> bool:
     """Whether a schedule consists only of the library's own classes, whose calls have no side effects."""
+    ours = type(value).__module__.startswith("pyfastlr.schedules.")
+    if isinstance(value, Wrapper):
+        return ours and is_library_schedule(value.base)
     if not isinstance(value, Schedule) or isinstance(value, Custom):
         return False
-    ours = type(value).__module__.startswith("pyfastlr.schedules.")
     return ours and all(is_library_schedule(x) for x in value.parameters.values() if callable(x))
 
 

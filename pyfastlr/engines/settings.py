@@ -10,6 +10,7 @@ from pyfastlr.arrays import tree
 from pyfastlr.arrays.flat import Flat
 from pyfastlr.arrays.host import Array, describe, is_native
 from pyfastlr.arrays.parameters import Parameters
+from pyfastlr.schedules.controller import is_controller
 from pyfastlr_kernels import tables
 
 from .hyper import (
@@ -257,6 +258,15 @@ class Hyperparameters:
         n, holder = self.steps(), row if field in settings.own[row] else 0
         where, group = f" from its schedule at update {n}", settings.label_of(settings.cell(holder, field))
         return number(value(n), field, self.ranges[field], where, group=group)
+
+    def controllers(self) -> dict[tuple[int, str], Any]:
+        """Controllers by group and hyperparameter; one object may be at several places."""
+        return {
+            (row, PUBLIC_NAMES.get(field, field)): value
+            for row, fields in enumerate(self.current.own)
+            for field, value in fields.items()
+            if callable(value) and is_controller(value)
+        }
 
     def steps(self) -> int:
         """Number of updates done."""

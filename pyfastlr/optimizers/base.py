@@ -14,6 +14,8 @@ from pyfastlr.engines.interface import engine_class
 from pyfastlr.engines.lock import StepLock
 from pyfastlr.engines.settings import Hyperparameters
 from pyfastlr.engines.state import State
+from pyfastlr.schedules.controller import is_controller, load_checked
+from pyfastlr_kernels.compile.first_use import whole
 from pyfastlr_kernels.rules import RULES
 from pyfastlr_kernels.tables import COMMON
 
@@ -345,7 +347,8 @@ class Optimizer(Options):
         TypeError, ValueError
             If the dict does not match the optimizer, or is damaged.
         """
-        self._write(snapshot.checked(self, state))
+        pairs = snapshot.checked(self, state)
+        self._write(pairs, snapshot.controllers(self, state))
 
     def _progress_pairs(self, counts: Any, steps: int, used_lr: float) -> list[tuple[Any, Any]]:
         progress = self._lock.progress
@@ -355,14 +358,22 @@ class Optimizer(Options):
             (progress["used_lr"], np.array([used_lr])),
         ]
 
-    def _write(self, pairs: Sequence[tuple[Any, Any]]) -> None:
-        """Copy arrays over the optimizer's own, all at once."""
+    def _write(self, pairs: Sequence[tuple[Any, Any]], controllers: Sequence[tuple[Any, Any]] = ()) -> None:
+        """Copy arrays over the optimizer's own, and have controllers take over their states, all at once."""
+
+        def work() -> None:
+            load_checked(controllers)  # they may refuse, and then nothing is written
+            self._engine.write(pairs)
+            self._engine.changed()
+
         if self._engine.is_inside():
             raise RuntimeError("a schedule or callable must not change the state of the optimizer that calls it")
         with self._lock.held:
             self._lock.pause()
-            self._engine.write(pairs)
-            self._engine.changed()
+            if controllers:
+                whole(work)  # no interrupt comes between the two
+            else:
+                work()
 
     # --- Copies -------------------------------------------------------------------------------------------------------
 
@@ -401,7 +412,10 @@ class Optimizer(Options):
     def __copy__(self) -> "Optimizer":
         """Return an optimizer that shares the parameters and schedules but has its own state."""
         twin: Optimizer = object.__new__(type(self))
-        twin._restore(self.__getstate__(), self._parameters.params, ())
+        state = self.__getstate__()
+        copies: dict[int, Any] = {}
+        state["own"] = [{x: _own(value, copies) for x, value in fields.items()} for fields in state["own"]]
+        twin._restore(state, self._parameters.params, ())
         return twin
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Optimizer":
@@ -413,6 +427,13 @@ class Optimizer(Options):
         state = {**state, "given": copy.deepcopy(given, memo), "own": copy.deepcopy(state["own"], memo)}
         twin._restore(state, params, state["arrays"])
         return twin
+
+
+def _own(value: Any, copies: dict[int, Any]) -> Any:
+    """Copy of a controller, the same one wherever it stands; anything else as it is."""
+    if not (callable(value) and is_controller(value)):
+        return value
+    return copies.setdefault(id(value), copy.copy(value))
 
 
 def uses_momentum(field: Argument, values: Mapping[str, Any], groups: Any) -> bool:

@@ -10,15 +10,16 @@ from pyfastlr.arrays import tree
 from pyfastlr.arrays.flat import Flat
 from pyfastlr.arrays.host import Array, describe, operand
 from pyfastlr.arrays.parameters import Parameters
+from pyfastlr.schedules.controller import trial
 from pyfastlr_kernels import tables
 from pyfastlr_kernels.rules import RULES
 
 if TYPE_CHECKING:
     from .base import Optimizer
 
-VERSION = 1  # of the format of `state_dict`
+VERSION = 2  # of the format of `state_dict`
 # Keys that a version adds to the earlier ones, each with the value to use for an earlier version.
-_ADDED: dict[int, dict[str, Any]] = {1: {}}
+_ADDED: dict[int, dict[str, Any]] = {1: {}, 2: {"controllers": []}}
 _KEYS = ("format", "class", "convention", "rule", "dtype", "structure", "steps", "counts", "carry", "state")
 LARGEST = 2**62  # largest count, so far from the end of int64 that no run reaches that
 
@@ -45,6 +46,10 @@ def export(optimizer: "Optimizer") -> dict[str, Any]:
         "counts": counts["count"].copy(),
         "carry": counts["carry"][:, : len(RULES[optimizer.rule].carry)].copy(),
         "state": optimizer._state.copies(),
+        "controllers": [
+            {"group": row, "name": name, "state": controller.state_dict()}
+            for (row, name), controller in optimizer._hyper.controllers().items()
+        ],
     }
 
 
@@ -88,6 +93,33 @@ def checked(optimizer: "Optimizer", given: Any) -> list[tuple[Any, Array]]:
         # Copies, because the given arrays may be views of those that are written.
         pairs += [(x, y.copy()) for x, y in zip(optimizer._state.tensors(name), tensors, strict=True)]
     return [*pairs, *optimizer._progress_pairs(counts_of(counts[order], carry[order]), steps, float("nan"))]
+
+
+def controllers(optimizer: "Optimizer", given: Any) -> list[tuple[Any, Any]]:
+    """Controllers of the optimizer, each with its state; one whose state was not saved stays as it is."""
+    there = optimizer._hyper.controllers()
+    found: dict[int, tuple[Any, Any]] = {}
+    entries = _upgraded(given)["controllers"]
+    if not isinstance(entries, list | tuple):
+        raise TypeError(f"`state['controllers']` must be a list, got {entries!r:.60}")
+    for entry in entries:
+        if not isinstance(entry, Mapping) or set(entry) != {"group", "name", "state"}:
+            raise ValueError(f"`state['controllers']` must have entries with group, name and state, got {entry!r:.60}")
+        controller = next(
+            (c for (row, name), c in there.items() if [row, name] == [entry["group"], entry["name"]]), None
+        )
+        if controller is None:
+            kind = entry["state"].get("type") if isinstance(entry["state"], Mapping) else None
+            places = [f"{name!r} of group {row}" for row, name in there]
+            raise ValueError(
+                f"`state['controllers']` needs a controller for {entry['name']!r} of group {entry['group']}, {kind}, "
+                f"got {places or 'no controller'}: give the optimizer one there"
+            )
+        found[id(controller)] = controller, entry["state"]
+    pairs = list(found.values())
+    for controller, state in pairs:
+        trial(controller, state)
+    return pairs
 
 
 def _upgraded(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from . import keras, optax, torch
 from .algebra import Clip, Constant, Custom, Delay, Every, Product, Sum, Then, Warmup, as_schedule, join
 from .base import RateLike, Schedule, from_dict
 from .checks import unknown_attribute
+from .controller import Adjustable, Controller
 from .cycles import WSD, CosineRestarts, Cyclic, InverseSqrt, OneCycle
 from .decays import (
     Cosine,
@@ -29,11 +30,14 @@ from .decays import (
     StepDecay,
     TimeDecay,
 )
+from .plateau import Plateau, RestartOnPlateau
 
 __all__ = [
     "WSD",
+    "Adjustable",
     "Clip",
     "Constant",
+    "Controller",
     "Cosine",
     "CosineRestarts",
     "Custom",
@@ -47,9 +51,11 @@ __all__ = [
     "MultiStep",
     "OneCycle",
     "Piecewise",
+    "Plateau",
     "Polynomial",
     "Product",
     "RateLike",
+    "RestartOnPlateau",
     "Schedule",
     "StepDecay",
     "Sum",

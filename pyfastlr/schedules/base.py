@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 RateLike = float | Callable[[int], float]  # a number, a Schedule or any other function of the index
 
-_types: dict[str, Callable[..., Schedule]] = {}  # classes by the names that to_dict writes
+_types: dict[str, Callable[..., Any]] = {}  # classes by the names that to_dict writes
 
 
 class Schedule:
@@ -81,7 +81,7 @@ class Schedule:
         """Register the class for `from_dict`. Each keyword is the check of the parameter with that name."""
         if by_name:
             cls._checks = by_name
-        _types[_type_name(cls)] = cls
+        register(cls)
 
     def __init__(self, **parameters: Any) -> None:
         checked = {name: self._checks.get(name, _unchecked)(value, name) for name, value in parameters.items()}
@@ -188,7 +188,7 @@ class Schedule:
         >>> S.InverseTime(0.1, decay=1e-3).to_dict()
         {'type': 'InverseTime', 'lr': 0.1, 'decay': 0.001}
         """
-        return {"type": _type_name(type(self))} | {name: _plain(value) for name, value in self.parameters.items()}
+        return {"type": type_name(type(self))} | {name: _plain(value) for name, value in self.parameters.items()}
 
     def plot(self, steps: int, ax: Axes | None = None, **kwargs: Any) -> Axes:
         """Plot the rates of the first `steps` updates. Jumps between constant rates are drawn as steps.
@@ -338,7 +338,8 @@ class Schedule:
 
 def _combine(kind: str, *arguments: Any) -> Schedule:
     """Make a schedule of algebra.py. That module imports this one, so its classes are found by name."""
-    return _types[kind](*arguments)
+    result: Schedule = _types[kind](*arguments)
+    return result
 
 
 def _operand(value: Any, name: str) -> Schedule:
@@ -381,7 +382,12 @@ def _text(value: Any) -> str:
 # --- JSON ------------------------------------------------------------------------------------------------------------
 
 
-def _type_name(cls: type[Schedule]) -> str:
+def register(cls: type[Any]) -> None:
+    """Register a class for `from_dict`."""
+    _types[type_name(cls)] = cls
+
+
+def type_name(cls: type[Any]) -> str:
     """Return the class's name in JSON. A user's class has its module in it, so it cannot pass for one of ours."""
     ours = cls.__module__.startswith("pyfastlr.schedules.")
     return cls.__name__ if ours else f"{cls.__module__}.{cls.__qualname__}"
@@ -394,8 +400,8 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def from_dict(d: dict[str, Any]) -> Schedule:
-    """Rebuild a schedule from the output of `Schedule.to_dict`. Import classes of your own first.
+def from_dict(d: dict[str, Any]) -> Any:
+    """Rebuild a schedule or a controller from the output of its `to_dict`. Import classes of your own first.
 
     Raises
     ------

@@ -1,0 +1,437 @@
+"""`Controller`: a rate that reacts to the run, and what all controllers share.
+
+A schedule is a pure function of the update's index. A controller has state: it is told what happens (`observe`), and
+its next rates depend on that. It wraps a schedule, and an optimizer takes it wherever it takes a schedule.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+import numpy as np
+
+from . import checks
+from .algebra import as_schedule
+from .base import RateLike, Schedule, register, type_name
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_PROTOCOL = ("observe", "state_dict", "load_state_dict")
+_KEPT = 100_000  # observations for `plot`
+
+
+def is_controller(value: Any) -> bool:
+    """Whether a value has the methods of the protocol: `Controller` need not be its base."""
+    return isinstance(value, Controller) or (
+        callable(value)
+        and not isinstance(value, type)
+        and all(callable(getattr(value, name, None)) for name in _PROTOCOL)
+    )
+
+
+class Controller:
+    """A rate that reacts to the run: the protocol, and the base of your own controllers.
+
+    Four methods are all that an optimizer, its `state_dict` and the tools in `pyfastlr.tune` need:
+
+    - ``c(n)`` returns the rate in force for update n, a float. It must not change anything: `opt.lr` calls it too.
+    - ``c.observe(**what)`` is told what happened, for example ``loss=0.3``. You call it, as often as you like, between
+      steps. It takes what it needs by name and ignores everything else.
+    - ``c.state_dict()`` returns all that changes, as numbers, strings, None, lists, dicts and numpy arrays.
+    - ``c.load_state_dict(d)`` checks all of `d`, then takes it over, or raises an error and changes nothing.
+
+    A subclass that keeps all that changes in ``self.state``, a dict that `observe` replaces by another one, inherits
+    the last two.
+
+    `opt.state_dict()` has the states of the optimizer's controllers, and `opt.load_state_dict` writes them into the
+    controllers that the optimizer has: they stay the same objects. A controller is equal only to itself. It has no
+    `compiled` form and is not part of a schedule: put the schedule inside, as in ``Plateau(Cosine(...).warmup(500))``.
+
+    Examples
+    --------
+    >>> import numpy as np, pyfastlr as flr
+    >>> from pyfastlr import schedules as S
+    >>> class HalveOnAlarm(S.Controller):
+    ...     def __init__(self, lr):
+    ...         self.lr, self.state = lr, {"alarms": 0}
+    ...
+    ...     def __call__(self, n):
+    ...         return self.lr * 0.5 ** self.state["alarms"]
+    ...
+    ...     def observe(self, *, alarm=False, **others):
+    ...         self.state = {"alarms": self.state["alarms"] + bool(alarm)}
+    >>> rate = HalveOnAlarm(0.1)
+    >>> opt = flr.SGD(np.ones(3), lr=rate)
+    >>> rate.observe(alarm=True)
+    >>> opt.lr
+    0.05
+    >>> opt.state_dict()["controllers"]
+    [{'group': 0, 'name': 'lr', 'state': {'type': '...HalveOnAlarm', 'alarms': 1}}]
+
+    Notes
+    -----
+    Elsewhere: torch's ReduceLROnPlateau is not a scheduler (no `get_last_lr` in groups, not in SequentialLR); Keras has
+    callbacks, whose state is not saved; optax scales updates in a GradientTransformation.
+    """
+
+    state: dict[str, Any]
+    __array_ufunc__ = None  # numpy's scalars leave `scalar * controller` to __rmul__
+
+    def __call__(self, n: int, /) -> float:
+        """Rate in force for update n, counting from 0."""
+        raise NotImplementedError(f"{type(self).__name__} needs a method __call__(self, n) that returns the rate")
+
+    def observe(self, **what: Any) -> Any:
+        """Take note of what happened."""
+        raise NotImplementedError(f"{type(self).__name__} needs a method observe(self, **what)")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Copy of all that changes."""
+        return {"type": type_name(type(self)), **copy.deepcopy(self.state)}
+
+    def load_state_dict(self, d: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` returned, all of it or, if an error is raised, nothing.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is the state of another kind of controller, or is damaged.
+        """
+        self.state = self.checked_state(d)
+
+    def checked_state(self, d: Mapping[str, Any]) -> dict[str, Any]:
+        """State from what `state_dict` returned; every value must be of the kind that it is now."""
+        if not isinstance(d, Mapping):
+            raise TypeError(f"the state of {type(self).__name__} must be a dict from state_dict(), got {d!r:.60}")
+        if d.get("type") != type_name(type(self)):
+            raise ValueError(f"the state must be that of {type_name(type(self))}, got that of {d.get('type')!r}")
+        given = {key: value for key, value in d.items() if key != "type"}
+        if set(given) != set(self.state):
+            raise ValueError(f"the state of {type(self).__name__} must have {sorted(self.state)}, got {sorted(given)}")
+        return {
+            key: _of_kind(given[key], now, f"the state {key!r} of {type(self).__name__}")
+            for key, now in self.state.items()
+        }
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = object.__hash__
+
+    @property
+    def compiled(self) -> NoReturn:
+        """Refused: what reacts to the run is not a function of the index alone."""
+        raise TypeError(
+            f"{type(self).__name__} reacts to the run and cannot be compiled: pass its rate, c(n), to compiled code at "
+            "each update"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Arguments for JSON, without the state; a subclass of your own has none unless it defines this."""
+        raise TypeError(f"{type(self).__name__} has no JSON form: state_dict() has its state")
+
+    def _no_algebra(self, *_: Any) -> NoReturn:
+        raise TypeError(
+            f"{type(self).__name__} reacts to the run, so it cannot be part of a schedule: put the schedule into it, "
+            "as in Plateau(0.5 * schedule), or scale the rate by `lr_scale`"
+        )
+
+    __mul__ = __rmul__ = __add__ = __radd__ = _no_algebra
+
+
+def _of_kind(value: Any, now: Any, what: str) -> Any:
+    """Copy of a value of the present one's kind: a flag, an integer, a number or None, or anything of the same type."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    kinds: tuple[type, ...]
+    if isinstance(now, bool):
+        kinds = (bool,)
+    elif isinstance(now, int):
+        kinds = (int,)
+    elif isinstance(now, float):
+        kinds = (float, int, type(None))
+    elif now is None:
+        kinds = (float, int, str, list, tuple, dict, np.ndarray, type(None))
+    elif isinstance(now, list | tuple):
+        kinds = (list, tuple, type(None))  # JSON has only lists
+    else:
+        kinds = (type(now), type(None))
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        raise TypeError(f"{what} must be {' or '.join(x.__name__ for x in kinds)}, got {value!r:.60}")
+    if isinstance(now, float) and isinstance(value, int):
+        return float(value)
+    new: Any = copy.deepcopy(value)
+    return type(now)(new) if isinstance(now, list | tuple) and new is not None else new
+
+
+class Wrapper(Controller):
+    """A controller of the library: it wraps a base rate, and has arguments that never change.
+
+    Parameters
+    ----------
+    base : float, Schedule, callable or Controller
+        The rate that it changes.
+    state : dict
+        What changes.
+    **arguments
+        All other arguments of the constructor, checked.
+    """
+
+    defaults: ClassVar[Mapping[str, Any]] = {}
+
+    def __init_subclass__(cls) -> None:
+        register(cls)
+
+    def __init__(self, base: RateLike | Controller, state: dict[str, Any], **arguments: Any) -> None:
+        self.base: Any = base if is_controller(base) else as_schedule(base, "base")
+        self.state, self.arguments = state, arguments
+        self.history: deque[tuple[float, bool]] = deque(maxlen=_KEPT)  # for `plot`: each value, and whether it acted
+        self._n = 0  # of the last update
+
+    def __call__(self, n: int, /) -> float:
+        """Rate in force for update n, counting from 0.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If n is not an integer >= 0. Arrays are refused: rates of other updates depend on what will be observed.
+        """
+        return self._rate(n if type(n) is int and n >= 0 else checks.index(n))
+
+    def _at(self, n: int) -> float:
+        """Rate of update n, which an optimizer makes now."""
+        self._n = n
+        if isinstance(self.base, Wrapper):
+            self.base._at(n)
+        return self._rate(n)
+
+    def _rate(self, n: int) -> float:
+        raise NotImplementedError
+
+    def _base_at(self, n: int) -> float:
+        base = self.base
+        rate: float = base._at(n) if isinstance(base, Schedule) else base(n)
+        return rate
+
+    def state_dict(self) -> dict[str, Any]:
+        """Copy of all that changes: counts, the best value, and the state of a controller that is inside."""
+        inside = {"base": self.base.state_dict()} if isinstance(self.base, Controller) else {}
+        return {**super().state_dict(), "n": self._n, **inside}
+
+    def load_state_dict(self, d: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` returned, all of it or, if an error is raised, nothing."""
+        new, n, inside = self.parts(d)
+        if inside is not None:
+            load_checked([(self.base, inside)])
+        self.state, self._n = new, n
+
+    def parts(self, d: Mapping[str, Any]) -> tuple[dict[str, Any], int, Any]:
+        """Checked state, index of the last update, and the state of a controller inside; nothing is changed."""
+        given = dict(d) if isinstance(d, Mapping) else d
+        inside, n = (given.pop("base", None), given.pop("n", 0)) if isinstance(given, dict) else (None, 0)
+        new = self.checked_state(given)
+        if is_controller(self.base):
+            trial(self.base, inside)
+        elif inside is not None:
+            raise ValueError(f"the state of {type(self).__name__} must have no controller inside, got {inside!r:.60}")
+        return new, checks.natural(n, "state['n']"), inside
+
+    def checked_state(self, d: Mapping[str, Any]) -> dict[str, Any]:
+        """State with counts that are none below 0."""
+        state = super().checked_state(d)
+        for key, value in state.items():
+            if type(value) is int and value < 0:
+                raise ValueError(f"the state {key!r} of {type(self).__name__} must be >= 0, got {value}")
+        return state
+
+    def __copy__(self) -> Wrapper:
+        """Controller with a state of its own, also of a controller inside."""
+        twin: Wrapper = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__, history=self.history.copy())
+        if is_controller(self.base):
+            twin.base = copy.copy(self.base)
+        return twin
+
+    def to_dict(self) -> dict[str, Any]:
+        """Type and arguments, ready for JSON, without the state; `from_dict` makes a new controller of them."""
+        return {"type": type_name(type(self)), "base": self.base.to_dict(), **self.arguments}
+
+    def __repr__(self) -> str:
+        given = {x: value for x, value in self.arguments.items() if value != self.defaults.get(x, ...)}
+        return (
+            f"{type(self).__name__}({', '.join([repr(self.base), *(f'{x}={value!r}' for x, value in given.items())])})"
+        )
+
+    def plot(self, ax: Axes | None = None, **kwargs: Any) -> Axes:
+        """Draw what was observed, the last 100,000 values, with a line where the controller acted.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; without it in a new pyplot figure.
+        **kwargs
+            Keywords of `matplotlib.lines.Line2D` for the observed values.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        ModuleNotFoundError
+            If matplotlib is not installed.
+        """
+        try:
+            import matplotlib  # noqa: F401
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError('plot needs matplotlib: pip install "pyfastlr[demo]"') from error
+        from .controller_plot import draw
+
+        return draw(self, ax, kwargs)
+
+    observes: ClassVar[str] = "loss"  # the values in the picture
+    acted: ClassVar[str] = "rate changed"  # what the lines in the picture mean
+
+
+def load_checked(pairs: Sequence[tuple[Any, Any]]) -> None:
+    """Have each controller take over its state: all of them, or none if one of them refuses."""
+    for controller, state in pairs:
+        trial(controller, state)
+    before: list[tuple[Any, Any]] = []
+    try:
+        for controller, state in pairs:
+            before.append((controller, controller.state_dict()))
+            controller.load_state_dict(state)
+    except BaseException:
+        for controller, state in before:
+            controller.load_state_dict(state)
+        raise
+
+
+def trial(controller: Any, state: Any) -> None:
+    """Raise the error that taking over this state would raise, and change nothing."""
+    if not isinstance(state, Mapping):
+        raise TypeError(f"the state of {type(controller).__name__} must be a dict from state_dict(), got {state!r:.60}")
+    if isinstance(controller, Wrapper):
+        controller.parts(state)
+        return
+    try:
+        twin = copy.deepcopy(controller)
+    except Exception:  # noqa: BLE001  # a user's object may be anything; `load_checked` undoes what it then refuses
+        return
+    twin.load_state_dict(state)
+
+
+def observed(value: Any, name: str) -> float:
+    """Check a value that was observed: any number, NaN and infinity too."""
+    if (
+        isinstance(value, bool | np.bool_ | str | bytes | complex | np.complexfloating)
+        or not hasattr(value, "__float__")
+        or getattr(value, "ndim", 0) != 0
+    ):
+        raise TypeError(f"`{name}` must be a number, got {value!r:.60}")
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+_scale = checks.number("a finite number >= 0", 0.0)
+_limit = checks.number("a number >= 0, or None for no limit", 0.0)
+
+
+class Adjustable(Wrapper):
+    """A rate with a scale and an upper limit that are set while it runs: ``min(scale·base(n), limit)``.
+
+    By this the tools that bound the rate act on it, such as `tune.StabilityMonitor` and `tune.SpikeGuard`; a loop of
+    your own can do the same.
+
+    Parameters
+    ----------
+    base : float, Schedule, callable or Controller
+    scale : float >= 0
+        Factor at the beginning.
+    limit : float >= 0 or None
+        Upper limit at the beginning; None for no limit.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
+
+    Examples
+    --------
+    >>> from pyfastlr import schedules as S
+    >>> rate = S.Adjustable(S.Linear(0.4, 0.0, steps=4))
+    >>> rate(0), rate(2)
+    (0.4, 0.2)
+    >>> rate.observe(limit=0.25)
+    >>> rate(0), rate(2)
+    (0.25, 0.2)
+    >>> rate.observe(scale=0.5, limit=None)
+    >>> rate(0), rate(2)
+    (0.2, 0.1)
+
+    Notes
+    -----
+    Elsewhere: `opt.groups[0]["lr"] *= 0.5` does the first with a schedule of its own each time; torch and Keras set the
+    optimizer's rate, which their schedulers then overwrite or multiply.
+    """
+
+    defaults: ClassVar[Mapping[str, Any]] = {"scale": 1.0, "limit": None}
+    observes, acted = "scale of the rate", "scale or limit set"
+
+    def __init__(self, base: RateLike | Controller, scale: float = 1.0, limit: float | None = None) -> None:
+        scale = _scale(scale, "scale")
+        limit = None if limit is None else _limit(limit, "limit")
+        super().__init__(base, {"scale": scale, "limit": limit}, scale=scale, limit=limit)
+
+    @property
+    def scale(self) -> float:
+        """Factor that is in force."""
+        scale: float = self.state["scale"]
+        return scale
+
+    @property
+    def limit(self) -> float | None:
+        """Upper limit that is in force, or None."""
+        limit: float | None = self.state["limit"]
+        return limit
+
+    def _rate(self, n: int) -> float:
+        state = self.state
+        rate: float = state["scale"] * self._base_at(n)
+        return rate if state["limit"] is None else min(rate, state["limit"])
+
+    def observe(self, *, scale: Any = ..., limit: Any = ..., **others: Any) -> None:
+        """Set the scale, the limit, or both; what is left out stays.
+
+        Parameters
+        ----------
+        scale : float >= 0
+        limit : float >= 0 or None
+            None, or infinity, for no limit.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a number has the wrong type or is out of range.
+        """
+        new = dict(self.state)
+        if scale is not ...:
+            new["scale"] = _scale(scale, "scale")
+        if limit is not ...:
+            new["limit"] = None if limit is None or limit == math.inf else _limit(limit, "limit")
+        self.history.append((new["scale"], new != self.state))
+        self.state = new
+
+    def checked_state(self, d: Mapping[str, Any]) -> dict[str, Any]:
+        """Scale and limit in their ranges."""
+        state = super().checked_state(d)
+        limit = state["limit"]
+        return {"scale": _scale(state["scale"], "scale"), "limit": None if limit is None else _limit(limit, "limit")}
