@@ -128,6 +128,28 @@ def mini_batches(images: Images, size: int, rng: np.random.Generator) -> Iterato
             yield x[batch], y[batch]
 
 
+def problem(
+    seed: int = 0, hidden: int = 128, batch: int = 64
+) -> tuple[Callable[[flr.Flat, Images], tuple[float, flr.Flat]], flr.Flat, Iterator[Images]]:
+    """Return what the tools of `pyfastlr.tune` take: the loss with its gradient, new weights, and batches without end.
+
+    Examples
+    --------
+    >>> loss_and_grad, params, batches = problem()
+    >>> loss, gradient = loss_and_grad(params, next(batches))
+    >>> 2 < loss < 3, gradient["w1"].shape
+    (True, (64, 128))
+    """
+    rng = np.random.default_rng(seed)
+    params = flr.Flat(initial(hidden, rng))
+    grads = params.like()
+
+    def loss_and_grad(params: flr.Flat, images: Images) -> tuple[float, flr.Flat]:
+        return loss_and_gradient(params, grads, *images), grads
+
+    return loss_and_grad, params, mini_batches(digits(seed)[0], batch, rng)
+
+
 class Point(NamedTuple):
     """Progress after `step` updates: mean loss since the last point, last rate, test accuracy."""
 

@@ -321,6 +321,23 @@ class Hyperparameters:
                 engine.renew()  # first: after an interrupt between the two, the next step reads what is current
             self.current = new
 
+    def saved(self) -> tuple[Settings, Array]:
+        """Return all present hyperparameters, for `restore`."""
+        with self.lock.held:
+            return self.current, self.current.rows.copy()
+
+    def restore(self, saved: tuple[Settings, Array]) -> None:
+        """Restore all hyperparameters that `saved` returned: numbers, schedules and per-element rates."""
+        settings, rows = saved
+        engine = self.engine()
+        with self.lock.held:
+            settings.rows[...] = rows
+            if engine is not None:
+                engine.renew()  # first, as in `assign`
+            self.current = settings
+            if engine is not None:
+                engine.changed()
+
     # --- Per-element rates --------------------------------------------------------------------------------------------
 
     def _rates_with(self, settings: Settings, row: int, value: Any, group: str) -> "list[Rates | None]":

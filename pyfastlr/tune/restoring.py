@@ -1,5 +1,6 @@
 """Have everything as it was after a tool has run, whatever ended it: its result, an exception, or Ctrl-C."""
 
+import copy
 import random
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
@@ -20,20 +21,43 @@ class Saved(Protocol):
 
 
 class SavedParameters:
-    """Copies of the parameters' arrays."""
+    """Copies of the parameters' arrays, and what the dicts and lists that they are in hold."""
 
     def __init__(self, parameters: Parameters) -> None:
         self._pairs = [(x, x.copy()) for x in parameters.arrays]
+        self._containers = _containers(parameters.params) if parameters.layout is None else []
 
     def restore(self) -> None:
-        """Write the values back into the same arrays."""
+        """Write the values back into the same arrays, and these arrays back to their places."""
+        for container, before in self._containers:
+            _refill(container, before)
         for array, before in self._pairs:
-            writeable = array.flags.writeable
-            if not writeable:
-                array.flags.writeable = True
+            array.flags.writeable = True  # parameters are
+            if array.shape != before.shape:
+                array.resize(before.shape, refcheck=False)  # somebody resized it, and so held no other view of it
             np.copyto(array, before)
-            if not writeable:
-                array.flags.writeable = False
+
+
+def _containers(params: Any) -> list[tuple[Any, Any]]:
+    """Each dict and list, however deep, with a copy of it."""
+    if isinstance(params, dict):
+        inside: Any = params.values()
+    elif isinstance(params, list | tuple):
+        inside = params
+    else:
+        return []
+    own = [] if isinstance(params, tuple) else [(params, copy.copy(params))]
+    return own + [pair for x in inside for pair in _containers(x)]
+
+
+def _refill(container: Any, before: Any) -> None:
+    """Have a dict or list hold what it did, in the same order."""
+    if isinstance(container, dict):
+        if list(container) != list(before) or any(container[key] is not before[key] for key in before):
+            container.clear()
+            container.update(before)
+    elif len(container) != len(before) or any(x is not y for x, y in zip(container, before, strict=True)):
+        container[:] = before
 
 
 class SavedRandom:
@@ -81,14 +105,21 @@ def _bits(generator: Any) -> Any:
 def restored(saved: list[Saved], work: Callable[[], T]) -> T:
     """Return what `work` returns, after everything saved was restored, also if it raises or is interrupted.
 
-    An interrupt while one of the two `finally` blocks begins does not stop the other; inside `whole` none arrives.
+    What `work` adds to the list is restored too. If one part cannot be restored, the others are, and then its error is
+    raised. An interrupt while one of the two `finally` blocks begins does not stop the other; inside `whole` none
+    arrives.
     """
 
     def restore() -> None:
-        if saved:
-            for part in saved:
+        errors = []
+        for part in saved:
+            try:
                 part.restore()
-            saved.clear()
+            except Exception as error:  # noqa: BLE001  # raised below
+                errors.append(error)
+        saved.clear()
+        if errors:
+            raise errors[0]
 
     try:
         try:

@@ -1,0 +1,88 @@
+"""A user's batches, for as long as a tool needs some: they begin again when they end."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pyfastlr.arrays.host import describe
+
+
+class Batches:
+    """An endless iterator over the batches of a user.
+
+    Parameters
+    ----------
+    batches : sequence, iterable, iterator or None
+        A sequence is gone through in its order; an iterable is iterated again when it ends; an iterator's batches are
+        remembered, and come again when it ends. None: every batch is None.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is none of these, looks like a single batch, or is empty.
+    """
+
+    def __init__(self, batches: Any) -> None:
+        if isinstance(batches, str | bytes | Mapping | np.ndarray) or not isinstance(batches, Iterable | None):
+            what = describe(batches) if isinstance(batches, np.ndarray) else type(batches).__name__
+            raise TypeError(
+                f"`batches` must be a list or another iterable of batches, or None, got {what}; [batch] is a single one"
+            )
+        self._given: Any = batches
+        self._drawn, self._place = list[Any](), 0
+        self._is_sequence = isinstance(batches, Sequence)
+        self._current: Iterator[Any] | None = None
+        self._is_iterator = isinstance(batches, Iterator)
+        if self._is_sequence and not batches:
+            raise ValueError("`batches` must have at least one batch, got an empty sequence")
+
+    def begin(self, sweep: int, sweeps: int) -> None:
+        """Start sweep k of several: within a sequence so far from the beginning that no two begin at the same batch.
+
+        Anything else goes on where it is: it is for its iterator to shuffle.
+        """
+        if self._is_sequence:
+            self._place = sweep * len(self._given) // sweeps
+
+    def __next__(self) -> Any:
+        if self._given is None:
+            return None
+        if self._is_sequence:
+            batch = self._given[self._place % len(self._given)]
+            self._place += 1
+            return batch
+        if self._is_iterator:
+            return self._remembered()
+        return self._again()
+
+    def _remembered(self) -> Any:
+        if self._current is None:
+            try:
+                batch = next(self._given)
+            except StopIteration:
+                self._current = iter(())
+            else:
+                self._drawn.append(batch)
+                return batch
+        if not self._drawn:
+            raise ValueError("`batches` must have at least one batch, got an iterator that is used up")
+        batch = self._drawn[self._place % len(self._drawn)]
+        self._place += 1
+        return batch
+
+    def _again(self) -> Any:
+        for _ in range(2):
+            if self._current is None:
+                self._current = iter(self._given)
+                self._place = 0
+            try:
+                batch = next(self._current)
+            except StopIteration:
+                if not self._place:
+                    break
+                self._current = None
+            else:
+                self._place += 1
+                return batch
+        raise ValueError("`batches` must have at least one batch each time it is iterated over, got none")

@@ -1,0 +1,88 @@
+"""What `RangeTest.plot` draws: losses over the rate, the suggestions, and where the loss diverged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cbook import normalize_kwargs
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+if TYPE_CHECKING:
+    from .ranges import RangeTest
+
+LINE, FAINT, END = "#0072b2", "0.75", "#d55e00"  # colours of Okabe and Ito's palette, and grey
+MARKS = {
+    "valley": ("#009e73", "o"), "steep": ("#cc79a7", "^"), "slide": ("#e69f00", "s"), "minimum": ("#56b4e9", "v"),
+    "gradient": ("#000000", "D"),
+}  # fmt: skip
+
+
+def draw(test: RangeTest, ax: Axes | None, options: dict[str, Any]) -> Axes:
+    """Draw the test into axes, or new ones of a figure of its own."""
+    if ax is not None and not isinstance(ax, Axes):
+        raise TypeError(f"`ax` must be one matplotlib Axes or None, got {type(ax).__name__}")
+    options = {"color": LINE, "linewidth": 2.0, "label": "smoothed loss"} | normalize_kwargs(options, Line2D)
+    if ax is None:
+        ax = Figure(figsize=(8, 5), dpi=120, layout="constrained").add_subplot()
+        ax.grid(alpha=0.25)
+        ax.spines[["top", "right"]].set_visible(False)
+    if test.mode == "exponential":
+        ax.set_xscale("log")
+    _losses(test, ax, options)
+    _end(test, ax)
+    _suggestions(test, ax)
+    ax.set_xlabel(ax.get_xlabel() or "learning rate")
+    ax.set_ylabel(ax.get_ylabel() or "loss")
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize="small")
+    return ax
+
+
+def _losses(test: RangeTest, ax: Axes, options: dict[str, Any]) -> None:
+    """Draw the first sweep as it was and smoothed, of the others the smoothed losses."""
+    alone: dict[str, Any] = {"marker": "o"} if len(test.lrs) == 1 else {}  # a line needs two points
+    if test.losses is not test.smoothed:
+        ax.plot(test.lrs, test.losses, color=FAINT, linewidth=0.8, label="loss of each batch", zorder=1.5, **alone)
+    for sweep in test.sweeps[1:]:
+        ax.plot(sweep.lrs, sweep.smoothed, **{**options, "linewidth": 0.8, "alpha": 0.5, "label": None})
+    ax.plot(test.lrs, test.smoothed, **{**alone, **options})
+    _limit(ax, test)
+
+
+def _limit(ax: Axes, test: RangeTest) -> None:
+    """Have the axis show how the losses fall, and as much above the first one: beyond, they grow without bound."""
+    smoothed = np.concatenate([x.smoothed for x in test.sweeps])
+    smoothed, losses = smoothed[np.isfinite(smoothed)], test.losses[np.isfinite(test.losses)]
+    if not np.isfinite(test.smoothed[0]):
+        return
+    first, low, high = float(test.smoothed[0]), float(smoothed.min()), float(smoothed.max())
+    low = min(low, max(float(losses.min()), first - 4 * (first - low)))
+    if low < first:
+        high = max(first, min(high, 2 * first - low))
+    room = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
+    ax.set_ylim(low - room, high + room)
+
+
+def _end(test: RangeTest, ax: Axes) -> None:
+    rate = test.diverged_at
+    if rate is not None:
+        what = "diverged" if test.sweeps[0].ended == "diverged" else "not finite"
+        ax.axvline(rate, color=END, linestyle="--", linewidth=1.2, label=f"{what} at {rate:.2g}")
+
+
+def _suggestions(test: RangeTest, ax: Axes) -> None:
+    """Mark each suggestion on the curve, and name it with its rate."""
+    finite = np.isfinite(test.smoothed)
+    for name, lr in test.suggestions.items():
+        if lr is None:
+            ax.plot([], [], " ", label=f"{name}: none")
+            continue
+        colour, marker = MARKS[name]
+        y = np.interp(np.log(lr), np.log(test.lrs[finite]), test.smoothed[finite])
+        ax.axvline(lr, color=colour, linewidth=0.8, alpha=0.5, zorder=1)
+        look = (
+            {"markersize": 12, "markerfacecolor": "none"} if name == "gradient" else {"markersize": 8}
+        )  # over "steep"
+        ax.plot([lr], [y], color=colour, marker=marker, linestyle="none", label=f"{name}: {lr:.2g}", **look)

@@ -1,0 +1,281 @@
+"""What a range test found: sweeps, the suggestions of all of them together, and how far these are apart."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .rules import RULES, Curve, Floats, Suggestion, suggest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from matplotlib.axes import Axes
+
+CLOSE, APART = 3.0, 30.0  # factors between rules: they agree, they contradict each other
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """One sweep.
+
+    Attributes
+    ----------
+    lrs, losses, smoothed : float64[n]
+        Rates, the loss before the update with each of them, and this loss smoothed.
+    ended : {"steps", "diverged", "nonfinite"}
+        Whether all steps were taken, or what ended it: the last of the losses.
+    steps : int
+        Losses that there were to be.
+    """
+
+    lrs: Floats
+    losses: Floats
+    smoothed: Floats
+    ended: str
+    steps: int
+
+    @cached_property
+    def found(self) -> Mapping[str, Suggestion]:
+        """Suggestion of every rule."""
+        return suggest(Curve(self.lrs, self.smoothed, self.steps))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RangeTest:
+    """Result of `range_test`.
+
+    Attributes
+    ----------
+    sweeps : tuple of Sweep
+        One for each repeat, each with `lrs`, `losses`, `smoothed` and `ended`.
+    mode : {"exponential", "linear"}
+        How the rate grew.
+    lrs, losses, smoothed : float64[n]
+        Of the first sweep: rates, losses before the update with each, smoothed losses.
+    suggestions : dict of str to float or None
+        Rate by each rule, the median of the sweeps that have one. None where most have none.
+    reasons : dict of str to str
+        Why, for each rule.
+    spread : dict of str to (float, float) or None
+        Least and largest rate of each rule over the sweeps.
+    agreement : float or None
+        Largest suggestion over the least; None if there are fewer than two.
+    diverged_at : float or None
+        Rate before the loss that ended the first sweep; None if that took all its steps.
+
+    Notes
+    -----
+    The rules, over the smoothed losses without the last 5 and, from "gradient" apart, without the first tenth:
+
+    - "valley": half-way down the longest run of falling losses, others between them left out. fastai's default.
+    - "steep": where ``d loss / d log(lr)`` is least.
+    - "slide": from the right, as long as the slope changes by more than 0.005 within 15 rates. fastai.
+    - "minimum": a tenth of the rate at which the loss is least.
+    - "gradient": where ``np.gradient(loss)`` is least, by index, without the first 10: torch-lr-finder's.
+
+    On a curve of its own each gives the rate that its library gives (fastai 2.8.12 and torch-lr-finder 0.2.2, in
+    float32 and float64). Where those fail or answer a rate that means nothing, the suggestion is None: at losses that
+    are not finite, on a curve that falls nowhere or has too few losses, and in "valley" if the loss falls over the
+    first two rates alone (fastai then takes the last rate, because its index is -1).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> lrs = np.geomspace(1e-4, 10, 60)
+    >>> test = RangeTest.from_curve(lrs, 2 - np.log1p(lrs / 1e-2) / 5 + lrs**2)
+    >>> print(test)
+    rule        rate  why
+    valley    0.0089  half-way down the longest fall of the loss, 0.00032 to 0.3
+    steep     0.0626  there the loss falls fastest, by 0.38 for ten times the rate
+    slide     0.0131  left of it the slope changes by 0.005 or less over 15 rates
+    minimum   0.0298  a tenth of 0.3, where the loss is least, 1.403
+    gradient  0.0761  there the loss falls fastest by step, by 0.032
+    The rules are a factor of 8.6 apart, from valley to gradient: look at the plot.
+    """
+
+    sweeps: tuple[Sweep, ...]
+    mode: str
+    suggestions: dict[str, float | None] = field(init=False)
+    reasons: dict[str, str] = field(init=False)
+    spread: dict[str, tuple[float, float] | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        found = {name: [x.found[name] for x in self.sweeps] for name in RULES}
+        joined = {name: _joined(each) for name, each in found.items()}
+        values = {
+            "suggestions": {name: x.lr for name, x in joined.items()},
+            "reasons": {name: x.reason for name, x in joined.items()},
+            "spread": {name: _spread(each) for name, each in found.items()},
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def from_curve(cls, lrs: Any, smoothed: Any, steps: int | None = None) -> RangeTest:
+        """Suggestions for a curve that something else recorded: another framework's sweep.
+
+        Parameters
+        ----------
+        lrs, smoothed : float[n]
+            Rates, positive and increasing, and the smoothed loss at each. From the first that is not finite on nothing
+            is looked at.
+        steps : int >= n, optional
+            How many there were to be, if the sweep ended early.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type, shape or range.
+        """
+        lrs, smoothed = (_vector(x, name) for x, name in ((lrs, "lrs"), (smoothed, "smoothed")))
+        if len(lrs) != len(smoothed):
+            raise ValueError(f"`smoothed` must have a loss for each of the {len(lrs)} rates, got {len(smoothed)}")
+        if not (np.isfinite(lrs).all() and (lrs[:1] > 0).all() and (np.diff(lrs) > 0).all()):
+            raise ValueError("`lrs` must be finite, positive and increasing")
+        if steps is None:
+            steps = len(lrs)
+        elif isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < len(lrs):
+            raise ValueError(f"`steps` must be an integer >= {len(lrs)}, got {steps!r}")
+        ended = "steps" if np.isfinite(smoothed).all() else "nonfinite"
+        ratios = np.diff(np.log(lrs))
+        mode = "exponential" if len(ratios) < 2 or np.allclose(ratios, ratios[0], rtol=1e-3) else "linear"
+        return cls((Sweep(lrs, smoothed, smoothed, ended, int(steps)),), mode)
+
+    @property
+    def lrs(self) -> Floats:
+        """Rates of the first sweep."""
+        return self.sweeps[0].lrs
+
+    @property
+    def losses(self) -> Floats:
+        """Losses of the first sweep, each before the update with the rate of the same index."""
+        return self.sweeps[0].losses
+
+    @property
+    def smoothed(self) -> Floats:
+        """Smoothed losses of the first sweep."""
+        return self.sweeps[0].smoothed
+
+    @property
+    def diverged_at(self) -> float | None:
+        """Rate of the last loss of the first sweep, if that ended it."""
+        return None if self.sweeps[0].ended == "steps" else float(self.lrs[-1])
+
+    @property
+    def agreement(self) -> float | None:
+        """Largest suggestion over the least."""
+        rates = [x for x in self.suggestions.values() if x is not None]
+        return max(rates) / min(rates) if len(rates) > 1 else None
+
+    def __repr__(self) -> str:
+        rates = ", ".join(f"{name}={_short(lr)}" for name, lr in self.suggestions.items())
+        return f"RangeTest({rates}, sweeps={len(self.sweeps)})"
+
+    def __str__(self) -> str:
+        rows = [["rule", "rate", "spread", "why"]]
+        for name, lr in self.suggestions.items():
+            low_high = self.spread[name]
+            between = f"{low_high[0]:.3g} to {low_high[1]:.3g}" if low_high else "-"
+            rows.append([name, "-" if lr is None else f"{lr:.3g}", between, self.reasons[name]])
+        if len(self.sweeps) == 1:
+            rows = [[name, lr, why] for name, lr, _, why in rows]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = []
+        for name, rate, *others in rows:
+            cells = [name.ljust(widths[0]), rate.rjust(widths[1])]
+            cells += [x.ljust(width) for x, width in zip(others, widths[2:], strict=True)]
+            lines.append("  ".join(cells).rstrip())
+        return "\n".join([*lines, self._agreement_in_words()])
+
+    def _agreement_in_words(self) -> str:
+        factor = self.agreement
+        if factor is None:
+            return "There are fewer than two suggestions to compare."
+        if factor <= CLOSE:
+            return f"The rules agree within a factor of {factor:.2g}."
+        rates = sorted((lr, name) for name, lr in self.suggestions.items() if lr is not None)
+        advice = "look at the plot" if factor <= APART else "take none of them without a look at the plot"
+        apart = f"{factor:.2g}" if factor < 100 else f"{factor:,.0f}"
+        return f"The rules are a factor of {apart} apart, from {rates[0][1]} to {rates[-1][1]}: {advice}."
+
+    def plot(self, ax: Axes | None = None, **kwargs: Any) -> Axes:
+        """Draw the losses over the rate, with every suggestion marked and named, and where the loss diverged.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw. Without it this is a new figure (of `matplotlib.figure`, which needs no display:
+            ``ax.figure.savefig("lr.png")``).
+        **kwargs
+            Keywords of `matplotlib.lines.Line2D` for the smoothed loss: color, linewidth, label ...
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            `ax` or the new axes.
+
+        Raises
+        ------
+        TypeError
+            If `ax` is not one Axes.
+        ModuleNotFoundError
+            If matplotlib is not installed.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> lrs = np.geomspace(1e-4, 10, 60)
+        >>> ax = RangeTest.from_curve(lrs, 2 - np.log1p(lrs / 1e-2) / 5 + lrs**2).plot()
+        >>> ax.get_xlabel(), ax.get_xscale()
+        ('learning rate', 'log')
+        """
+        try:
+            import matplotlib  # noqa: F401
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError('plot needs matplotlib: pip install "pyfastlr[demo]"') from error
+        from .range_plot import draw
+
+        return draw(self, ax, kwargs)
+
+
+def _short(lr: float | None) -> str:
+    return "None" if lr is None else f"{lr:.3g}"
+
+
+def _vector(values: Any, name: str) -> Floats:
+    try:
+        found = np.array(values, np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"`{name}` must be a sequence of numbers, got {type(values).__name__}") from None
+    if found.ndim != 1 or not found.size:
+        raise ValueError(f"`{name}` must be one-dimensional and not empty, got shape {list(found.shape)}")
+    return found
+
+
+def _rates(found: Sequence[Suggestion]) -> list[float]:
+    return sorted(x.lr for x in found if x.lr is not None)
+
+
+def _spread(found: Sequence[Suggestion]) -> tuple[float, float] | None:
+    rates = _rates(found)
+    return (rates[0], rates[-1]) if rates else None
+
+
+def _joined(found: Sequence[Suggestion]) -> Suggestion:
+    """Median of the sweeps' suggestions, on a logarithmic scale, with its reason."""
+    if len(found) == 1:
+        return found[0]
+    rates, n = _rates(found), len(found)
+    without = [x.reason for x in found if x.lr is None]
+    if 2 * len(rates) <= n:
+        return Suggestion(None, f"{len(without)} of {n} sweeps have none: {without[0]}")
+    middle = len(rates) // 2
+    median = rates[middle] if len(rates) % 2 else math.sqrt(rates[middle - 1]) * math.sqrt(rates[middle])
+    nearest = min((x for x in found if x.lr is not None), key=lambda x: abs(math.log((x.lr or 1.0) / median)))
+    lost = f", {len(without)} others have none" if without else ""
+    return Suggestion(median, f"{nearest.reason} (median of {len(rates)} sweeps{lost})")
