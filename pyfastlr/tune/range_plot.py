@@ -45,9 +45,10 @@ def _losses(test: RangeTest, ax: Axes, options: dict[str, Any]) -> None:
     alone: dict[str, Any] = {"marker": "o"} if len(test.lrs) == 1 else {}  # a line needs two points
     if test.losses is not test.smoothed:
         ax.plot(test.lrs, test.losses, color=FAINT, linewidth=0.8, label="loss of each batch", zorder=1.5, **alone)
-    for sweep in test.sweeps[1:]:
-        ax.plot(sweep.lrs, sweep.smoothed, **{**options, "linewidth": 0.8, "alpha": 0.5, "label": None})
-    ax.plot(test.lrs, test.smoothed, **{**alone, **options})
+    ax.plot(test.lrs, test.smoothed, **{"zorder": 2.5, **alone, **options})
+    for k, sweep in enumerate(test.sweeps[1:]):
+        label = None if k else f"of {len(test.sweeps) - 1} more sweeps"
+        ax.plot(sweep.lrs, sweep.smoothed, **{**options, "linewidth": 0.8, "alpha": 0.5, "label": label})
     _limit(ax, test)
 
 
@@ -82,7 +83,8 @@ def _suggestions(test: RangeTest, ax: Axes) -> None:
         colour, marker = MARKS[name]
         y = np.interp(np.log(lr), np.log(test.lrs[finite]), test.smoothed[finite])
         ax.axvline(lr, color=colour, linewidth=0.8, alpha=0.5, zorder=1)
-        look = (
-            {"markersize": 12, "markerfacecolor": "none"} if name == "gradient" else {"markersize": 8}
-        )  # over "steep"
-        ax.plot([lr], [y], color=colour, marker=marker, linestyle="none", label=f"{name}: {lr:.2g}", **look)
+        (mark,) = ax.plot(
+            [lr], [y], color=colour, marker=marker, markersize=8, linestyle="none", label=f"{name}: {lr:.2g}"
+        )
+        if name == "gradient":  # where the sweep is exponential that is often where "steep" is
+            mark.set(markersize=12, markerfacecolor="none")

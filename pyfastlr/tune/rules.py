@@ -126,7 +126,7 @@ def _apply(name: str, curve: Curve) -> Suggestion:
             f"{len(losses)} of {n} losses are left without the first {start} and the last {SKIP_END}: take more "
             f"`steps`, or a smaller `start`",
         )
-    if not (np.diff(losses) < 0).any():
+    if not (losses[1:] < losses[:-1]).any():
         return Suggestion(None, f"the loss falls nowhere from {lrs[0]:.2g} to {lrs[-1]:.2g}")
     with np.errstate(all="ignore"):  # losses near the largest float
         found = RULES[name](lrs, losses)
