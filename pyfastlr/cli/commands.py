@@ -14,6 +14,7 @@ import pyfastlr
 
 from .bench import bench
 from .console import check_picture, fail, under_way, usage_errors, writing
+from .find_lr import find_lr
 
 if TYPE_CHECKING:
     from pyfastlr.demo import Point, Training
@@ -208,3 +209,4 @@ def warmup(
 
 
 app.command()(bench)
+app.command()(find_lr)

@@ -10,6 +10,8 @@ from matplotlib.cbook import normalize_kwargs
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from .ranges import shown
+
 if TYPE_CHECKING:
     from .ranges import RangeTest
 
@@ -49,21 +51,9 @@ def _losses(test: RangeTest, ax: Axes, options: dict[str, Any]) -> None:
     for k, sweep in enumerate(test.sweeps[1:]):
         label = None if k else f"of {len(test.sweeps) - 1} more sweeps"
         ax.plot(sweep.lrs, sweep.smoothed, **{**options, "linewidth": 0.8, "alpha": 0.5, "label": label})
-    _limit(ax, test)
-
-
-def _limit(ax: Axes, test: RangeTest) -> None:
-    """Have the axis show how the losses fall, and as much above the first one: beyond, they grow without bound."""
-    smoothed = np.concatenate([x.smoothed for x in test.sweeps])
-    smoothed, losses = smoothed[np.isfinite(smoothed)], test.losses[np.isfinite(test.losses)]
-    if not np.isfinite(test.smoothed[0]):
-        return
-    first, low, high = float(test.smoothed[0]), float(smoothed.min()), float(smoothed.max())
-    low = min(low, max(float(losses.min()), first - 4 * (first - low)))
-    if low < first:
-        high = max(first, min(high, 2 * first - low))
-    room = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
-    ax.set_ylim(low - room, high + room)
+    view = shown(test)
+    if view is not None:
+        ax.set_ylim(*view)
 
 
 def _end(test: RangeTest, ax: Axes) -> None:

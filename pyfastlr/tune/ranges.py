@@ -190,9 +190,11 @@ class RangeTest:
             cells = [name.ljust(widths[0]), rate.rjust(widths[1])]
             cells += [x.ljust(width) for x, width in zip(others, widths[2:], strict=True)]
             lines.append("  ".join(cells).rstrip())
-        return "\n".join([*lines, self._agreement_in_words()])
+        return "\n".join([*lines, self.verdict])
 
-    def _agreement_in_words(self) -> str:
+    @property
+    def verdict(self) -> str:
+        """How far the rules are apart, in a sentence."""
         factor = self.agreement
         if factor is None:
             return "There are fewer than two suggestions to compare."
@@ -241,6 +243,24 @@ class RangeTest:
         from .range_plot import draw
 
         return draw(self, ax, kwargs)
+
+
+def shown(test: RangeTest, each_batch: bool = True) -> tuple[float, float] | None:
+    """Losses that a picture should show: how they fall, and as much above the first. Beyond, they grow without bound.
+
+    If it shows the loss of each batch, also how these fall, as long as the smoothed ones can still be seen.
+    """
+    smoothed = np.concatenate([x.smoothed for x in test.sweeps])
+    smoothed, losses = smoothed[np.isfinite(smoothed)], test.losses[np.isfinite(test.losses)]
+    if not np.isfinite(test.smoothed[0]):
+        return None
+    first, low, high = float(test.smoothed[0]), float(smoothed.min()), float(smoothed.max())
+    if each_batch:
+        low = min(low, max(float(losses.min()), first - 4 * (first - low)))
+    if low < first:
+        high = max(first, min(high, 2 * first - low))
+    room = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
+    return low - room, high + room
 
 
 def _short(lr: float | None) -> str:

@@ -1,0 +1,192 @@
+"""`pyfastlr find-lr`: a range test of the demo's network, or of a user's own function."""
+
+import contextlib
+import json
+import math
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column, Table
+
+import pyfastlr
+from pyfastlr.optimizers import Optimizer, registry
+
+from . import targets
+from .console import check_picture, fail, usage_errors, writing
+from .lr_picture import picture
+
+if TYPE_CHECKING:
+    from pyfastlr.tune import RangeTest
+
+Problem = tuple[Callable[[Any, Any], Any], Any, Any, Callable[[Any], Optimizer]]
+
+
+def find_lr(
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODULE:FUNCTION]",
+            help="A function of yours, in a module or a file.py, that takes nothing and returns (loss_and_grad, "
+            "params, batches) as pyfastlr.tune.range_test takes them, or a fourth, make_optimizer. Without it, the "
+            "network of the demo on scikit-learn's digits.",
+        ),
+    ] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(help="Any optimizer class (AdamW, SGD, Lion, ...), in any case. By default AdamW.")
+    ] = None,
+    start: Annotated[float, typer.Option(help="First rate.")] = 1e-7,
+    stop: Annotated[float, typer.Option(help="Last rate.")] = 10.0,
+    steps: Annotated[int, typer.Option(min=2, help="Updates of a sweep.")] = 100,
+    linear: Annotated[bool, typer.Option("--linear", help="Add to the rate at each update, not multiply it.")] = False,
+    repeats: Annotated[int, typer.Option(min=1, help="Sweeps; the suggestions are their medians.")] = 5,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Of the demo, or of numpy's and Python's global random numbers.")
+    ] = 0,
+    plot: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Write the picture to this file, not to the terminal.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON: rates, losses, suggestions and reasons.")] = False,
+) -> None:
+    """Find a learning rate: train a little while it grows, and suggest one from the losses."""
+    with usage_errors():
+        if not (0 < start < stop < math.inf):
+            raise ValueError(f"`start` and `stop` must be 0 < start < stop, got {start} and {stop}")
+        cls = _optimizer(optimizer)
+        if plot is not None:
+            check_picture(plot)  # now, not after the sweeps
+        if target is not None:
+            problem = _of_user(target, seed, cls, optimizer is not None)
+        else:
+            from pyfastlr.demo import problem as of_demo
+
+            problem = (*of_demo(seed), lambda params: cls(params, lr=start))
+    mode = "linear" if linear else "exponential"
+    test = _run(target, problem, steps * repeats, start=start, stop=stop, steps=steps, mode=mode, repeats=repeats)
+    if as_json:
+        typer.echo(json.dumps(_as_json(test), indent=2, allow_nan=False))
+    else:
+        console = Console()
+        if plot is None:
+            console.print(picture(test, console.width) + "\n", highlight=False, markup=False, soft_wrap=True)
+        console.print(_table(test))
+        console.print(test.verdict, highlight=False)
+    if plot is not None:
+        with writing("plot", plot):
+            test.plot().figure.savefig(plot)  # type: ignore[union-attr]
+        if not as_json:
+            typer.echo(f"picture: {plot}")
+
+
+def _optimizer(name: str | None) -> type[Optimizer]:
+    """Return the class of this name, in any case."""
+    for cls in registry:
+        if cls.__name__.lower() == (name or "AdamW").lower():
+            return cls
+    raise ValueError(f"`optimizer` must be one of {', '.join(sorted(x.__name__ for x in registry))}, got {name!r}")
+
+
+def _of_user(target: str, seed: int, cls: type[Optimizer], is_chosen: bool) -> Problem:
+    """Return what the user's function returns, with an optimizer."""
+    np.random.seed(seed)  # noqa: NPY002  # users draw from it
+    random.seed(seed)
+    try:
+        given = targets.load(target)()
+    except targets.NotFound:
+        raise
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # theirs
+        raise fail(f"{target}: {targets.described(error)}") from None
+    if not isinstance(given, tuple | list) or len(given) not in (3, 4):
+        got = f"{len(given)} values" if isinstance(given, tuple | list) else type(given).__name__
+        raise ValueError(
+            f"`target` must return (loss_and_grad, params, batches), or a fourth, make_optimizer, got {got}"
+        )
+    if len(given) == 4:
+        if is_chosen:
+            raise ValueError(f"`optimizer` must be left out: {target} returns an optimizer of its own")
+        return given[0], given[1], given[2], given[3]
+    return given[0], given[1], given[2], lambda params: cls(params, lr=1e-3)
+
+
+def _run(target: str | None, problem: Problem, total: int, **options: Any) -> "RangeTest":
+    """Run the sweeps, under a progress bar in a terminal."""
+    from pyfastlr.tune import range_test
+
+    loss_and_grad, params, batches, make_optimizer = problem
+    try:
+        with _quiet(target), _progress(total) as advance:
+
+            def counted(params: Any, batch: Any) -> Any:
+                advance()
+                return loss_and_grad(params, batch)
+
+            # What is no function is refused by its name.
+            given = counted if callable(loss_and_grad) else loss_and_grad
+            return range_test(given, params, make_optimizer, batches, **options)
+    except (Exception, SystemExit) as error:  # of the user's functions
+        if target is None and not isinstance(error, TypeError | ValueError):
+            raise
+        raise fail(f"{target}: {targets.described(error)}" if target else str(error)) from None
+
+
+def _quiet(target: str | None) -> Any:
+    """Keep BLAS from starting threads for the demo's small products: where cores are busy they wait for each other."""
+    if target is not None:
+        return contextlib.nullcontext()
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
+
+    return threadpool_limits(1, user_api="blas")
+
+
+@contextlib.contextmanager
+def _progress(total: int) -> Iterator[Callable[[], None]]:
+    """Give what is to be called for each loss: it moves a bar on stderr, which then goes away."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda: None
+        return
+    columns = (BarColumn(), TextColumn("{task.completed}/{task.total} losses"), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda: progress.advance(task)
+
+
+def _table(test: "RangeTest") -> Table:
+    table = Table("rule", Column("rate", justify="right"))
+    if len(test.sweeps) > 1:
+        table.add_column("spread")
+    table.add_column("why")
+    for rule, lr in test.suggestions.items():
+        cells = [rule, "-" if lr is None else f"{lr:.3g}"]
+        if len(test.sweeps) > 1:
+            low_high = test.spread[rule]
+            cells.append(f"{low_high[0]:.2g} to {low_high[1]:.2g}" if low_high else "-")
+        table.add_row(*cells, test.reasons[rule])
+    return table
+
+
+def _as_json(test: "RangeTest") -> dict[str, Any]:
+    def plain(values: Any) -> list[float | None]:
+        return [x if math.isfinite(x) else None for x in values.tolist()]
+
+    return {
+        "pyfastlr": pyfastlr.__version__,
+        "suggestions": test.suggestions,
+        "spread": test.spread,
+        "agreement": test.agreement,
+        "reasons": test.reasons,
+        "sweeps": [
+            {
+                "lrs": plain(x.lrs),
+                "losses": plain(x.losses),
+                "smoothed": plain(x.smoothed),
+                "ended": x.ended,
+            }
+            for x in test.sweeps
+        ],
+    }
