@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,12 @@ from types import ModuleType
 from typing import Any
 
 import pyfastlr
-import pyfastlr_kernels
 
-_OURS = tuple(str(Path(module.__file__).parent) for module in (pyfastlr, pyfastlr_kernels) if module.__file__)
+_LIBRARIES = (
+    str(Path(pyfastlr.__file__).parent),
+    *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+    "<",  # no file
+)
 
 _NAME = "pyfastlr_target"  # of a file as a module: its own may be taken
 
@@ -65,6 +69,6 @@ def described(error: BaseException) -> str:
     words = " ".join(str(error).split())
     text = f"{type(error).__name__}: {words}" if words else type(error).__name__
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if not frame.filename.startswith((*_OURS, "<")):
+        if not frame.filename.startswith(_LIBRARIES):
             return f"{text} ({frame.filename}, line {frame.lineno})"
     return text
