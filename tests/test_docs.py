@@ -57,7 +57,7 @@ def test_python_blocks_are_doctests(page):
 
 PUBLIC = {
     f"{module.__name__}.{name}": item
-    for module in (pyfastlr, pyfastlr.schedules)
+    for module in (pyfastlr, pyfastlr.schedules, pyfastlr.tune)
     for name in module.__all__
     if inspect.isclass(item := getattr(module, name)) or inspect.isroutine(item)
 }

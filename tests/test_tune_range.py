@@ -3,6 +3,8 @@
 import math
 import random
 import re
+import signal
+import weakref
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
@@ -14,7 +16,7 @@ import pyfastlr as flr
 from interrupts import everywhere, interrupted, needs_faithful_traces
 from pyfastlr import schedules as S
 from pyfastlr import tune
-from pyfastlr.optimizers import borrowed
+from pyfastlr.optimizers import borrowed, registry
 from pyfastlr.tune import finder
 from pyfastlr.tune.batches import Batches
 from pyfastlr.tune.randomness import generators
@@ -189,7 +191,7 @@ def everything(params, opt):
         "carry": state["carry"].tobytes(),
         "steps": opt.steps,
         "used": opt.stats.lr,
-        "groups": [[(key, id(x) if key == "lr_scale" else x) for key, x in group.items()] for group in opt.groups],
+        "groups": [[(key, id(x) if isinstance(x, dict) else x) for key, x in group.items()] for group in opt.groups],
         "writeable": [x.flags.writeable for x in params.values()],
         "numpy": repr(np.random.get_state()),  # noqa: NPY002  # users draw from it
         "python": random.getstate(),
@@ -243,6 +245,11 @@ ENDINGS = {
     "error": (raising(Ended("half-way"), 9), Ended, "half-way"),
     "error-at-once": (raising(Ended("at once"), 1), Ended, "at once"),
     "ctrl-c": (raising(KeyboardInterrupt(), 9), KeyboardInterrupt, None),
+    "signal": (
+        lambda calls, params, gradient: (len(calls) == 9 and signal.raise_signal(signal.SIGINT)) or gradient,
+        KeyboardInterrupt,
+        None,
+    ),
     "exit": (raising(SystemExit(), 9), SystemExit, None),
     "gradient": (wrong_gradient, ValueError, r"must return a gradient like the parameters: `grads\['w'\]`"),
     "replaced": (replaced, ValueError, r"`loss_and_grad` must leave `params\['w'\]` as it is, got another array"),
@@ -305,6 +312,39 @@ def test_containers_however_deep_are_restored():
     assert len(inner) == 2
     assert all(x is y for x, y in zip((inner[0], inner[1]["c"], params["b"]), arrays, strict=True))
     assert params["b"].tolist() == [1.0]
+
+
+@pytest.mark.parametrize("cls", [x for x in registry if x is not flr.Rprop], ids=lambda x: x.__name__)
+def test_every_optimizer_can_be_tested(cls):
+    params = new_params()
+    opt = cls(params, lr=0.01, convention=next(iter(cls.conventions)))
+    opt.step(loss_and_grad(params, None)[1])
+    before = everything(params, opt)
+    test = run(params=params, make=lambda p: opt)
+    assert everything(params, opt) == before
+    assert test.losses[0] == loss_and_grad(params, BATCHES[0])[0]
+    assert test.losses[-1] != test.losses[0]
+
+
+def test_memory_of_another_library():
+    class Tensor:
+        def __init__(self, array):
+            self.array = array
+
+        def __dlpack__(self, **options):
+            return self.array.__dlpack__(**options)
+
+        def __dlpack_device__(self):
+            return self.array.__dlpack_device__()
+
+    w = Tensor(np.full(4, 0.5))
+
+    def function(p, rows):
+        error = X[rows] @ p[0].array - Y[rows]
+        return np.mean(error**2), [2 * X[rows].T @ error / len(error)]
+
+    assert tune.range_test(function, [w], adam, BATCHES).suggestions["valley"] is not None
+    assert w.array.tolist() == [0.5] * 4
 
 
 def test_groups_keep_their_ratio():
@@ -450,6 +490,17 @@ def test_batches_begin_again_when_they_end():
     assert drawn(Again(4, 5), 10) == [*rng.permutation(4), *rng.permutation(4), *rng.permutation(4)[:2]]
 
 
+def test_what_can_only_be_indexed_is_a_sequence():
+    class Indexed:
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, k):
+            return 10 * k  # of any k: iter() would never end
+
+    assert drawn(Indexed(), 5) == [0, 10, 20, 0, 10]
+
+
 def test_an_iterator_is_drawn_from_no_more_than_needed():
     taken = []
     endless = (taken.append(k) for k in range(1000))
@@ -501,6 +552,10 @@ def test_without_batches_the_function_gets_none():
 # --- Random numbers --------------------------------------------------------------------------------------------------
 
 shared = np.random.default_rng(6)
+
+
+class Nothing:
+    pass
 
 
 class Loader:
@@ -560,6 +615,19 @@ def test_no_generator_is_found_where_nobody_holds_one():
     """Not through modules, nor through globals that a function does not name."""
     assert generators(loss_and_grad, adam, BATCHES, None, np, 3) == []
     assert generators([1.0] * 200_000) == []
+
+
+def test_what_looks_like_nothing_or_like_everything_is_passed_over():
+    class Odd:
+        @property
+        def __class__(self):
+            raise ReferenceError("gone")
+
+    target = Nothing()
+    proxy = weakref.proxy(target)
+    del target
+    rng = np.random.default_rng(0)
+    assert generators([proxy, Odd(), random.SystemRandom(), rng]) == [rng]
 
 
 def test_looking_for_generators_ends():

@@ -14,8 +14,8 @@ class Batches:
     Parameters
     ----------
     batches : sequence, iterable, iterator or None
-        A sequence is gone through in its order; an iterable is iterated again when it ends; an iterator's batches are
-        remembered, and come again when it ends. None: every batch is None.
+        A sequence, or what has `__len__` and `__getitem__` alone, is gone through in its order; an iterable is iterated
+        again when it ends; the batches of an iterator are remembered, and come again. None: every batch is None.
 
     Raises
     ------
@@ -24,17 +24,21 @@ class Batches:
     """
 
     def __init__(self, batches: Any) -> None:
-        if isinstance(batches, str | bytes | Mapping | np.ndarray) or not isinstance(batches, Iterable | None):
+        is_sized = hasattr(batches, "__len__") and hasattr(batches, "__getitem__")
+        is_one = isinstance(batches, str | bytes | Mapping) or hasattr(
+            batches, "shape"
+        )  # arrays of any library, frames
+        if is_one or not (is_sized or isinstance(batches, Iterable | None)):
             what = describe(batches) if isinstance(batches, np.ndarray) else type(batches).__name__
             raise TypeError(
                 f"`batches` must be a list or another iterable of batches, or None, got {what}; [batch] is a single one"
             )
         self._given: Any = batches
         self._drawn, self._place = list[Any](), 0
-        self._is_sequence = isinstance(batches, Sequence)
+        self._is_sequence = isinstance(batches, Sequence) or (is_sized and not isinstance(batches, Iterable))
         self._current: Iterator[Any] | None = None
         self._is_iterator = isinstance(batches, Iterator)
-        if self._is_sequence and not batches:
+        if self._is_sequence and not len(batches):
             raise ValueError("`batches` must have at least one batch, got an empty sequence")
 
     def begin(self, sweep: int, sweeps: int) -> None:

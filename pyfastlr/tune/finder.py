@@ -88,8 +88,9 @@ def range_test(
     Notes
     -----
     Restored, whatever ends the test, Ctrl-C included: the parameters and the container that they are in; the optimizer;
-    the state of numpy's and Python's global random numbers, and of the generators that the two functions and the
-    batches hold in attributes, items, closures, local and global variables. Two tests in a row give the same result.
+    the state of numpy's and Python's global random numbers, of torch's if it is imported, and of the generators that
+    the two functions and the batches hold in attributes, items, closures, local and global variables. Two tests in a
+    row give the same result.
 
     A suggestion is never NaN: where a rule has nothing to go by it is None. fastai's sweep ends one step before `stop`,
     because its exponent is ``i / steps``.

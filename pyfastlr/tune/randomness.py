@@ -2,6 +2,7 @@
 
 import gc
 import random
+import sys
 from collections import deque
 from types import CellType, CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
@@ -10,11 +11,25 @@ import numpy as np
 
 GENERATORS = (np.random.Generator, np.random.RandomState, np.random.BitGenerator, random.Random)
 MOST = 50_000  # objects to look at, the nearest first: a list may hold millions of batches
-_ENDS = (ModuleType, type, CodeType, FrameType, np.ndarray, np.generic, str, bytes, int, float, complex, type(None))
+_ENDS = (
+    ModuleType,
+    type,
+    CodeType,
+    FrameType,
+    np.ndarray,
+    np.generic,
+    str,
+    bytes,
+    int,
+    float,
+    complex,
+    type(None),
+    random.SystemRandom,
+)  # which has no state
 
 
 def generators(*roots: Any) -> list[Any]:
-    """Generators that are reachable from these objects.
+    """Generators of numpy, Python and, if it is imported, torch that are reachable from these objects.
 
     Looked through are attributes, items, closures, defaults, the globals that a function names, bound methods,
     `functools.partial`, the local variables of a generator, and what `map`, `zip` and others of C hold; not modules,
@@ -30,14 +45,16 @@ def generators(*roots: Any) -> list[Any]:
     """
     found: list[Any] = []
     waiting, seen = deque(roots), {id(x) for x in roots}  # objects are held by the roots, so no id comes twice
-    held = list(roots)
+    held = list(roots)  # and these are what the ids below are of
+    torch = sys.modules.get("torch")
+    kinds = (*GENERATORS, torch.Generator) if torch else GENERATORS
     while waiting and len(seen) < MOST:
         x = waiting.popleft()
-        if isinstance(x, GENERATORS):
+        if issubclass(type(x), kinds):
             found.append(x)
             continue
         for y in _inside(x):
-            if id(y) not in seen and not isinstance(y, _ENDS) and not _is_namespace(y):
+            if id(y) not in seen and not issubclass(type(y), _ENDS) and not _is_namespace(y):
                 seen.add(id(y))
                 held.append(y)
                 waiting.append(y)

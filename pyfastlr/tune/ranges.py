@@ -31,6 +31,15 @@ class Sweep:
         Whether all steps were taken, or what ended it: the last of the losses.
     steps : int
         Losses that there were to be.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pyfastlr import tune
+    >>> lrs, losses = np.geomspace(1e-4, 10, 60), np.r_[np.linspace(2, 1, 59), np.nan]
+    >>> (sweep,) = tune.RangeTest.from_curve(lrs, losses).sweeps
+    >>> sweep.ended, sweep.found["minimum"].reason
+    ('nonfinite', 'a tenth of 3.8, where the loss is least, 1.069')
     """
 
     lrs: Floats
@@ -66,7 +75,7 @@ class RangeTest:
     agreement : float or None
         Largest suggestion over the least; None if there are fewer than two.
     diverged_at : float or None
-        Rate before the loss that ended the first sweep; None if that took all its steps.
+        Rate at which the first sweep ended before all its steps; None if it took them.
 
     Notes
     -----
@@ -163,7 +172,7 @@ class RangeTest:
 
     @property
     def diverged_at(self) -> float | None:
-        """Rate of the last loss of the first sweep, if that ended it."""
+        """Rate at which the first sweep ended early."""
         return None if self.sweeps[0].ended == "steps" else float(self.lrs[-1])
 
     @property

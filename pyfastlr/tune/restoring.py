@@ -2,6 +2,7 @@
 
 import copy
 import random
+import sys
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
@@ -32,7 +33,8 @@ class SavedParameters:
         for container, before in self._containers:
             _refill(container, before)
         for array, before in self._pairs:
-            array.flags.writeable = True  # parameters are
+            if not array.flags.writeable:  # parameters are; numpy refuses it where memory is lent, though it is so
+                array.flags.writeable = True
             if array.shape != before.shape:
                 array.resize(before.shape, refcheck=False)  # somebody resized it, and so held no other view of it
             np.copyto(array, before)
@@ -61,17 +63,18 @@ def _refill(container: Any, before: Any) -> None:
 
 
 class SavedRandom:
-    """State of numpy's and Python's global random numbers, and of generators that are given.
+    """State of numpy's and Python's global random numbers, of torch's if it is imported, and of generators given.
 
     Parameters
     ----------
-    *generators : numpy.random.Generator, numpy.random.RandomState, numpy.random.BitGenerator or random.Random
+    *generators : numpy.random.Generator, RandomState or BitGenerator, random.Random, or torch.Generator
     """
 
     def __init__(self, *generators: Any) -> None:
         self._global = np.random.get_state()  # noqa: NPY002  # users' functions draw from it
         self._python = random.getstate()
-        self._others = [(x, _state(x)) for x in generators]
+        torch = sys.modules.get("torch")
+        self._others = [(x, _state(x)) for x in (*generators, *([torch.default_generator] if torch else []))]
 
     def restore(self) -> None:
         """Have all of them draw again what they drew since."""
@@ -84,7 +87,7 @@ class SavedRandom:
 def _state(generator: Any) -> Any:
     if isinstance(generator, random.Random):
         return generator.getstate()
-    if isinstance(generator, np.random.RandomState):
+    if hasattr(generator, "get_state"):  # RandomState, torch.Generator
         return generator.get_state()
     return _bits(generator).state
 
@@ -92,7 +95,7 @@ def _state(generator: Any) -> Any:
 def _set_state(generator: Any, state: Any) -> None:
     if isinstance(generator, random.Random):
         generator.setstate(state)
-    elif isinstance(generator, np.random.RandomState):
+    elif hasattr(generator, "set_state"):
         generator.set_state(state)
     else:
         _bits(generator).state = state
