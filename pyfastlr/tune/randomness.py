@@ -62,7 +62,7 @@ def generators(*roots: Any) -> list[Any]:
 
 
 def _inside(x: Any) -> list[Any]:
-    if isinstance(x, FunctionType):
+    if type(x) is FunctionType:
         cells = [_content(cell) for cell in x.__closure__ or ()]
         names = (name for code in _codes(x.__code__) for name in code.co_names)
         named = [x.__globals__[name] for name in names if name in x.__globals__]
