@@ -1,0 +1,270 @@
+"""After a range test everything is as it was, whatever ended it; the optimizer may be one that is in use."""
+
+import random
+import signal
+from itertools import cycle, islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pyfastlr as flr
+from interrupts import everywhere, interrupted, needs_faithful_traces
+from pyfastlr import schedules as S
+from pyfastlr import tune
+from pyfastlr.optimizers import borrowed, registry
+from pyfastlr.tune import finder
+from range_problem import BATCHES, Ended, X, Y, adam, loss_and_grad, new_params, run
+
+
+def in_use():
+    """Parameters and an optimizer with a past: a schedule, a group with its own rate, rates by element."""
+    params = new_params()
+    scale = {"w": np.array([1.0, 0.5, 2.0, 0.0]), "b": np.ones(1)}
+    group = {"params": "b", "lr": 0.1}
+    opt = flr.AMSGrad(params, lr=S.Cosine(1e-2, 100), lr_scale=scale, weight_decay=0.1, groups=[group])
+    for batch in islice(cycle(BATCHES), 7):
+        opt.step(loss_and_grad(params, batch)[1])
+    return params, opt
+
+
+def everything(params, opt):
+    """All that a test must leave as it was, in a form that == compares."""
+    state = opt.state_dict()
+    return {
+        "params": {key: x.tobytes() for key, x in params.items()},
+        "order": list(params),
+        "arrays": [id(x) for x in params.values()],
+        "state": {key: {k: x.tobytes() for k, x in part.items()} for key, part in state["state"].items()},
+        "counts": state["counts"].tobytes(),
+        "carry": state["carry"].tobytes(),
+        "steps": opt.steps,
+        "used": opt.stats.lr,
+        "groups": [[(key, id(x) if isinstance(x, dict) else x) for key, x in group.items()] for group in opt.groups],
+        "writeable": [x.flags.writeable for x in params.values()],
+        "numpy": repr(np.random.get_state()),  # noqa: NPY002  # users draw from it
+        "python": random.getstate(),
+        "errors": np.geterr(),
+    }
+
+
+def raising(error, at):
+    def end(calls, params, gradient):
+        if len(calls) == at:
+            raise error
+        return gradient
+
+    return end
+
+
+def wrong_gradient(calls, params, gradient):
+    return gradient if len(calls) < 5 else {"w": gradient["w"][:2], "b": gradient["b"]}
+
+
+def replaced(calls, params, gradient):
+    if len(calls) == 5:
+        params["w"] = params["w"] * 2
+    return gradient
+
+
+def removed(calls, params, gradient):
+    if len(calls) == 5:
+        del params["w"]
+    return gradient
+
+
+def resized(calls, params, gradient):
+    if len(calls) == 5:
+        params["b"].resize(7, refcheck=False)
+    return gradient
+
+
+def locked(calls, params, gradient):
+    if len(calls) == 5:
+        params["w"].flags.writeable = False
+    return gradient
+
+
+ENDINGS = {
+    "whole": (lambda calls, params, gradient: gradient, None, None),
+    "error": (raising(Ended("half-way"), 9), Ended, "half-way"),
+    "error-at-once": (raising(Ended("at once"), 1), Ended, "at once"),
+    "ctrl-c": (raising(KeyboardInterrupt(), 9), KeyboardInterrupt, None),
+    "signal": (
+        lambda calls, params, gradient: (len(calls) == 9 and signal.raise_signal(signal.SIGINT)) or gradient,
+        KeyboardInterrupt,
+        None,
+    ),
+    "exit": (raising(SystemExit(), 9), SystemExit, None),
+    "gradient": (wrong_gradient, ValueError, r"must return a gradient like the parameters: `grads\['w'\]`"),
+    "replaced": (replaced, ValueError, r"`loss_and_grad` must leave `params\['w'\]` as it is, got another array"),
+    "removed": (removed, ValueError, "`loss_and_grad` must not change the structure of `params`"),
+    "resized": (resized, ValueError, r"`loss_and_grad` must leave `params\['b'\]` as it is, got one that was resized"),
+    "locked": (locked, ValueError, r"`loss_and_grad` must leave `params\['w'\]` as it is"),
+}
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+@pytest.mark.parametrize("name", ENDINGS)
+def test_everything_is_restored_whatever_ends_it(name, repeats):
+    end, error, words = ENDINGS[name]
+    params, opt = in_use()
+    rng, legacy = np.random.default_rng(3), np.random.RandomState(4)
+    before = everything(params, opt), rng.bit_generator.state, repr(legacy.get_state())
+    calls = []
+
+    def function(params, batch):
+        calls.append(1)
+        loss, gradient = loss_and_grad(params, batch)
+        noise = np.random.random() + random.random() + rng.random() + legacy.random_sample()  # noqa: NPY002
+        return loss + 0.1 * noise, end(calls, params, gradient)
+
+    def attempt():
+        return tune.range_test(function, params, lambda p: opt, BATCHES, steps=40, repeats=repeats)
+
+    if error is None:
+        result = attempt()
+        assert result.losses.tolist() == attempt().losses.tolist()  # the same random numbers
+        assert len({x.losses[-1] for x in result.sweeps}) == repeats  # that go on from sweep to sweep
+    else:
+        with pytest.raises(error, match=words) as caught:
+            attempt()
+        if error not in (KeyboardInterrupt, SystemExit):
+            assert f"loss {len(calls)} of 40 of a range test" in caught.value.__notes__[0]
+    assert (everything(params, opt), rng.bit_generator.state, repr(legacy.get_state())) == before
+    if name != "resized":  # its memory may have moved
+        assert opt.lr == S.Cosine(1e-2, 100)(7)
+        twin, other = in_use()
+        for each, of in ((params, opt), (twin, other)):
+            of.step(loss_and_grad(each, BATCHES[0])[1])
+        assert params["w"].tobytes() == twin["w"].tobytes()  # and it goes on as if nothing had been
+
+
+def test_containers_however_deep_are_restored():
+    inner = [np.ones(2), {"c": np.ones(3)}]
+    params = {"a": inner, "b": np.ones(1)}
+    arrays = inner[0], inner[1]["c"], params["b"]
+
+    def function(p, batch):
+        p["a"][1]["c"] = p["a"][1]["c"].copy()
+        p["a"].append(np.ones(1))
+        p["b"][:] = 7
+        return 1.0, p
+
+    with pytest.raises(ValueError, match="must not change the structure"):
+        tune.range_test(function, params, adam, None)
+    assert params["a"] is inner
+    assert len(inner) == 2
+    assert all(x is y for x, y in zip((inner[0], inner[1]["c"], params["b"]), arrays, strict=True))
+    assert params["b"].tolist() == [1.0]
+
+
+@pytest.mark.parametrize("cls", [x for x in registry if x is not flr.Rprop], ids=lambda x: x.__name__)
+def test_every_optimizer_can_be_tested(cls):
+    params = new_params()
+    opt = cls(params, lr=0.01, convention=next(iter(cls.conventions)))
+    opt.step(loss_and_grad(params, None)[1])
+    before = everything(params, opt)
+    test = run(params=params, make=lambda p: opt)
+    assert everything(params, opt) == before
+    assert test.losses[0] == loss_and_grad(params, BATCHES[0])[0]
+    assert test.losses[-1] != test.losses[0]
+
+
+def test_memory_of_another_library():
+    class Tensor:
+        def __init__(self, array):
+            self.array = array
+
+        def __dlpack__(self, **options):
+            return self.array.__dlpack__(**options)
+
+        def __dlpack_device__(self):
+            return self.array.__dlpack_device__()
+
+    w = Tensor(np.full(4, 0.5))
+
+    def function(p, rows):
+        error = X[rows] @ p[0].array - Y[rows]
+        return np.mean(error**2), [2 * X[rows].T @ error / len(error)]
+
+    assert tune.range_test(function, [w], adam, BATCHES).suggestions["valley"] is not None
+    assert w.array.tolist() == [0.5] * 4
+
+
+def test_groups_keep_their_ratio():
+    rates = []
+    opt = []
+
+    def make(params):
+        opt.append(flr.SGD(params, lr=S.Constant(0.01), groups=[{"params": "b", "lr": 0.05}, {"params": "w"}]))
+        return opt[0]
+
+    def function(params, batch):
+        rates.append(opt[0].lrs)
+        return loss_and_grad(params, batch)
+
+    test = run(function, make=make, start=1e-4, stop=1e-2, steps=5)
+    want = [[lr, 5 * lr, lr] for lr in [1e-4, *test.lrs[:-1]]]  # the loss comes before the update that has the rate
+    np.testing.assert_allclose(rates, want, rtol=1e-12)
+    assert opt[0].lrs == [0.01, 0.05, 0.01]
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda p: None, TypeError, "`make_optimizer` must return an optimizer of pyfastlr.*got NoneType"),
+        (lambda p: adam(new_params()), ValueError, "`make_optimizer` must return an optimizer over `params`"),
+        (lambda p: flr.Rprop(p), ValueError, "`lr` of Rprop cannot be changed"),
+        (
+            lambda p: flr.SGD(p, lr=0.0, groups=[{"params": "b", "lr": 1.0}]),
+            ValueError,
+            "base group's `lr` must be positive",
+        ),
+        (lambda p: 1 / 0, ZeroDivisionError, "division"),
+        (3, TypeError, "`make_optimizer` must be a function params -> Optimizer, got int"),
+    ],
+    ids=["none", "other", "rprop", "zero", "raises", "number"],
+)
+def test_optimizers_that_are_refused(make, error, words):
+    params = new_params()
+    with pytest.raises(error, match=words):
+        run(params=params, make=make)
+    assert params["w"].tolist() == [0.5] * 4
+
+
+def test_a_make_optimizer_that_writes_parameters_is_undone():
+    params = new_params()
+
+    def make(params):
+        params["w"][:] = 9.0
+        return adam(params)
+
+    assert (
+        run(params=params, make=make).losses[0]
+        == loss_and_grad({"w": np.full(4, 9.0), "b": np.zeros(1)}, BATCHES[0])[0]
+    )
+    assert params["w"].tolist() == [0.5] * 4
+
+
+# Steps and what sets hyperparameters are interrupted everywhere in tests/test_interrupts.py.
+TOOL = (str(Path(tune.__file__).parent), borrowed.__file__)
+
+
+@needs_faithful_traces
+def test_an_interrupt_anywhere_leaves_everything_as_it_was(monkeypatch):
+    monkeypatch.setattr(finder, "generators", lambda *roots: [])  # it changes nothing, and takes long while traced
+    params, opt = in_use()
+    before = everything(params, opt)
+
+    def work():
+        tune.range_test(loss_and_grad, params, lambda p: opt, BATCHES, steps=2, repeats=2)
+
+    work()  # compiled, imported
+
+    def attempt(k):
+        place = interrupted(work, k, inside=TOOL)
+        assert everything(params, opt) == before, place
+        return place
+
+    assert everywhere(attempt) > 100
