@@ -5,7 +5,11 @@ has the structure, shapes and dtype of the parameters. `batch` is whatever your 
 """
 
 from .finder import range_test as range_test
+from .monitor import Measurement as Measurement
+from .monitor import StabilityMonitor as StabilityMonitor
 from .ranges import RangeTest as RangeTest
 from .ranges import Sweep as Sweep
+from .sharpness import Sharpness as Sharpness
+from .sharpness import sharpness as sharpness
 
-__all__ = ["RangeTest", "Sweep", "range_test"]
+__all__ = ["Measurement", "RangeTest", "Sharpness", "StabilityMonitor", "Sweep", "range_test", "sharpness"]

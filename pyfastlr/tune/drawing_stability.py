@@ -1,0 +1,131 @@
+"""Pictures of the sharpness, and of what a monitor measured: figures without pyplot's global state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from .monitor import Measurement
+    from .sharpness import Sharpness
+
+BLUE, GREEN, RED, ORANGE = "#0072b2", "#009e73", "#d55e00", "#e69f00"  # Okabe and Ito: distinct in all colour vision
+_AROUND = 30.0  # the rates drawn are from the bound divided by it to the bound times 3
+
+
+def with_matplotlib(ax: Any) -> None:
+    """Check that matplotlib is there, and that `ax` is one Axes of it or None."""
+    try:
+        from matplotlib.axes import Axes
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError('plot needs matplotlib: pip install "pyfastlr[demo]"') from error
+    if ax is not None and not isinstance(ax, Axes):
+        raise TypeError(f"`ax` must be one matplotlib Axes or None, got {type(ax).__name__}")
+
+
+def draw_sharpness(found: Sharpness, ax: Axes | None) -> Axes:
+    """Draw growth over the rate; in a figure of its own, beside it how the estimate converged."""
+    if ax is None:
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(9.6, 4.2), dpi=100, layout="constrained")
+        ax, beside = figure.subplots(1, 2, width_ratios=(3, 2))
+        _convergence(found, beside)
+    if found.bound is None or math.isinf(found.bound):
+        ax.text(0.5, 0.5, f"no finite bound:\n{found.reason}", ha="center", va="center", wrap=True)
+        ax.set(xlabel="learning rate", title=_head(found), xticks=[], yticks=[])
+        return ax
+    _growth(found, found.bound, ax)
+    return ax
+
+
+def _growth(found: Sharpness, bound: float, ax: Axes) -> None:
+    low, high = bound / _AROUND, 3.0 * bound
+    if found.lr:
+        low, high = min(low, found.lr / 1.5), max(high, 1.5 * found.lr)
+    rates = np.geomspace(low, high, 400)
+    ax.plot(rates, [found.growth(x) for x in rates], color=BLUE)
+    ax.axvspan(low, bound, color=GREEN, alpha=0.10, linewidth=0)
+    ax.axvspan(bound, high, color=RED, alpha=0.10, linewidth=0)
+    if 0.0 < found.error < found.value:
+        ax.axvspan(
+            bound / (1 + found.error / found.value), min(high, bound / (1 - found.error / found.value)),
+            color="0.5", alpha=0.35, linewidth=0, label="uncertain by the error",
+        )  # fmt: skip
+    ax.axvline(bound, color=RED, label=f"bound for {found.optimizer}: {bound:.3g}")
+    if found.lr:
+        ax.axvline(found.lr, color="black", linestyle="--", label=f"present rate: {found.lr:.3g}")
+    ax.axhline(1.0, color="0.4", linewidth=0.8)
+    ax.set(xscale="log", xlim=(low, high), ylim=(0, max(1.4, min(2.5, found.growth(high)))))
+    ax.set(xlabel="learning rate", ylabel="growth of the sharpest\ndirection per update", title=_head(found))
+    for x, words, colour in ((math.sqrt(low * bound), "dies out", GREEN), (math.sqrt(bound * high), "grows", RED)):
+        ax.text(x, 0.04, words, transform=ax.get_xaxis_transform(), ha="center", color=colour, weight="bold")
+    _plain(ax)
+    ax.legend(frameon=False, loc="upper left", fontsize=9)
+
+
+def _head(found: Sharpness) -> str:
+    return f"L = {float(found):.4g} ± {found.error:.1g}"
+
+
+def _convergence(found: Sharpness, ax: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    products = np.arange(1, found.iterations + 1)
+    values, errors = np.array(found.values), np.array(found.errors)
+    ax.plot(products, values, color=BLUE, marker="o", markersize=4, label="estimate of L")
+    ax.fill_between(products, values - errors, values + errors, color=BLUE, alpha=0.15, linewidth=0, label="± residual")
+    ax.set(xlabel="products with the Hessian", ylabel="largest eigenvalue L", title="Convergence")
+    ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    _plain(ax)
+    ax.legend(frameon=False, loc="best", fontsize=9)
+
+
+def _plain(ax: Axes) -> None:
+    ax.grid(alpha=0.25)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def crossings(history: Sequence[Measurement]) -> list[int]:
+    """Indices of the measurements at which the rate is beyond the bound, and was not at the one before."""
+    above = [x.sharpness.bound is not None and x.lr > x.sharpness.bound for x in history]
+    return [k for k, now in enumerate(above) if now and not (k and above[k - 1])]
+
+
+def draw_history(history: Sequence[Measurement], ax: Axes | None) -> Axes:
+    """Draw rate, bound and 2/L over the updates."""
+    if ax is None:
+        from matplotlib.figure import Figure
+
+        ax = Figure(figsize=(9.6, 4.8), dpi=100, layout="constrained").add_subplot()
+    updates = np.array([x.update for x in history])
+    rates = np.array([x.lr for x in history])
+    bounds = np.array([_drawn(x.sharpness.bound) for x in history])
+    lines = np.array([_drawn(2.0 / x.sharpness if x.sharpness > 0 else None) for x in history])
+    mark: dict[str, Any] = {"marker": "o"} if len(history) == 1 else {}
+    words = history[-1].sharpness.optimizer
+    if np.isfinite(bounds).any():
+        top = np.nanmax(np.concatenate([bounds, rates])) * 3
+        ax.fill_between(updates, bounds, top, color=RED, alpha=0.10, linewidth=0)
+        ax.plot(updates, bounds, color=RED, label=f"bound for {words}", **mark)
+        ax.set_ylim(top=top)
+    if not np.allclose(lines, bounds, rtol=1e-3, equal_nan=True):
+        ax.plot(updates, lines, color=ORANGE, linestyle=":", label="2 / L", **mark)
+    ax.plot(updates, np.where(rates > 0, rates, np.nan), color=BLUE, label="rate", **mark)
+    crossed = crossings(history)
+    if crossed:
+        ax.plot(updates[crossed], rates[crossed], "x", color="black", markersize=9, markeredgewidth=2,
+                label="goes beyond the bound")  # fmt: skip
+    ax.set(xlabel="update", ylabel="learning rate", yscale="log")
+    _plain(ax)
+    ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.13), ncols=4)
+    return ax
+
+
+def _drawn(value: float | None) -> float:
+    return math.nan if value is None or math.isinf(value) else value

@@ -1,0 +1,100 @@
+"""The largest eigenvalue of a symmetric operator, from its products with vectors."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Vector = npt.NDArray[np.float64]
+
+
+class Ritz(NamedTuple):
+    """What `largest` found.
+
+    Attributes
+    ----------
+    values, errors
+        Estimate and residual bound after each product; the last ones are the result.
+    vector
+        Unit vector of the last estimate.
+    left
+        Lanczos' own part of the last residual bound, which more products make smaller.
+    converged
+        Whether `left` is within the tolerance; it is zero where the operator maps the vectors' space to itself.
+    """
+
+    values: tuple[float, ...]
+    errors: tuple[float, ...]
+    vector: Vector
+    left: float
+    converged: bool
+
+
+def largest(product: Callable[[Vector], Vector], start: Vector, tol: float, most: int) -> Ritz:
+    r"""Largest (most positive) eigenvalue by the method of Lanczos with full reorthogonalisation.
+
+    After k products there is an orthonormal basis V of k vectors, in which the operator A is the small matrix
+    T = V' A V. Its largest eigenvalue theta, of the vector s, is the estimate, and y = V s its vector. Within
+
+    .. math:: \| A y - \theta y \| = \sqrt{ (\beta_k s_k)^2 + \| (V^T A V - T)\, s \|^2 }
+
+    of theta there is an eigenvalue of A. The first term is Lanczos' own; the second is zero for exact products. It is
+    what is not symmetric in T because products have errors, as differences of gradients do.
+
+    Parameters
+    ----------
+    product : callable
+        Product of the operator with a vector.
+    start : float64[n]
+        Not zero; need not be of length 1.
+    tol : float
+        Stops where the first term is at most ``tol * |theta|``: more products do not make the second smaller.
+    most : int >= 1
+        Products that it may take.
+
+    Notes
+    -----
+    Each new vector is made orthogonal to all others, twice: without that, rounding lets copies of eigenvalues that have
+    converged appear (Paige, "The computation of eigenvalues and eigenvectors of very large sparse matrices", 1971).
+    Lanczos, "An iteration method for the solution of the eigenvalue problem of linear differential and integral
+    operators", 1950.
+    """
+    basis = np.empty((min(most, 8), start.size))  # grows by doubling: most runs end early
+    basis[0] = start / np.linalg.norm(start)
+    projected = np.zeros((most, most))  # V' A V
+    values: list[float] = []
+    errors: list[float] = []
+    scale = 0.0  # largest product, to tell when what is left of a vector is rounding alone
+    for k in range(1, most + 1):
+        spanned = basis[:k]
+        w = product(spanned[-1])
+        scale = max(scale, float(np.linalg.norm(w)))
+        first = spanned @ w
+        w = w - first @ spanned
+        second = spanned @ w
+        w -= second @ spanned
+        projected[:k, k - 1] = first + second
+        beta = float(np.linalg.norm(w))
+        if k < most:
+            projected[k, k - 1] = beta
+        small = projected[:k, :k]
+        symmetric = (small + small.T) / 2
+        eigenvalues, eigenvectors = np.linalg.eigh(symmetric)
+        theta, s = float(eigenvalues[-1]), eigenvectors[:, -1]
+        closed = k == start.size or beta <= 1e-12 * scale
+        left = 0.0 if closed else beta * abs(float(s[-1]))
+        values.append(theta)
+        errors.append(float(np.hypot(left, np.linalg.norm(small @ s - theta * s))))
+        converged = closed or left <= tol * abs(theta)
+        if converged or k == most:
+            break
+        if k == len(basis):
+            basis = np.concatenate([basis, np.empty((min(k, most - k), start.size))])
+        basis[k] = w / beta
+    return Ritz(tuple(values), tuple(errors), s @ spanned, left, converged)
+
+
+def random_unit(size: int, seed: Any) -> Vector:
+    """Vector of independent normal numbers, from a generator of its own."""
+    return np.random.default_rng(seed).standard_normal(size)

@@ -1,0 +1,244 @@
+"""Watch during training whether the rate is one that the optimizer is stable at."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from pyfastlr.engines.hyper import Range, chosen, number
+from pyfastlr.optimizers.base import Optimizer
+from pyfastlr.schedules import Adjustable
+from pyfastlr.schedules.checks import positive_integer
+
+from .lanczos import Vector, random_unit
+from .problem import LossAndGrad
+from .products import Hvp
+from .recursion import group_ratios
+from .sharpness import Sharpness, _measure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+ACTIONS = ("warn", "cap", "raise", "record")
+_MARGIN = Range(1e-6, 1.0, "a number from 1e-6 to 1")
+_FRESH = 0.1  # length of the random part of the vector that a measurement starts from
+
+
+class Measurement(NamedTuple):
+    """One measurement of a `StabilityMonitor`.
+
+    Attributes
+    ----------
+    update : int
+        Updates done before it.
+    lr : float
+        Rate of the base group for the next update, before it was capped.
+    sharpness : Sharpness
+    """
+
+    update: int
+    lr: float
+    sharpness: Sharpness
+
+
+class StabilityMonitor:
+    """Measures the sharpness now and then during training, and warns of a rate that the optimizer is unstable at.
+
+    Parameters
+    ----------
+    loss_and_grad : callable
+        ``loss_and_grad(params, batch) -> (loss, gradient)``, as for `sharpness`.
+    every : int >= 1
+        The first call of `check` measures, and each `every`-th after it.
+    action : {"warn", "cap", "raise", "record"}
+        What happens when the rate is beyond the bound. "warn": one RuntimeWarning, and no other until it was below
+        again. "cap": the rates of all groups are limited to `margin` times the bound, by `schedules.Adjustable`, until
+        the next measurement. "raise": a FloatingPointError. "record": nothing.
+    hvp : callable, optional
+        ``hvp(params, batch, v) -> Hv``, as for `sharpness`.
+    tol : float
+        Tolerance of a measurement.
+    iterations : int
+        Most products with the Hessian in one.
+    margin : float in (0, 1]
+        Part of the bound that "cap" allows.
+    seed : int
+        Of the random vectors.
+
+    Attributes
+    ----------
+    history : list of Measurement
+    latest : Sharpness or None
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np, pyfastlr as flr
+    >>> from pyfastlr import tune
+    >>> h = np.array([1.0, 10.0])
+    >>> def loss_and_grad(p, batch):
+    ...     return 0.5 * h @ (p * p), h * p
+    >>> p = np.ones(2)
+    >>> opt = flr.SGD(p, lr=0.3)
+    >>> monitor = tune.StabilityMonitor(loss_and_grad, every=5, action="cap")
+    >>> for _ in range(20):
+    ...     L = monitor.check(opt)
+    ...     opt.step(loss_and_grad(p, None)[1])
+    >>> f"bound {L.bound:.3f}, rate {opt.lr:.3f}, distance {abs(p).max():.3f}"
+    'bound 0.200, rate 0.180, distance 0.019'
+
+    Notes
+    -----
+    A measurement starts from the vector of the last one, with a random part so that another direction can overtake.
+    It takes 2 gradients for each product with the Hessian, typically 3 to 6 products, so with ``every=10`` about one
+    more gradient for each update; `latest.evaluations` says how many it took. Give it a fixed batch: the Hessian of
+    another batch is another one (docs/stability.md). Cohen et al., "Gradient descent on neural networks typically
+    occurs at the edge of stability", 2021. No framework has such a tool.
+    """
+
+    def __init__(
+        self,
+        loss_and_grad: LossAndGrad,
+        every: int = 10,
+        action: str = "warn",
+        *,
+        hvp: Hvp | None = None,
+        tol: float = 0.1,
+        iterations: int = 30,
+        margin: float = 0.9,
+        seed: int = 0,
+    ) -> None:
+        if not callable(loss_and_grad):
+            raise TypeError(
+                "`loss_and_grad` must be a function (params, batch) -> (loss, gradient), got "
+                f"{type(loss_and_grad).__name__}"
+            )
+        self.loss_and_grad, self.hvp, self.tol = loss_and_grad, hvp, tol
+        self.every, self.action = positive_integer(every, "every"), chosen(action, ACTIONS, "action")
+        self.iterations, self.margin = positive_integer(iterations, "iterations"), number(margin, "margin", _MARGIN)
+        self.seed = seed
+        self.history: list[Measurement] = []
+        self.latest: Sharpness | None = None
+        self._calls = 0
+        self._vector: Vector | None = None
+        self._told: set[str] = set()
+
+    def check(self, opt: Optimizer, batch: Any = None) -> Sharpness:
+        """Measure if it is time to, and act on it. Call it before each step.
+
+        Parameters
+        ----------
+        opt : Optimizer
+        batch
+            Passed on to `loss_and_grad`.
+
+        Returns
+        -------
+        Sharpness
+            The latest one.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `sharpness`.
+        FloatingPointError
+            If the gradient is not finite; or, with the action "raise", if the rate is beyond the bound.
+        """
+        if not isinstance(opt, Optimizer):
+            raise TypeError(f"`opt` must be an optimizer of pyfastlr, got {type(opt).__name__}")
+        if self.latest is None or self._calls % self.every == 0:
+            self._measure(opt, batch)
+        self._calls += 1
+        assert self.latest is not None
+        return self.latest
+
+    def _measure(self, opt: Optimizer, batch: Any) -> None:
+        found, vector = _measure(
+            self.loss_and_grad, opt._parameters.params, batch, self.hvp, opt, self.tol, self.iterations,
+            start=self._start(opt), seed=self.seed,
+        )  # fmt: skip
+        lr = opt.lr
+        self.history.append(Measurement(opt.steps, lr, found))
+        self.latest, self._vector = found, vector
+        self._act(opt, lr, found)
+
+    def _start(self, opt: Optimizer) -> Vector | None:
+        """Last vector, and a random part of its own for each measurement."""
+        if self._vector is None or self._vector.size != opt._parameters.size:
+            return None
+        fresh = random_unit(self._vector.size, [self.seed, len(self.history)])
+        return self._vector + fresh * (_FRESH / np.linalg.norm(fresh))
+
+    def _act(self, opt: Optimizer, lr: float, found: Sharpness) -> None:
+        if found.bound is None:
+            self._tell("none", f"StabilityMonitor has no bound for this rate: {found.reason}")
+            return
+        self._told.discard("none")
+        if self.action == "cap":
+            self._cap(opt, found.bound)
+        elif lr <= found.bound:
+            self._told.discard("above")
+        else:
+            words = (
+                f"the rate {lr:.4g} is beyond {found.bound:.4g}, where {found.optimizer} turns unstable on the present "
+                f"loss (update {opt.steps}, sharpness {found:.4g})"
+            )
+            if self.action == "raise":
+                raise FloatingPointError(words)
+            self._tell("above", words)
+
+    def _tell(self, what: str, words: str) -> None:
+        """Warn once, until it was otherwise."""
+        if what not in self._told and self.action != "record":
+            self._told.add(what)
+            warnings.warn(words, RuntimeWarning, stacklevel=5)
+
+    def _cap(self, opt: Optimizer, bound: float) -> None:
+        """Limit the rate of every group that has one of its own."""
+        own = opt._hyper.current.own
+        for row, ratio in enumerate(group_ratios(opt) or ()):
+            if "lr" not in own[row]:
+                continue
+            source = opt._hyper.current.source(row, "lr")
+            if not isinstance(source, Adjustable):
+                source = Adjustable(source)
+                opt.groups[row]["lr"] = source
+            source.observe(limit=None if math.isinf(bound) else self.margin * bound * ratio)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the rate, the bound and 2/L over the updates, with the places where the rate went beyond the bound.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; without it in a new figure.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        TypeError
+            If `ax` is not one Axes.
+        ValueError
+            If nothing was measured.
+        ModuleNotFoundError
+            If matplotlib is not installed.
+        """
+        from .drawing_stability import draw_history, with_matplotlib
+
+        with_matplotlib(ax)
+        if not self.history:
+            raise ValueError("StabilityMonitor has nothing to plot: `check` has not been called")
+        return draw_history(self.history, ax)
+
+    def __repr__(self) -> str:
+        return f"StabilityMonitor(every={self.every}, action={self.action!r}, measurements={len(self.history)})"

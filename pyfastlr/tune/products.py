@@ -1,0 +1,148 @@
+"""Products of a loss's Hessian with vectors: by a function of the user's, or by differences of gradients."""
+
+import math
+from collections.abc import Callable
+from itertools import accumulate, pairwise
+from typing import Any
+
+import numpy as np
+
+from .lanczos import Vector
+from .problem import Problem
+
+Hvp = Callable[[Any, Any, Any], Any]
+
+_NOISE = 0.1  # part of a difference of gradients that two calls at one point may differ by
+
+
+class Hessian:
+    """Hessian of the loss on a batch, at the present parameters.
+
+    Parameters
+    ----------
+    problem : Problem
+    batch
+        Passed on.
+    hvp : callable or None
+        ``hvp(params, batch, v) -> Hv``; None for differences of gradients.
+
+    Attributes
+    ----------
+    evaluations
+        Calls of `loss_and_grad` or of `hvp` so far.
+    step
+        Length of the step of the differences.
+    tol
+        Relative error that the step may have.
+    """
+
+    def __init__(self, problem: Problem, batch: Any, hvp: Hvp | None, tol: float) -> None:
+        self.problem, self.batch, self.hvp = problem, batch, hvp
+        self.evaluations = 0
+        self.at = self._parameters()
+        self.step = _step(self.at, problem.parameters.dtype, tol)
+        self._checked = False
+
+    def __call__(self, v: Vector) -> Vector:
+        """Product with a vector.
+
+        Raises
+        ------
+        ValueError
+            If two calls at one point give different gradients.
+        FloatingPointError
+            If a gradient or product is not finite.
+        """
+        length = float(np.linalg.norm(v))
+        if length == 0.0:
+            return np.zeros_like(v)
+        if self.hvp is not None:
+            return length * self._by_function(v / length)
+        difference = self._difference(v / length, self.step)
+        if not self._checked:
+            self._check_repeats(difference)
+        return difference * (length / (2.0 * self.step))
+
+    def curvature(self, v: Vector, doubling: float = 1.0) -> float:
+        """Second derivative along a vector, with the step of the differences times `doubling`."""
+        length = float(np.linalg.norm(v))
+        step = doubling * self.step
+        along = float(v @ self._difference(v / length, step))
+        curvature: float = along * length / (2.0 * step)
+        return curvature
+
+    def _by_function(self, v: Vector) -> Vector:
+        assert self.hvp is not None
+        parameters = self.problem.parameters
+        buffer = parameters.zeros(parameters.size)
+        buffer[:] = v
+        starts = list(accumulate(parameters.sizes, initial=0))
+        tensors = [buffer[a:b] for a, b in pairwise(starts)]
+        product = self.hvp(parameters.params, self.batch, parameters.like(tensors, buffer))
+        self.evaluations += 1
+        self.problem.check_in_place()
+        try:
+            vector = self.problem.vector(product)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"`hvp` must return a product like the parameters: {error}") from None
+        return self._finite(vector, "`hvp` must return finite numbers")
+
+    def _difference(self, direction: Vector, step: float) -> Vector:
+        """Gradient one step ahead minus that one step behind. The parameters are put back by whoever saved them."""
+        ahead = self._gradient(self.at + step * direction, "a small step away from the parameters")
+        return ahead - self._gradient(self.at - step * direction, "a small step away from the parameters")
+
+    def _check_repeats(self, difference: Vector) -> None:
+        """Refuse a gradient that is another one at each call: its noise would pass for curvature."""
+        first, second = (self._gradient(self.at, "at the parameters") for _ in range(2))
+        noise = float(np.linalg.norm(first - second))
+        if noise > _NOISE * float(np.linalg.norm(difference)):
+            raise ValueError(
+                "`loss_and_grad` must return the same gradient for the same parameters and batch, got two that differ "
+                f"by {noise:.2g} in norm ({float(np.linalg.norm(first)):.2g}): fix what it draws (dropout, a batch of "
+                "its own), for example by a seed set inside"
+            )
+        self._checked = True
+
+    def _gradient(self, at: Vector, where: str) -> Vector:
+        self._put(at)
+        gradient = self.problem(self.batch)[1]
+        self.evaluations += 1
+        return self._finite(self.problem.vector(gradient), f"`loss_and_grad` must return a finite gradient {where}")
+
+    def _finite(self, vector: Vector, need: str) -> Vector:
+        wrong = ~np.isfinite(vector)
+        if wrong.any():
+            k = int(np.argmax(wrong))
+            parameters = self.problem.parameters
+            ends = np.cumsum(parameters.sizes)
+            name = parameters.names[int(np.searchsorted(ends, k, side="right"))]
+            where = f" in {name!r}" if name else ""
+            raise FloatingPointError(f"{need}, got {vector[k]}{where}")
+        return vector
+
+    def _parameters(self) -> Vector:
+        """Parameters as one float64 vector."""
+        return np.concatenate([np.asarray(x, np.float64).reshape(-1) for x in self.problem.parameters.arrays])
+
+    def _put(self, at: Vector) -> None:
+        """Write parameters into the user's arrays."""
+        start = 0
+        for array in self.problem.parameters.arrays:
+            np.copyto(array, at[start : start + array.size].reshape(array.shape), casting="same_kind")
+            start += array.size
+
+
+def _step(at: Vector, dtype: np.dtype[Any], tol: float) -> float:
+    """Length of the step h of central differences: the norm of the parameters, at least 1, times a small number.
+
+    A gradient is rounded to about eps times its size, so a difference over 2h has a relative error of eps/h from
+    rounding and of h² from the next derivatives: least near h = cbrt(eps), which is 4.9e-3 for float32, where both are
+    some 2e-5, and 6.1e-6 for float64, where both are some 1e-11. But a gradient with kinks (ReLU) jumps: n jumps of
+    size 1/n within reach of a step h, each over 2h, scatter as 1/sqrt(h). So the step is as large as the tolerance
+    allows, 0.05 sqrt(tol): h² is then 1/400 of the tolerance, and float64 takes 5e-3 too where tol is 1e-2.
+
+    A norm below 1 counts as 1: parameters that begin at zero have no scale of their own.
+    """
+    relative = max(float(np.cbrt(np.finfo(dtype).eps)), 0.05 * math.sqrt(tol))
+    return float(relative * max(1.0, float(np.linalg.norm(at))))
