@@ -49,28 +49,28 @@ def _growth(found: Sharpness, bound: float, ax: Axes) -> None:
     if found.lr:
         low, high = min(low, found.lr / 1.5), max(high, 1.5 * found.lr)
     rates = np.geomspace(low, high, 400)
-    ax.plot(rates, [found.growth(x) for x in rates], color=BLUE)
+    ax.plot(rates, [found.growth(x) for x in rates], color=BLUE, label=_head(found))
     ax.axvspan(low, bound, color=GREEN, alpha=0.10, linewidth=0)
     ax.axvspan(bound, high, color=RED, alpha=0.10, linewidth=0)
     if 0.0 < found.error < found.value:
         ax.axvspan(
             bound / (1 + found.error / found.value), min(high, bound / (1 - found.error / found.value)),
-            color="0.5", alpha=0.35, linewidth=0, label="uncertain by the error",
+            color="0.5", alpha=0.35, linewidth=0, label="± error",
         )  # fmt: skip
     ax.axvline(bound, color=RED, label=f"bound for {found.optimizer}: {bound:.3g}")
     if found.lr:
         ax.axvline(found.lr, color="black", linestyle="--", label=f"present rate: {found.lr:.3g}")
     ax.axhline(1.0, color="0.4", linewidth=0.8)
     ax.set(xscale="log", xlim=(low, high), ylim=(0, max(1.4, min(2.5, found.growth(high)))))
-    ax.set(xlabel="learning rate", ylabel="growth of the sharpest\ndirection per update", title=_head(found))
-    for x, words, colour in ((math.sqrt(low * bound), "dies out", GREEN), (math.sqrt(bound * high), "grows", RED)):
-        ax.text(x, 0.04, words, transform=ax.get_xaxis_transform(), ha="center", color=colour, weight="bold")
+    ax.set(xlabel="learning rate", ylabel="growth of the sharpest\ndirection per update")
+    for x, words, side, colour in ((0.02, "dies out", "left", GREEN), (0.98, "grows", "right", RED)):
+        ax.text(x, 0.04, words, transform=ax.transAxes, ha=side, color=colour, weight="bold")
     _plain(ax)
-    ax.legend(frameon=False, loc="upper left", fontsize=9)
+    _legend_above(ax)
 
 
 def _head(found: Sharpness) -> str:
-    return f"L = {float(found):.4g} ± {found.error:.1g}"
+    return f"sharpness L = {float(found):.4g} ± {found.error:.2g}"
 
 
 def _convergence(found: Sharpness, ax: Axes) -> None:
@@ -80,10 +80,14 @@ def _convergence(found: Sharpness, ax: Axes) -> None:
     values, errors = np.array(found.values), np.array(found.errors)
     ax.plot(products, values, color=BLUE, marker="o", markersize=4, label="estimate of L")
     ax.fill_between(products, values - errors, values + errors, color=BLUE, alpha=0.15, linewidth=0, label="± residual")
-    ax.set(xlabel="products with the Hessian", ylabel="largest eigenvalue L", title="Convergence")
+    ax.set(xlabel="products with the Hessian", ylabel="largest eigenvalue L")
     ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     _plain(ax)
-    ax.legend(frameon=False, loc="best", fontsize=9)
+    _legend_above(ax)
+
+
+def _legend_above(ax: Axes) -> None:
+    ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=9)
 
 
 def _plain(ax: Axes) -> None:
@@ -104,26 +108,29 @@ def draw_history(history: Sequence[Measurement], ax: Axes | None) -> Axes:
 
         ax = Figure(figsize=(9.6, 4.8), dpi=100, layout="constrained").add_subplot()
     updates = np.array([x.update for x in history])
-    rates = np.array([x.lr for x in history])
+    rates = np.array([x.lr or math.nan for x in history])
     bounds = np.array([_drawn(x.sharpness.bound) for x in history])
-    lines = np.array([_drawn(2.0 / x.sharpness if x.sharpness > 0 else None) for x in history])
+    with np.errstate(divide="ignore"):
+        lines = 2.0 / np.array([float(x.sharpness) for x in history])
+    lines = np.where(np.isfinite(bounds), lines, math.nan)
     mark: dict[str, Any] = {"marker": "o"} if len(history) == 1 else {}
-    words = history[-1].sharpness.optimizer
     if np.isfinite(bounds).any():
-        top = np.nanmax(np.concatenate([bounds, rates])) * 3
-        ax.fill_between(updates, bounds, top, color=RED, alpha=0.10, linewidth=0)
-        ax.plot(updates, bounds, color=RED, label=f"bound for {words}", **mark)
+        ax.plot(updates, bounds, color=RED, label=f"bound for {history[-1].sharpness.optimizer}", **mark)
+        if not np.allclose(lines, bounds, rtol=1e-3, equal_nan=True):
+            ax.plot(updates, lines, color=ORANGE, linestyle=":", label="2 / L", **mark)
+    ax.plot(updates, rates, color=BLUE, label="rate", **mark)
+    ax.set_yscale("log")
+    top = 1.6 * max(np.nanmax(np.nan_to_num(x, nan=0.0)) for x in (bounds, lines, rates))
+    if top > 0.0:
+        ax.fill_between(updates, bounds, top, color=RED, alpha=0.10, linewidth=0, label="unstable")
         ax.set_ylim(top=top)
-    if not np.allclose(lines, bounds, rtol=1e-3, equal_nan=True):
-        ax.plot(updates, lines, color=ORANGE, linestyle=":", label="2 / L", **mark)
-    ax.plot(updates, np.where(rates > 0, rates, np.nan), color=BLUE, label="rate", **mark)
     crossed = crossings(history)
     if crossed:
         ax.plot(updates[crossed], rates[crossed], "x", color="black", markersize=9, markeredgewidth=2,
                 label="goes beyond the bound")  # fmt: skip
-    ax.set(xlabel="update", ylabel="learning rate", yscale="log")
+    ax.set(xlabel="update", ylabel="learning rate")
     _plain(ax)
-    ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.13), ncols=4)
+    ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=5)
     return ax
 
 

@@ -31,7 +31,7 @@ class Ritz(NamedTuple):
     converged: bool
 
 
-def largest(product: Callable[[Vector], Vector], start: Vector, tol: float, most: int) -> Ritz:
+def largest(product: Callable[[Vector], Vector], start: Vector, tol: float, most: int, least: int = 1) -> Ritz:
     r"""Largest (most positive) eigenvalue by the method of Lanczos with full reorthogonalisation.
 
     After k products there is an orthonormal basis V of k vectors, in which the operator A is the small matrix
@@ -52,6 +52,8 @@ def largest(product: Callable[[Vector], Vector], start: Vector, tol: float, most
         Stops where the first term is at most ``tol * |theta|``: more products do not make the second smaller.
     most : int >= 1
         Products that it may take.
+    least : int
+        Products that it takes at least, so that a start near one eigenvector does not hide that another is larger.
 
     Notes
     -----
@@ -87,7 +89,7 @@ def largest(product: Callable[[Vector], Vector], start: Vector, tol: float, most
         values.append(theta)
         errors.append(float(np.hypot(left, np.linalg.norm(small @ s - theta * s))))
         converged = closed or left <= tol * abs(theta)
-        if converged or k == most:
+        if closed or k == most or (converged and k >= least):
             break
         if k == len(basis):
             basis = np.concatenate([basis, np.empty((min(k, most - k), start.size))])

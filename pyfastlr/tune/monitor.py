@@ -17,14 +17,14 @@ from .lanczos import Vector, random_unit
 from .problem import LossAndGrad
 from .products import Hvp
 from .recursion import group_ratios
-from .sharpness import Sharpness, _measure
+from .sharpness import Sharpness, checked, measure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ACTIONS = ("warn", "cap", "raise", "record")
 _MARGIN = Range(1e-6, 1.0, "a number from 1e-6 to 1")
-_FRESH = 0.1  # length of the random part of the vector that a measurement starts from
+_FRESH = 0.3  # length of the random part of the vector that a measurement starts from
 
 
 class Measurement(NamedTuple):
@@ -97,10 +97,12 @@ class StabilityMonitor:
     Notes
     -----
     A measurement starts from the vector of the last one, with a random part so that another direction can overtake.
-    It takes 2 gradients for each product with the Hessian, typically 3 to 6 products, so with ``every=10`` about one
-    more gradient for each update; `latest.evaluations` says how many it took. Give it a fixed batch: the Hessian of
-    another batch is another one (docs/stability.md). Cohen et al., "Gradient descent on neural networks typically
-    occurs at the edge of stability", 2021. No framework has such a tool.
+    It takes 2 gradients for each product with the Hessian and usually the least number of products, 5: with
+    ``every=10`` one more gradient for each update. `latest.evaluations` says how many it took. Only the first
+    measurement checks that gradients repeat themselves, and what a step of another length changes.
+
+    The Hessian of another batch is another one: give `check` a fixed batch (docs/stability.md). Cohen et al., "Gradient
+    descent on neural networks typically occurs at the edge of stability", 2021. No framework has such a tool.
     """
 
     def __init__(
@@ -120,10 +122,10 @@ class StabilityMonitor:
                 "`loss_and_grad` must be a function (params, batch) -> (loss, gradient), got "
                 f"{type(loss_and_grad).__name__}"
             )
-        self.loss_and_grad, self.hvp, self.tol = loss_and_grad, hvp, tol
+        self.loss_and_grad, self.hvp = loss_and_grad, hvp
+        self.tol, self.iterations = checked(hvp, tol, iterations)
         self.every, self.action = positive_integer(every, "every"), chosen(action, ACTIONS, "action")
-        self.iterations, self.margin = positive_integer(iterations, "iterations"), number(margin, "margin", _MARGIN)
-        self.seed = seed
+        self.margin, self.seed = number(margin, "margin", _MARGIN), seed
         self.history: list[Measurement] = []
         self.latest: Sharpness | None = None
         self._calls = 0
@@ -160,7 +162,7 @@ class StabilityMonitor:
         return self.latest
 
     def _measure(self, opt: Optimizer, batch: Any) -> None:
-        found, vector = _measure(
+        found, vector = measure(
             self.loss_and_grad, opt._parameters.params, batch, self.hvp, opt, self.tol, self.iterations,
             start=self._start(opt), seed=self.seed,
         )  # fmt: skip
@@ -178,7 +180,8 @@ class StabilityMonitor:
 
     def _act(self, opt: Optimizer, lr: float, found: Sharpness) -> None:
         if found.bound is None:
-            self._tell("none", f"StabilityMonitor has no bound for this rate: {found.reason}")
+            if opt.steps:  # before the first update there may be no denominators yet
+                self._tell("none", f"StabilityMonitor has no bound for the rate: {found.reason}")
             return
         self._told.discard("none")
         if self.action == "cap":

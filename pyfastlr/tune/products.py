@@ -34,14 +34,16 @@ class Hessian:
         Length of the step of the differences.
     tol
         Relative error that the step may have.
+    repeats
+        Whether the gradient is known to be the same at each call.
     """
 
-    def __init__(self, problem: Problem, batch: Any, hvp: Hvp | None, tol: float) -> None:
+    def __init__(self, problem: Problem, batch: Any, hvp: Hvp | None, tol: float, repeats: bool = False) -> None:
         self.problem, self.batch, self.hvp = problem, batch, hvp
         self.evaluations = 0
         self.at = self._parameters()
         self.step = _step(self.at, problem.parameters.dtype, tol)
-        self._checked = False
+        self._checked = repeats
 
     def __call__(self, v: Vector) -> Vector:
         """Product with a vector.
@@ -140,9 +142,10 @@ def _step(at: Vector, dtype: np.dtype[Any], tol: float) -> float:
     rounding and of h² from the next derivatives: least near h = cbrt(eps), which is 4.9e-3 for float32, where both are
     some 2e-5, and 6.1e-6 for float64, where both are some 1e-11. But a gradient with kinks (ReLU) jumps: n jumps of
     size 1/n within reach of a step h, each over 2h, scatter as 1/sqrt(h). So the step is as large as the tolerance
-    allows, 0.05 sqrt(tol): h² is then 1/400 of the tolerance, and float64 takes 5e-3 too where tol is 1e-2.
+    allows, 0.05 sqrt(tol), where h² is 1/400 of the tolerance, but at most 5e-3: float64's is that of float32 where tol
+    is 1e-2 or more.
 
     A norm below 1 counts as 1: parameters that begin at zero have no scale of their own.
     """
-    relative = max(float(np.cbrt(np.finfo(dtype).eps)), 0.05 * math.sqrt(tol))
+    relative = max(float(np.cbrt(np.finfo(dtype).eps)), 0.05 * math.sqrt(min(tol, 0.01)))
     return float(relative * max(1.0, float(np.linalg.norm(at))))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _TOL = Range(1e-12, 0.5, "a number from 1e-12 to 0.5")
 _DESCENT = "gradient descent"
+_LEAST = 5  # products of a measurement that starts near the last one's vector
 
 
 class Sharpness(float):
@@ -251,7 +252,7 @@ def sharpness(
     stability", 2021, and "Adaptive gradient methods at the edge of stability", 2022, measured both L. PyHessian and
     pytorch-hessian-eigenthings take L by power iteration, for torch, and know no rate; no framework ties L to one.
     """
-    return _measure(loss_and_grad, params, batch, hvp, optimizer, tol, iterations, seed=seed)[0]
+    return measure(loss_and_grad, params, batch, hvp, optimizer, tol, iterations, seed=seed)[0]
 
 
 class Measured(NamedTuple):
@@ -261,7 +262,7 @@ class Measured(NamedTuple):
     vector: Vector
 
 
-def _measure(
+def measure(
     loss_and_grad: LossAndGrad,
     params: Any,
     batch: Any,
@@ -272,11 +273,10 @@ def _measure(
     start: Vector | None = None,
     seed: Any = 0,
 ) -> Measured:
-    """Measure from a vector to start with, or a random one."""
+    """Measure from a random vector; or, again, from one that is near: then nothing is checked a second time."""
+    again = start is not None
     problem = Problem(loss_and_grad, params)
-    if hvp is not None and not callable(hvp):
-        raise TypeError(f"`hvp` must be None or a function (params, batch, v) -> Hv, got {type(hvp).__name__}")
-    tol, iterations = number(tol, "tol", _TOL), positive_integer(iterations, "iterations")
+    tol, iterations = checked(hvp, tol, iterations)
     size = problem.parameters.size
     if size == 0:
         raise ValueError("`params` must have elements, got none")
@@ -286,18 +286,18 @@ def _measure(
     else:
         _check_optimizer(optimizer, problem)
         held = recursion(optimizer)
-    start = random_unit(size, seed) if start is None else start
-    start = np.where(held.root > 0, start, 0.0)
+    begin = np.where(held.root > 0, random_unit(size, seed) if start is None else start, 0.0)
 
     def work() -> tuple[Ritz, float, int]:
-        hessian = Hessian(problem, batch, hvp, tol)
+        hessian = Hessian(problem, batch, hvp, tol, repeats=again)
 
         def product(v: Vector) -> Vector:
             u = held.root * v
             return held.root * (held.sign * hessian(u) + held.shift * u) + held.decay * v
 
-        found = largest(product, start, tol, min(iterations, size))
-        return found, 0.0 if hvp is not None else _change(hessian, held, found), hessian.evaluations
+        found = largest(product, begin, tol, min(iterations, size), _LEAST if again else 1)
+        change = 0.0 if again or hvp is not None else _change(hessian, held, found)
+        return found, change, hessian.evaluations
 
     found, change, evaluations = restored([SavedParameters(problem.parameters), SavedRandom()], work)
     value = found.values[-1]
@@ -317,6 +317,13 @@ def _measure(
         _frozen=(held.base.now, held.base.ahead, held.base.mu, held.base.w),
     )
     return Measured(result, found.vector)
+
+
+def checked(hvp: Any, tol: Any, iterations: Any) -> tuple[float, int]:
+    """Tolerance and number of products, or the error that says what is wrong."""
+    if hvp is not None and not callable(hvp):
+        raise TypeError(f"`hvp` must be None or a function (params, batch, v) -> Hv, got {type(hvp).__name__}")
+    return number(tol, "tol", _TOL), positive_integer(iterations, "iterations")
 
 
 def _change(hessian: Hessian, held: Recursion, found: Ritz) -> float:
