@@ -33,9 +33,9 @@ class Sharpness(float):
     Attributes
     ----------
     error : float
-        Within this distance of the number there is an eigenvalue of the (preconditioned) Hessian. It is absolute: the
-        norm of the residual ``H v - L v`` for the unit vector v that was found; and, where products came from
-        differences of gradients, the change of ``v' H v`` when the step of the differences is doubled.
+        Within this distance of the number there is an eigenvalue of the (preconditioned) Hessian: it is the norm of the
+        residual ``H v - L v`` for the unit vector v that was found, not relative to L. Where products came from
+        differences of gradients, it is an estimate, and the change of ``v' H v`` when the step is doubled is added.
     bound : float or None
         Rate of the base group at which the optimizer turns unstable on a quadratic with this Hessian; infinite if no
         direction curves upwards; None if there is none.
@@ -194,7 +194,8 @@ def sharpness(
     hvp : callable, optional
         ``hvp(params, batch, v) -> Hv``: product of the Hessian at `params` with `v`; both have the structure, shapes
         and dtype of the parameters. Without it, central differences of gradients: two calls of `loss_and_grad` for
-        each product, and four more to see that it repeats itself and that the step fits.
+        each product, and four more to see that it repeats itself and that the step fits. In float64 they are as good
+        as exact; in float32 the step is large, and kinks within it (ReLU) count as curvature.
     optimizer : Optimizer, optional
         Over the same `params`. Its present state (second moments, counts) and hyperparameters are held fixed: momentum,
         betas, `lr_scale`, rates of groups relative to the base group's, weight decay. What is frozen is left out. L is
@@ -348,7 +349,7 @@ def _bound(value: float, held: Recursion, found: Ritz, error: float, tol: float)
     elif error > 2.0 * tol * abs(value):
         doubt = (
             f"uncertain: the error is {error:.2g}, because products differ by the step (kinks as ReLU's, rounding, a "
-            "loss that is far from a quadratic); an exact `hvp` has none of it"
+            "loss that is far from a quadratic); float64 parameters or an exact `hvp` have less of it"
         )
     if value <= 0.0:
         return math.inf, doubt or "no direction curves upwards"
