@@ -1,7 +1,9 @@
 """`tune.StabilityMonitor`: when it measures, what it does, and real training at the edge of stability."""
 
 import pickle
+import runpy
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from pyfastlr import tune
 from pyfastlr.demo import digits
 from pyfastlr.tune.drawing_stability import crossings
 
+ROOT = Path(__file__).resolve().parents[1]
 H = np.array([1.0, 10.0, 100.0])
 
 
@@ -290,3 +293,10 @@ def test_full_batch_training_hovers_at_the_bound(optimizer, lr, arguments, steps
     assert np.mean([L.bound / lr for L in last]) == pytest.approx(1.0, abs=0.1)
     if optimizer is flr.Adam:
         assert np.mean(last) * lr == pytest.approx(38, rel=0.1)
+
+
+def test_the_pictures_of_the_page():
+    figures = runpy.run_path(str(ROOT / "scripts" / "stability_pictures.py"))["draw"](100)
+    assert sorted(f"{name}.png" for name in figures) == sorted(x.name for x in (ROOT / "docs").glob("stability_*.png"))
+    for figure in figures.values():
+        assert_fits(figure)

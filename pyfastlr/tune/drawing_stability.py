@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .sharpness import Sharpness
 
 BLUE, GREEN, RED, ORANGE = "#0072b2", "#009e73", "#d55e00", "#e69f00"  # Okabe and Ito: distinct in all colour vision
-_AROUND = 30.0  # the rates drawn are from the bound divided by it to the bound times 3
+_AROUND = 100.0  # the rates drawn are from the bound divided by it to the bound times 3
 
 
 def with_matplotlib(ax: Any) -> None:
@@ -45,6 +45,8 @@ def draw_sharpness(found: Sharpness, ax: Axes | None) -> Axes:
 
 
 def _growth(found: Sharpness, bound: float, ax: Axes) -> None:
+    from matplotlib.ticker import NullFormatter
+
     low, high = bound / _AROUND, 3.0 * bound
     if found.lr:
         low, high = min(low, found.lr / 1.5), max(high, 1.5 * found.lr)
@@ -61,7 +63,9 @@ def _growth(found: Sharpness, bound: float, ax: Axes) -> None:
     if found.lr:
         ax.axvline(found.lr, color="black", linestyle="--", label=f"present rate: {found.lr:.3g}")
     ax.axhline(1.0, color="0.4", linewidth=0.8)
-    ax.set(xscale="log", xlim=(low, high), ylim=(0, max(1.4, min(2.5, found.growth(high)))))
+    ax.set_xscale("log")
+    ax.xaxis.set_minor_formatter(NullFormatter())  # there are two powers of ten or more
+    ax.set(xlim=(low, high), ylim=(0, max(1.4, min(2.5, found.growth(high)))))
     ax.set(xlabel="learning rate", ylabel="growth of the sharpest\ndirection per update")
     for x, words, side, colour in ((0.02, "dies out", "left", GREEN), (0.98, "grows", "right", RED)):
         ax.text(x, 0.04, words, transform=ax.transAxes, ha=side, color=colour, weight="bold")
