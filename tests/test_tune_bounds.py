@@ -179,6 +179,26 @@ def test_bias_corrections_are_those_of_the_last_update(name, count):
     assert float(L) == pytest.approx(exact, rel=1e-5)
 
 
+@pytest.mark.parametrize("count", [1, 3, 50])
+@pytest.mark.parametrize("convention", ["torch", "keras", "optax"])
+def test_the_two_weights_of_nadam_are_those_of_the_last_update(convention, count):
+    """The direction is a g + c m: two steps of the rule, one with a gradient alone, one with a moment alone."""
+    L = Frozen(flr.NAdam, count=count, convention=convention).sharpness()
+    moves = []
+    for m, g in ((0.0, 1e-10), (1e-10, 0.0)):
+        again = Frozen(flr.NAdam, count=count - 1, convention=convention, lr=1.0)
+        v = again.opt.state["exp_avg_sq"]
+        v[...] /= 0.999
+        again.opt.state["exp_avg"][...] = m
+        before = again.params.copy()
+        again.opt.step(np.full(SIZE, g))
+        denominator = np.sqrt(again.opt.state["exp_avg_sq"] / (1 - 0.999**count))
+        moves.append(np.mean((before - again.params) * denominator) / 1e-10)
+    c = moves[1] / 0.9
+    a = moves[0] - 0.1 * c
+    assert L.bound * L == pytest.approx(2 / (a + c * 0.1 / 1.9), rel=1e-3)
+
+
 @pytest.mark.parametrize("decay", ["coupled", "decoupled", "independent"])
 @pytest.mark.parametrize(
     ("name", "arguments"),

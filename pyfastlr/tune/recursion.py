@@ -274,7 +274,7 @@ def _config(optimizer: Optimizer, row: int) -> SimpleNamespace:
     values = dict.fromkeys(rule.hyper, 0.0) | constants(optimizer._parameters.dtype)
     for field in hyper.fields:
         values[field] = 1.0 if field == "lr_scale" else hyper.number(row, field)
-    return SimpleNamespace(**values, sets=optimizer.rule == "ftrl")
+    return SimpleNamespace(**values, sets=rule.sets)
 
 
 def _rate_factors(optimizer: Optimizer, k: int, row: int) -> Any:
