@@ -152,6 +152,30 @@ def test_betas(name, beta1):
     check_bound(make)
 
 
+@pytest.mark.parametrize("count", [0, 1])
+def test_dampening_counts_from_the_second_update_on(count):
+    """The first gradient enters undampened; what follows decides."""
+    frozen = Frozen(flr.SGD, momentum=0.9, dampening=0.5, count=count)
+    assert frozen.sharpness().bound == pytest.approx(2 * 1.9 / (0.5 * 10), rel=1e-6)
+
+
+def test_the_decay_of_asgd():
+    check_bound(lambda: Frozen(flr.ASGD, lambd=3.0, alpha=0.0))
+    assert Frozen(flr.ASGD, lambd=3.0, alpha=0.0).sharpness().bound == pytest.approx(2 / 13, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["Adam", "AMSGrad", "NAdam", "RAdam", "Adamax", "RMSProp", "AdaDelta"])
+def test_elements_that_never_had_a_gradient_are_left_out(name):
+    """Their denominator would be eps alone, and weight decay would count 1 / eps times."""
+    frozen = Frozen(CLASSES[name], weight_decay=1e-3, decay="coupled")
+    for slot in set(frozen.opt.state) & set(DENOMINATORS) - {"acc_delta"}:
+        frozen.opt.state[slot][3:] = 0.0
+    L = frozen.sharpness()
+    assert 0.1 < L < 100
+    frozen.opt.groups[0]["lr_scale"] = np.repeat([1.0, 0.0], [3, SIZE - 3])
+    assert float(frozen.sharpness()) == pytest.approx(L, rel=1e-6)
+
+
 def test_adam_is_38_over_the_preconditioned_sharpness():
     frozen = Frozen(flr.Adam)
     d = 1 / (np.sqrt(frozen.opt.state["exp_avg_sq"]) + 1e-8)

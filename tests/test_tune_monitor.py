@@ -73,6 +73,17 @@ def in_float32(p, batch):
     return 0.0, (H * p).astype(np.float32)
 
 
+def test_a_start_at_the_exact_vector_hides_nothing():
+    """Without a random part it would be the only vector that the next measurement sees."""
+    h = np.concatenate([np.random.default_rng(0).uniform(0, 1, 2000), [10.0, 5.0]])
+    p = np.ones(h.size)
+    m = tune.StabilityMonitor(lambda p, batch: (0.0, h * p), every=1, hvp=lambda p, batch, v: h * v, tol=1e-12)
+    opt = flr.SGD(p, lr=1e-3)
+    assert float(m.check(opt)) == pytest.approx(10.0)
+    h[-1], m.tol = 20.0, 0.1
+    assert float(m.check(opt)) == pytest.approx(20.0, rel=0.05)
+
+
 def test_nothing_is_changed_by_watching():
     runs = []
     for watch in (False, True):
@@ -162,6 +173,18 @@ def test_cap_keeps_the_ratio_of_groups_and_follows_it():
         L = m.check(opt)
         assert L.bound == pytest.approx(0.25)
         assert opt.lrs == pytest.approx([0.25, 0.5, 0.25])
+
+
+def test_the_ratio_of_groups_is_that_of_their_schedules_not_of_capped_rates():
+    params = {"a": np.ones(2), "b": np.ones(2)}
+    base = S.Piecewise([1], [1.0, 0.5])
+    opt = flr.SGD(params, lr=base, groups=[{"params": "b", "lr": 1.0}])
+    m = tune.StabilityMonitor(lambda p, batch: (0.0, {k: 8 * x for k, x in p.items()}), every=1, action="cap", margin=1)
+    m.check(opt)
+    assert opt.lrs == pytest.approx([0.25, 0.25])
+    opt.step({name: np.zeros(2) for name in params})
+    assert m.check(opt).bound == pytest.approx(0.125)
+    assert opt.lrs == pytest.approx([0.125, 0.25])
 
 
 def test_a_cap_is_saved_with_the_optimizer():

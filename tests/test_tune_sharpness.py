@@ -213,6 +213,25 @@ def test_float32_differences_have_a_step_that_is_large_enough():
     assert errors[1.0] < min(errors[0.01], errors[30.0]) / 3
 
 
+@pytest.mark.parametrize(
+    ("dtype", "tol", "step"),
+    [(np.float64, 1e-2, 1.49e-8), (np.float64, 1e-7, 2.2e-6), (np.float64, 1e-9, 6.06e-6), (np.float32, 1e-2, 4.92e-3)],
+)
+def test_steps(dtype, tol, step):
+    """By the norm of the parameters, here 5, and at least 1."""
+    for params, norm in ((np.array([3.0, -4.0], dtype), 5.0), (np.zeros(2, dtype), 1.0)):
+        problem = Problem(lambda p, batch: (0.0, p), params)
+        assert Hessian(problem, None, None, tol).step == pytest.approx(norm * step, rel=0.02)
+
+
+def test_the_error_has_what_another_step_changes():
+    """A loss that is no quadratic within the large step of float32."""
+    p = np.full(3, 1e-3, np.float32)
+    L = tune.sharpness(lambda p, batch: (0.0, p**3), p, tol=1e-2)
+    assert L.errors[-1] < abs(L - 3e-6) < L.error
+    assert "uncertain" in L.reason
+
+
 # --- Structures and determinism ---------------------------------------------------------------------------------------
 
 

@@ -229,13 +229,13 @@ def _columns(frozen: Frozen | None, scale: Any, config: Any, size: int, factor: 
     zeros = np.zeros(size)
     if frozen is None:
         return zeros, zeros, zeros
-    moving = scale * frozen.moves
-    slowed = 1.0 if config.sets else 1.0 - _independent(config) / 2.0
-    with np.errstate(divide="ignore"):
-        d = np.where(moving > 0, moving * (frozen.factor / factor) / (frozen.p * slowed), 0.0)
-    root = np.sqrt(zeros + np.where(np.isfinite(d), d, 0.0))  # P of 0 (eps of 0, no gradient ever): it does not move
+    moving = zeros + scale * frozen.moves
+    below = zeros + frozen.p * (1.0 if config.sets else 1.0 - _independent(config) / 2.0)
+    moves = (moving > 0) & (below > 0)  # a denominator of 0 is that of an element without a gradient, where eps is 0
+    d = np.divide(moving * (frozen.factor / factor), below, out=np.zeros(size), where=moves)
+    root = np.sqrt(np.where(np.isfinite(d), d, 0.0))
     shift = zeros + frozen.shift + (config.weight_decay if config.decay == COUPLED else 0.0)
-    decay = zeros if config.sets else zeros + moving * _decoupled(config) / factor
+    decay = zeros if config.sets else moving * _decoupled(config) / factor
     return root, shift, decay
 
 

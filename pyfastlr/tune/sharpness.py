@@ -193,9 +193,9 @@ def sharpness(
         Passed on. The Hessian is that of this batch: of all data, for what is said of gradient descent.
     hvp : callable, optional
         ``hvp(params, batch, v) -> Hv``: product of the Hessian at `params` with `v`; both have the structure, shapes
-        and dtype of the parameters; `v` has numpy arrays. Without it, central differences of gradients: two calls of `loss_and_grad` for
-        each product, and four more to see that it repeats itself and that the step fits. In float64 they are as good
-        as exact; in float32 the step is large, and kinks within it (ReLU) count as curvature.
+        and dtype of the parameters, and `v` has numpy arrays. Without it, central differences of gradients: two calls
+        of `loss_and_grad` for each product, and four more to see that it repeats itself and that the step fits. In
+        float64 they are as good as exact; in float32 the step is large, and kinks within it (ReLU) count as curvature.
     optimizer : Optimizer, optional
         Over the same `params`. Its present state (second moments, counts) and hyperparameters are held fixed: momentum,
         betas, `lr_scale`, rates of groups relative to the base group's, weight decay. What is frozen is left out. L is
