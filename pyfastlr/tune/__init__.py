@@ -11,5 +11,6 @@ from .ranges import RangeTest as RangeTest
 from .ranges import Sweep as Sweep
 from .sharpness import Sharpness as Sharpness
 from .sharpness import sharpness as sharpness
+from .sharpness_result import Sharpness as Sharpness
 
 __all__ = ["Measurement", "RangeTest", "Sharpness", "StabilityMonitor", "Sweep", "range_test", "sharpness"]

@@ -14,17 +14,18 @@ from pyfastlr.schedules import Adjustable
 from pyfastlr.schedules.checks import positive_integer
 
 from .lanczos import Vector, random_unit
+from .measuring import checked, measure
 from .problem import LossAndGrad
 from .products import Hvp
 from .recursion import group_ratios
-from .sharpness import Sharpness, checked, measure
+from .sharpness_result import Sharpness
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ACTIONS = ("warn", "cap", "raise", "record")
 _MARGIN = Range(1e-6, 1.0, "a number from 1e-6 to 1")
-_FRESH = 0.3  # length of the random part of the vector that a measurement starts from
+_FRESH = 0.1  # length of the random part of the vector that a measurement starts from
 
 
 class Measurement(NamedTuple):

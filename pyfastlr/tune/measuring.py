@@ -1,0 +1,132 @@
+"""One measurement of the sharpness, for `sharpness` and for `StabilityMonitor`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pyfastlr.arrays.host import address
+from pyfastlr.engines.hyper import Range, number
+from pyfastlr.optimizers.base import Optimizer
+from pyfastlr.schedules.checks import positive_integer
+
+from .lanczos import Ritz, Vector, largest, random_unit
+from .problem import LossAndGrad, Problem
+from .products import Hessian, Hvp
+from .recursion import Frozen, Recursion, recursion
+from .restoring import SavedParameters, SavedRandom, restored
+from .sharpness_result import Sharpness
+
+_TOL = Range(1e-12, 0.5, "a number from 1e-12 to 0.5")
+_DESCENT = "gradient descent"
+_LEAST = 5  # products of a measurement that starts near the last one's vector
+
+
+class Measured(NamedTuple):
+    """A sharpness, and the unit vector of its direction."""
+
+    sharpness: Sharpness
+    vector: Vector
+
+
+def measure(
+    loss_and_grad: LossAndGrad,
+    params: Any,
+    batch: Any,
+    hvp: Hvp | None,
+    optimizer: Optimizer | None,
+    tol: float,
+    iterations: int,
+    start: Vector | None = None,
+    seed: Any = 0,
+) -> Measured:
+    """Measure from a random vector; or, again, from one that is near: then nothing is checked a second time."""
+    again = start is not None
+    problem = Problem(loss_and_grad, params)
+    tol, iterations = checked(hvp, tol, iterations)
+    size = problem.parameters.size
+    if size == 0:
+        raise ValueError("`params` must have elements, got none")
+    if optimizer is None:
+        zeros = np.zeros(size)
+        held = Recursion(np.ones(size), zeros, zeros, 1.0, Frozen(now=1.0))
+    else:
+        _check_optimizer(optimizer, problem)
+        held = recursion(optimizer)
+    begin = np.where(held.root > 0, random_unit(size, seed) if start is None else start, 0.0)
+
+    def work() -> tuple[Ritz, float, int]:
+        hessian = Hessian(problem, batch, hvp, tol, repeats=again)
+
+        def product(v: Vector) -> Vector:
+            u = held.root * v
+            return held.root * (held.sign * hessian(u) + held.shift * u) + held.decay * v
+
+        found = largest(product, begin, tol, min(iterations, size), _LEAST if again else 1)
+        change = 0.0 if again or hvp is not None else _change(hessian, held, found)
+        return found, change, hessian.evaluations
+
+    found, change, evaluations = restored([SavedParameters(problem.parameters), SavedRandom()], work)
+    value = found.values[-1]
+    error = found.errors[-1] + change
+    bound, reason = _bound(value, held, found, error, tol)
+    result = Sharpness(
+        value,
+        error=error,
+        bound=bound,
+        reason=reason,
+        optimizer=_DESCENT if optimizer is None else f"{type(optimizer).__name__} ({optimizer._convention})",
+        lr=None if optimizer is None else float(optimizer._hyper.number(0, "lr")),
+        converged=found.converged,
+        evaluations=evaluations,
+        values=found.values,
+        errors=found.errors,
+        _frozen=(held.base.now, held.base.ahead, held.base.mu, held.base.w),
+    )
+    return Measured(result, found.vector)
+
+
+def checked(hvp: Any, tol: Any, iterations: Any) -> tuple[float, int]:
+    """Tolerance and number of products, or the error that says what is wrong."""
+    if hvp is not None and not callable(hvp):
+        raise TypeError(f"`hvp` must be None or a function (params, batch, v) -> Hv, got {type(hvp).__name__}")
+    return number(tol, "tol", _TOL), positive_integer(iterations, "iterations")
+
+
+def _change(hessian: Hessian, held: Recursion, found: Ritz) -> float:
+    """By how much the result changes when the step of the differences is doubled."""
+    u = held.root * found.vector
+    if not u.any():
+        return 0.0
+    doubled = held.sign * hessian.curvature(u, 2.0) + held.shift @ u**2 + held.decay @ found.vector**2
+    return abs(float(doubled) - found.values[-1])
+
+
+def _bound(value: float, held: Recursion, found: Ritz, error: float, tol: float) -> tuple[float | None, str]:
+    """Bound, and the reason for what it is."""
+    if held.reason:
+        return None, held.reason
+    doubt = ""
+    if not found.converged:
+        doubt = (
+            f"not converged: the residual is {found.left:.2g} after {len(found.values)} products, and should be "
+            f"{tol * abs(value):.2g}"
+        )
+    elif error > 2.0 * tol * abs(value):
+        doubt = (
+            f"uncertain: the error is {error:.2g}, because products differ by the step (kinks as ReLU's, rounding, a "
+            "loss that is far from a quadratic); float64 parameters or an exact `hvp` have less of it"
+        )
+    if value <= 0.0:
+        return math.inf, doubt or "no direction curves upwards"
+    return 2.0 / (held.base.factor * value), doubt
+
+
+def _check_optimizer(optimizer: Any, problem: Problem) -> None:
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"`optimizer` must be None or an optimizer of pyfastlr, got {type(optimizer).__name__}")
+    mine, theirs = problem.parameters, optimizer._parameters
+    if [*map(address, mine.arrays)] != theirs.addresses or mine.sizes != theirs.sizes:
+        raise ValueError(f"`optimizer` must be over `params`, got one over other arrays: {theirs.names}")
