@@ -348,6 +348,14 @@ def test_there_is_no_bound_where_nothing_moves():
     assert (L.bound, L.reason) == (None, "nothing moves")
 
 
+def test_there_is_no_bound_where_all_denominators_are_zero():
+    params = np.ones(3)
+    opt = flr.FTRL(params, lr=0.1, initial_accumulator_value=0.0)
+    opt.step(np.zeros(3))
+    L = tune.sharpness(lambda p, batch: (0.0, 2 * p), params, optimizer=opt)
+    assert (L.bound, L.reason) == (None, "nothing moves")
+
+
 def test_there_is_no_bound_relative_to_a_rate_of_zero():
     params = two()
     opt = flr.SGD(params, lr=0.0, groups=[{"params": "b", "lr": 0.1}])

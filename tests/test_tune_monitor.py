@@ -217,6 +217,15 @@ def test_before_the_first_update_of_adam_nothing_is_told():
         assert m.check(opt).bound > 0
 
 
+def test_adam_is_measured_as_soon_as_it_has_denominators():
+    p = np.ones(3)
+    opt, m = flr.Adam(p, lr=1e-3), monitor(every=5)
+    for _ in range(8):
+        m.check(opt)
+        opt.step(quadratic(p, None)[1])
+    assert [x.update for x in m.history] == [0, 1, 5]
+
+
 def test_nan_is_an_error_that_says_where():
     p = np.ones(3)
     opt = flr.SGD(p, lr=1e-3)

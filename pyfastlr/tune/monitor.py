@@ -53,7 +53,8 @@ class StabilityMonitor:
     loss_and_grad : callable
         ``loss_and_grad(params, batch) -> (loss, gradient)``, as for `sharpness`.
     every : int >= 1
-        The first call of `check` measures, and each `every`-th after it.
+        The first call of `check` measures, and each `every`-th after it. So does the second one, where an adaptive
+        optimizer had no denominators before its first update.
     action : {"warn", "cap", "raise", "record"}
         What happens when the rate is beyond the bound. "warn": one RuntimeWarning, and no other until it was below
         again. "cap": the rates of all groups are limited to `margin` times the bound, by `schedules.Adjustable`, until
@@ -156,11 +157,15 @@ class StabilityMonitor:
         """
         if not isinstance(opt, Optimizer):
             raise TypeError(f"`opt` must be an optimizer of pyfastlr, got {type(opt).__name__}")
-        if self.latest is None or self._calls % self.every == 0:
+        if self._calls % self.every == 0 or self._waits(opt):
             self._measure(opt, batch)
         self._calls += 1
         assert self.latest is not None
         return self.latest
+
+    def _waits(self, opt: Optimizer) -> bool:
+        """Whether there was nothing to measure before the first update, and now there is."""
+        return self.latest is None or (self.latest.bound is None and self.history[-1].update == 0 < opt.steps)
 
     def _measure(self, opt: Optimizer, batch: Any) -> None:
         found, vector = measure(

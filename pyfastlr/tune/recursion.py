@@ -221,7 +221,7 @@ def recursion(optimizer: Optimizer) -> Recursion:
             return plain._replace(reason=f"with a weight of {x.w:g} for the gradient the momentum ascends")
     columns = [_columns(*part, base.factor) for part in parts]
     root, shift, decay = (np.concatenate(column) for column in zip(*columns, strict=True))
-    return Recursion(root, shift, decay, sign, base)
+    return Recursion(root, shift, decay, sign, base) if root.any() else plain._replace(reason="nothing moves")
 
 
 def _columns(frozen: Frozen | None, scale: Any, config: Any, size: int, factor: float) -> tuple[Vector, Vector, Vector]:
