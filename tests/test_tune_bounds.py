@@ -326,7 +326,11 @@ def test_there_is_no_bound_for_signs(name):
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [({"momentum": 1.0}, "momentum of 1"), ({"momentum": 0.9, "dampening": 1.5}, "ascends")],
+    [
+        ({"momentum": 1.0}, "momentum of 1"),
+        ({"momentum": 0.9, "dampening": 1.5}, "ascends"),
+        ({"weight_decay": 2.5, "decay": "independent"}, "weight decay of 2"),
+    ],
 )
 def test_there_is_no_bound_for_what_is_never_stable(arguments, words):
     L = Frozen(flr.SGD, **arguments).sharpness()

@@ -219,6 +219,8 @@ def recursion(optimizer: Optimizer) -> Recursion:
             return plain._replace(reason=f"with a momentum of {x.mu:g} no rate is stable")
         if x.factor <= 0.0 or x.w < 0.0:
             return plain._replace(reason=f"with a weight of {x.w:g} for the gradient the momentum ascends")
+    if any(_independent(configs[row]) >= 2.0 for row, _ in found):
+        return plain._replace(reason="with an independent weight decay of 2 or more no rate is stable")
     columns = [_columns(*part, base.factor) for part in parts]
     root, shift, decay = (np.concatenate(column) for column in zip(*columns, strict=True))
     return Recursion(root, shift, decay, sign, base) if root.any() else plain._replace(reason="nothing moves")
