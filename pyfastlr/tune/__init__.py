@@ -9,8 +9,7 @@ from .monitor import Measurement as Measurement
 from .monitor import StabilityMonitor as StabilityMonitor
 from .ranges import RangeTest as RangeTest
 from .ranges import Sweep as Sweep
-from .sharpness import Sharpness as Sharpness
-from .sharpness import sharpness as sharpness
 from .sharpness_result import Sharpness as Sharpness
+from .stability import sharpness as sharpness
 
 __all__ = ["Measurement", "RangeTest", "Sharpness", "StabilityMonitor", "Sweep", "range_test", "sharpness"]

@@ -38,6 +38,16 @@ class Measurement(NamedTuple):
     lr : float
         Rate of the base group for the next update, before it was capped.
     sharpness : Sharpness
+
+    Examples
+    --------
+    >>> import numpy as np, pyfastlr as flr
+    >>> from pyfastlr import tune
+    >>> p = np.ones(2)
+    >>> opt, monitor = flr.SGD(p, lr=0.1), tune.StabilityMonitor(lambda p, batch: (float(p @ p), 2 * p))
+    >>> found = monitor.check(opt, None)
+    >>> monitor.history[0].update, monitor.history[0].lr, round(monitor.history[0].sharpness, 6)
+    (0, 0.1, 2.0)
     """
 
     update: int

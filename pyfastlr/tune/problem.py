@@ -85,10 +85,13 @@ class Problem:
             inside = parameters.inside()
         except (TypeError, ValueError) as error:
             raise type(error)(f"`loss_and_grad` must not change the structure of `params`: {error}") from None
-        for k, (now, given, array, start) in enumerate(
-            zip(inside, parameters.given, parameters.arrays, parameters.addresses, strict=True)
+        shapes = parameters.shapes if parameters.layout is None else [(parameters.size,)]
+        for k, (now, given, array, start, shape) in enumerate(
+            zip(inside, parameters.given, parameters.arrays, parameters.addresses, shapes, strict=True)
         ):
-            moved = isinstance(now, np.ndarray) and (address(now) != start or now.shape != array.shape)
+            moved = isinstance(now, np.ndarray) and (
+                address(now) != start or now.shape != shape or now.dtype.name != parameters.dtype.name
+            )
             if now is not given or moved or not array.flags.writeable:
                 raise ValueError(
                     f"`loss_and_grad` must leave `{parameters.array_label(k)}` as it is, got "
