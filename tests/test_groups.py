@@ -1,5 +1,8 @@
 """Groups, per-element rates and rates set by hand give the same as separate optimizers with these hyperparameters."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -46,8 +49,11 @@ def equal(p, q):
 
 
 @pytest.mark.parametrize("flat", [False, True])
-@pytest.mark.parametrize("params", ["head.*", ["head.w"], 2, [2], "head.w"])
-def test_group_by_name_glob_and_index(params, flat):
+@pytest.mark.parametrize(
+    "params",
+    ["head.*", ["head.w"], 2, [2], "head.w", lambda name: name.startswith("head"), [lambda name: name[0] == "h"]],
+)
+def test_group_by_name_glob_index_and_function(params, flat):
     p, opt = together(
         flat=flat, lr=0.1, groups=[{"params": params, "lr": 0.01, "weight_decay": 0.0, "betas": (0.5, 0.9)}]
     )
@@ -209,6 +215,28 @@ def test_setting_the_rate_by_hand_and_back_to_a_schedule():
         opt.step(np.ones(1))
     assert seen == [1.0, 0.5, 0.25, 5.0]  # a schedule runs on opt.steps
     assert p.tolist() == [-6.75]
+
+
+def test_a_function_is_called_once_with_every_name_and_not_kept():
+    """Pickles of an optimizer hold the names, so a lambda does not stand in their way."""
+    seen = []
+    opt = flr.SGD(
+        arrays(), lr=0.1, groups=[{"params": lambda name: bool(seen.append(name)) or ".b" in name, "lr": 0.5}]
+    )
+    assert seen == list(arrays())
+    for twin in (opt, pickle.loads(pickle.dumps(opt)), copy.copy(opt), copy.deepcopy(opt)):
+        assert twin.groups[1]["params"] == ("body.b",)
+        assert twin.lrs == [0.1, 0.5]
+        twin.step(gradients(0))
+    assert seen == list(arrays())
+
+
+def test_a_function_may_answer_with_numpy_s_bool_and_its_error_names_the_group():
+    opt = flr.SGD(arrays(), lr=0.1, groups=[{"params": lambda name: np.bool_(name == "head.w")}])
+    assert opt.groups[1]["params"] == ("head.w",)
+    with pytest.raises(ZeroDivisionError) as caught:
+        flr.SGD(arrays(), lr=0.1, groups=[{"params": 0}, {"params": lambda name: 1 / 0}])
+    assert caught.value.__notes__ == ["`groups[1]['params']` was called with 'body.w'"]
 
 
 def test_groups_that_inherit_follow_the_base():

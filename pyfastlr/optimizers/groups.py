@@ -1,6 +1,6 @@
 """Groups: hyperparameters for some of the parameters."""
 
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -46,19 +46,21 @@ class Group(MutableMapping[str, Any]):
 
 
 def select(patterns: Any, names: Sequence[str], index: int) -> list[int]:
-    """Indices of the arrays that a group's "params" matches: a name, glob or index, or a list of these."""
+    """Indices of the arrays that a group's "params" matches: a name, glob, index or function, or a list of these."""
     where = f"groups[{index}]['params']"
-    listed = [patterns] if isinstance(patterns, str | int | np.integer) else patterns
+    listed = [patterns] if isinstance(patterns, str | int | np.integer) or callable(patterns) else patterns
     if isinstance(listed, np.ndarray) and listed.ndim == 1:
         listed = list(listed)
     if isinstance(patterns, bool | np.bool_) or not isinstance(listed, list | tuple) or not listed:
-        raise TypeError(f"`{where}` must be a name, glob or index, or a list of these, got {patterns!r}")
+        raise TypeError(f"`{where}` must be a name, glob, index or function, or a list of these, got {patterns!r}")
     places = {name: k for k, name in enumerate(names)}
     chosen: dict[int, None] = {}
     for pattern in listed:
-        if isinstance(pattern, bool | np.bool_) or not isinstance(pattern, str | int | np.integer):
-            raise TypeError(f"`{where}` must contain names, globs or indices, got {pattern!r}")
-        if isinstance(pattern, str):
+        if callable(pattern):
+            found = [k for k, name in enumerate(names) if _accepts(pattern, name, where)]
+        elif isinstance(pattern, bool | np.bool_) or not isinstance(pattern, str | int | np.integer):
+            raise TypeError(f"`{where}` must contain names, globs, indices or functions, got {pattern!r}")
+        elif isinstance(pattern, str):
             exact = places.get(pattern)
             found = [k for k, name in enumerate(names) if fnmatchcase(name, pattern)] if exact is None else [exact]
         else:
@@ -71,6 +73,18 @@ def select(patterns: Any, names: Sequence[str], index: int) -> list[int]:
             raise ValueError(f"`{where}` must match each array only once, got {doubled[0]!r} twice")
         chosen.update(dict.fromkeys(found))
     return list(chosen)
+
+
+def _accepts(test: Callable[[str], Any], name: str, where: str) -> bool:
+    """Whether a user's function of a name says yes: anything but a bool is a mistake, such as a forgotten call."""
+    try:
+        answer = test(name)
+    except Exception as error:
+        error.add_note(f"`{where}` was called with {name!r}")
+        raise
+    if not isinstance(answer, bool | np.bool_):
+        raise TypeError(f"`{where}` must return True or False, got {answer!r} for {name!r}")
+    return bool(answer)
 
 
 def membership(groups: Any, names: Sequence[str]) -> list[int]:

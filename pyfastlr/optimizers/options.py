@@ -81,8 +81,9 @@ class Options(Declared):
         default=None,
         kind="list of dict",
         text='Hyperparameters for some of the arrays: ``{"params": "head.*", "lr": 1e-4}``. "params" is a name, a '
-        "glob, an index or a list of these. If several groups match an array, the first is used. Arrays in no group "
-        "use the optimizer's settings. In ``opt.groups``, these settings come first, then your groups.",
+        "glob, an index, a function of the name that returns True or False, or a list of these. If several groups "
+        "match an array, the first is used. Arrays in no group use the optimizer's settings. In ``opt.groups``, these "
+        "settings come first, then your groups. A function is called once per name, by the constructor.",
     )
     convention: Convention | None = argument(
         default=None,
