@@ -31,7 +31,7 @@ LAYERS = {
     "pyfastlr.numpy_reference": set(),
     "pyfastlr": {"schedules", "arrays", "optimizers", "kernels", "tune"},
     "pyfastlr.__main__": {"cli"},
-    "pyfastlr.tune": {"optimizers", "engines", "arrays", "schedules", "compile", "rules", "tables"},
+    "pyfastlr.tune": {"optimizers", "engines", "arrays", "schedules", "compile", "rules", "tables", "plot"},
     "pyfastlr.demo": {"pyfastlr", "optimizers", "schedules", "numpy_reference"},
     "pyfastlr.plot": {"demo", "schedules"},
     "pyfastlr.cli": {

@@ -45,9 +45,8 @@ class Group(MutableMapping[str, Any]):
         return f"Group({dict(self)!r})"
 
 
-def select(patterns: Any, names: Sequence[str], index: int) -> list[int]:
-    """Indices of the arrays that a group's "params" matches: a name, glob, index or function, or a list of these."""
-    where = f"groups[{index}]['params']"
+def select(patterns: Any, names: Sequence[str], where: str) -> list[int]:
+    """Indices of the arrays that a "params" matches: a name, glob, index or function, or a list of these."""
     listed = [patterns] if isinstance(patterns, str | int | np.integer) or callable(patterns) else patterns
     if isinstance(listed, np.ndarray) and listed.ndim == 1:
         listed = list(listed)
@@ -95,6 +94,6 @@ def membership(groups: Any, names: Sequence[str]) -> list[int]:
     for index, group in enumerate(groups):
         if "params" not in group:
             raise ValueError(f"`groups[{index}]` must have the key 'params', got {sorted(map(str, group))}")
-        for k in select(group["params"], names, index):
+        for k in select(group["params"], names, f"groups[{index}]['params']"):
             rows[k] = rows[k] or index + 1
     return rows

@@ -5,6 +5,8 @@ has the structure, shapes and dtype of the parameters. `batch` is whatever your 
 """
 
 from .finder import range_test as range_test
+from .layers import LayerGroups as LayerGroups
+from .layers import layerwise as layerwise
 from .monitor import Measurement as Measurement
 from .monitor import StabilityMonitor as StabilityMonitor
 from .ranges import RangeTest as RangeTest
@@ -12,4 +14,14 @@ from .ranges import Sweep as Sweep
 from .sharpness_result import Sharpness as Sharpness
 from .stability import sharpness as sharpness
 
-__all__ = ["Measurement", "RangeTest", "Sharpness", "StabilityMonitor", "Sweep", "range_test", "sharpness"]
+__all__ = [
+    "LayerGroups",
+    "Measurement",
+    "RangeTest",
+    "Sharpness",
+    "StabilityMonitor",
+    "Sweep",
+    "layerwise",
+    "range_test",
+    "sharpness",
+]
