@@ -13,8 +13,10 @@ from .ranges import RangeTest as RangeTest
 from .ranges import Sweep as Sweep
 from .sharpness_result import Sharpness as Sharpness
 from .stability import sharpness as sharpness
+from .stopping import EarlyStopping as EarlyStopping
 
 __all__ = [
+    "EarlyStopping",
     "LayerGroups",
     "Measurement",
     "RangeTest",

@@ -24,7 +24,7 @@ def real(value: Any, called: str) -> float:
     try:
         return float(value if detach is None else detach())
     except OverflowError:  # an integer beyond all floats
-        return math.copysign(math.inf, value)
+        return math.inf if value > 0 else -math.inf
 
 
 def _shape(value: Any) -> str:
