@@ -9,8 +9,10 @@ from .layers import LayerGroups as LayerGroups
 from .layers import layerwise as layerwise
 from .monitor import Measurement as Measurement
 from .monitor import StabilityMonitor as StabilityMonitor
+from .norms import norm as norm
 from .ranges import RangeTest as RangeTest
 from .ranges import Sweep as Sweep
+from .recorder import Recorder as Recorder
 from .sharpness_result import Sharpness as Sharpness
 from .stability import sharpness as sharpness
 from .stopping import EarlyStopping as EarlyStopping
@@ -20,10 +22,12 @@ __all__ = [
     "LayerGroups",
     "Measurement",
     "RangeTest",
+    "Recorder",
     "Sharpness",
     "StabilityMonitor",
     "Sweep",
     "layerwise",
+    "norm",
     "range_test",
     "sharpness",
 ]

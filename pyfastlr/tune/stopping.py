@@ -89,11 +89,12 @@ class EarlyStopping:
     Notes
     -----
     The decisions are those of Keras' ``EarlyStopping``, whose `min_delta` is `threshold` in "abs" and whose
-    `start_from_epoch` is `min_updates`, but for these. Keras' patience is 0 by default. Its first value is the best even
-    if it is NaN, and then nothing is ever better. Before the first best it keeps the parameters of the first epoch; here
-    they are those that there were when this was made. It has no relative threshold; torch's ReduceLROnPlateau has one,
-    but multiplies the best by 1 - threshold, and below zero worse losses then count as better. Not here: a `baseline`,
-    and ``mode="auto"``, which guesses from a metric's name. torch and optax have no early stopping.
+    `start_from_epoch` is `min_updates`, but for these. Keras' patience is 0 by default. Its first value is the best
+    even if it is NaN, and then nothing is ever better. Before the first best it keeps the parameters of the first
+    epoch; here they are those that there were when this was made. It has no relative threshold; torch's
+    ReduceLROnPlateau has one, but multiplies the best by 1 - threshold, and below zero worse losses then count as
+    better. Not here: a `baseline`, and ``mode="auto"``, which guesses from a metric's name. torch and optax have no
+    early stopping.
 
     Lutz Prechelt, Early Stopping - But When?, 1998, compares such criteria.
     """

@@ -16,6 +16,8 @@ def real(value: Any, called: str) -> float:
     TypeError
         If it is anything else, an array of one dimension or more among it.
     """
+    if isinstance(value, float | np.floating):
+        return float(value)
     if isinstance(value, str | bytes | complex | np.complexfloating) or not hasattr(value, "__float__"):
         raise TypeError(f"`{called}` must be a real number, got {value!r:.60}")
     if getattr(value, "ndim", 0) != 0:

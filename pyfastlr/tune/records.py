@@ -1,0 +1,156 @@
+"""Numbers by step, in memory: added whole, whatever interrupts, and read as arrays."""
+
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from pyfastlr.arrays.host import Array
+
+from .table import MISSING, Table, is_missing
+
+_LOOK_BACK = 256  # records at first
+
+
+class Records:
+    """Records of a step and numbers by name: all, or the latest of them."""
+
+    def __init__(self, capacity: int | None) -> None:
+        self._capacity = capacity
+        self._start(Table.first(capacity), 0, -1)
+
+    def _start(self, table: Table, total: int, last: int) -> None:
+        self._lock = threading.RLock()  # a signal's handler may record while this thread does
+        self._table, self._count, self._last = table, total, last
+
+    def _append(self, step: int | None, names: tuple[str, ...], values: list[float]) -> None:
+        """Add a record, by who holds the lock; without a step it is the one behind the last."""
+        while True:
+            table = self._table
+            row = values if names == table.names else self._arranged(names, values)
+            if row is None:
+                continue
+            # A handler of a signal may record meanwhile, into the same rows. CPython calls it behind calls alone: not
+            # from here to the end of `pack_into`, and not between the last question and the answer.
+            at, last = self._count, self._last + 1 if step is None else step
+            if at >= table.room and not table.is_round:
+                self._replace(table, table.bigger())
+                continue
+            table.pack_into(table.buffer, at % table.room * table.stride, last, *row)
+            if self._count == at and self._table is table:
+                self._count, self._last = at + 1, last
+                return
+
+    def _arranged(self, names: tuple[str, ...], values: list[float]) -> list[float] | None:
+        """Values in the table's order; None if it lacked a name, which it now has."""
+        table = self._table
+        new = [name for name in names if name not in table.names]
+        if new:
+            self._replace(table, table.wider(new))
+            return None
+        given = dict(zip(names, values, strict=True))
+        return [given.get(name, MISSING) for name in table.names]
+
+    def _replace(self, old: Table, new: Table) -> None:
+        """Put a larger table in the place of one; without a call between the question and the store, as above."""
+        place = (slice(old.room), slice(1 + len(old.names)))
+        if self._table is old:
+            new.rows[place] = old.rows
+            self._table = new
+
+    # --- Reading ------------------------------------------------------------------------------------------------------
+
+    def _kept(self) -> tuple[tuple[str, ...], Array]:
+        """Names, and a copy of all rows that are kept, the oldest first, both of one moment."""
+        with self._lock:
+            table = self._table
+            rows: Array = table.rows[table.places(self._count)]
+            return table.names, rows
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the numbers, in the order of their first record."""
+        return self._table.names
+
+    @property
+    def capacity(self) -> int | None:
+        """How many records are kept at most; None if all are."""
+        return self._capacity
+
+    @property
+    def total(self) -> int:
+        """Records so far, also those that are no longer kept."""
+        return self._count
+
+    @property
+    def steps(self) -> "np.ndarray[Any, np.dtype[np.int64]]":
+        """Step of every record that is kept, in the order in which they came."""
+        return self._column(0).astype(np.int64)
+
+    def __getitem__(self, name: str) -> Array:
+        """Numbers of a name in a new array, the oldest first: NaN where a record has none."""
+        if name == "step":
+            return self.steps
+        names = self._table.names
+        if name not in names:
+            raise KeyError(f"no {name!r} was recorded; there are {list(names)}")
+        return self._column(1 + names.index(name))  # a table only gets wider
+
+    def _column(self, k: int) -> Array:
+        with self._lock:
+            table = self._table
+            column: Array = table.rows[table.places(self._count), k]
+            return column
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._table.names
+
+    def __len__(self) -> int:
+        return self._count if self._capacity is None else min(self._count, self._capacity)
+
+    def __bool__(self) -> bool:
+        return True  # an empty one is a recorder too: `recorder or Recorder()` keeps it
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Records that are kept when it begins, as dicts of "step" and the numbers that each has."""
+        names, rows = self._kept()
+        for row, gone in zip(rows.tolist(), is_missing(rows), strict=True):
+            numbers = zip(names, row[1:], gone[1:].tolist(), strict=True)
+            yield {"step": int(row[0]), **{name: x for name, x, is_gone in numbers if not is_gone}}
+
+    @property
+    def latest(self) -> dict[str, Any]:
+        """The last number of each name among the records that are kept, and "step", the last record's."""
+        with self._lock:
+            table, places = self._table, self._table.places(self._count)
+            if not len(places):
+                return {}
+            found: dict[str, float] = {}
+            wanted = set(table.names)
+            end, size = len(places), _LOOK_BACK
+            while wanted and end > 0:
+                rows = table.rows[places[max(0, end - size) : end]]
+                for name in list(wanted):
+                    there = rows[:, 1 + table.names.index(name)]
+                    there = there[~is_missing(there)]
+                    if len(there):
+                        found[name] = float(there[-1])
+                        wanted.discard(name)
+                end, size = end - size, 2 * size
+            return {"step": int(table.rows[places[-1], 0])} | {
+                name: found[name] for name in table.names if name in found
+            }
+
+    def __getstate__(self) -> dict[str, Any]:
+        with self._lock:
+            names, rows = self._kept()
+            return {"capacity": self._capacity, "names": names, "rows": rows, "total": self._count, "last": self._last}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self._capacity, rows, total = state["capacity"], state["rows"], state["total"]
+        table = Table(state["names"], max(len(rows), 1), self._capacity)
+        if total > len(rows):  # some are no longer kept
+            table = Table(state["names"], len(rows) + 1, self._capacity)
+        table.rows[np.arange(total - len(rows), total) % table.room] = rows
+        self._start(table, total, state["last"])
