@@ -4,7 +4,7 @@ import csv
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,8 +133,10 @@ def save(path: Path_, names: Sequence[str], rows: Array) -> None:
     try:
         with open(beside, "w", encoding="utf-8", newline="") as file:
             if target.suffix.lower() == ".csv":
+                # Before Python 3.13 a carriage return alone gets no quotes.
+                quoting = csv.QUOTE_ALL if any("\r" in name for name in names) else csv.QUOTE_MINIMAL
+                csv.writer(file, lineterminator="\n", quoting=quoting).writerow(["step", *names])
                 writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(["step", *names])
                 writer.writerows([int(row[0]), *_fields(row, empty)] for row, empty in pairs)
             else:
                 heads = _heads(names)
@@ -148,39 +150,44 @@ def _fields(row: Sequence[float], gone: Sequence[bool]) -> list[str]:
     return ["" if is_gone else repr(x) for x, is_gone in zip(row[1:], gone[1:], strict=True)]
 
 
-def read(path: Path_) -> Iterator[tuple[int, Mapping[str, float]]]:
-    """Step and numbers of each record of a file."""
-    source = _path(path, "path", FORMATS)
+def read(path: Path_, add: Callable[..., None]) -> None:
+    """Call ``add(step, **numbers)`` for each record of a file; an error has the line."""
+    source, number = _path(path, "path", FORMATS), 0
     with open(source, encoding="utf-8", newline="") as file:
-        records = _of_csv(file) if source.suffix.lower() == ".csv" else _of_json(file)
-        number = 0
+
+        def lines() -> Iterator[str]:
+            nonlocal number
+            for line in file:
+                number += 1
+                yield line
+
         try:
-            for number, (step, numbers) in records:  # noqa: B007
-                yield step, numbers
-        except (ValueError, TypeError, csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"{str(source)!r} is no file of records: line {number + 1} or behind: {error}") from None
+            for step, numbers in (_of_csv if source.suffix.lower() == ".csv" else _of_json)(lines()):
+                add(step, **numbers)
+        except (ValueError, TypeError, csv.Error) as error:
+            raise ValueError(f"{str(source)!r} is no file of records: line {number}: {error}") from None
 
 
-def _of_csv(file: Iterable[str]) -> Iterator[tuple[int, tuple[int, Mapping[str, float]]]]:
-    rows = csv.reader(file, strict=True)
+def _of_csv(lines: Iterator[str]) -> Iterator[tuple[int, Mapping[str, float]]]:
+    rows = csv.reader(lines, strict=True)
     header = next(rows, [])
     if header[:1] != ["step"] or len(set(header)) < len(header):
         raise ValueError(f"the first line must be 'step' and then different names, got {header}")
-    for number, row in enumerate(rows, 2):
+    for row in rows:
         if len(row) != len(header):
             raise ValueError(f"there must be {len(header)} fields, got {len(row)}")
-        yield number, (int(row[0]), {name: float(x) for name, x in zip(header[1:], row[1:], strict=True) if x != ""})
+        yield int(row[0]), {name: float(x) for name, x in zip(header[1:], row[1:], strict=True) if x != ""}
 
 
-def _of_json(file: Iterable[str]) -> Iterator[tuple[int, tuple[int, Mapping[str, float]]]]:
-    for number, line in enumerate(file, 1):
+def _of_json(lines: Iterator[str]) -> Iterator[tuple[int, Mapping[str, float]]]:
+    for line in lines:
         if not line.endswith("\n"):
             return  # half a line
         record = json.loads(line)
         if not isinstance(record, dict) or type(record.get("step")) is not int:
-            raise ValueError('a line must be a JSON object with an integer "step"')
+            raise ValueError('there must be a JSON object with an integer "step"')
         step = record.pop("step")
-        yield number, (step, {name: math.nan if x is None else x for name, x in record.items()})
+        yield step, {name: math.nan if x is None else x for name, x in record.items()}
 
 
 # --- TensorBoard ------------------------------------------------------------------------------------------------------

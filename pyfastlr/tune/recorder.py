@@ -246,8 +246,7 @@ class Recorder(Records):
         Recorder(2 records, ['loss', 'lr'])
         """
         recorder = cls(capacity)
-        for step, numbers in record_files.read(path):
-            recorder.record(step, **numbers)
+        record_files.read(path, recorder.record)
         return recorder
 
     def to_tensorboard(self, folder: "str | os.PathLike[str]") -> None:
