@@ -10,6 +10,7 @@ from .layers import layerwise as layerwise
 from .monitor import Measurement as Measurement
 from .monitor import StabilityMonitor as StabilityMonitor
 from .norms import norm as norm
+from .progress import track as track
 from .ranges import RangeTest as RangeTest
 from .ranges import Sweep as Sweep
 from .recorder import Recorder as Recorder
@@ -30,4 +31,5 @@ __all__ = [
     "norm",
     "range_test",
     "sharpness",
+    "track",
 ]

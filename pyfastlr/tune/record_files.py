@@ -134,7 +134,7 @@ def save(path: Path_, names: Sequence[str], rows: Array) -> None:
         with open(beside, "w", encoding="utf-8", newline="") as file:
             if target.suffix.lower() == ".csv":
                 # Before Python 3.13 a carriage return alone gets no quotes.
-                quoting = csv.QUOTE_ALL if any("\r" in name for name in names) else csv.QUOTE_MINIMAL
+                quoting: Any = csv.QUOTE_ALL if any("\r" in name for name in names) else csv.QUOTE_MINIMAL
                 csv.writer(file, lineterminator="\n", quoting=quoting).writerow(["step", *names])
                 writer = csv.writer(file, lineterminator="\n")
                 writer.writerows([int(row[0]), *_fields(row, empty)] for row, empty in pairs)

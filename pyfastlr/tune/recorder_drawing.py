@@ -27,9 +27,8 @@ def draw_records(recorder: Recorder, ax: Any, names: Any, smooth: int | None) ->
     """Draw these panels of a recorder's numbers, smoothed over so many records."""
     panels = _panels(recorder, names)
     need_matplotlib()
-    steps = recorder.steps
-    numbers = {name: recorder[name][: len(steps)] for panel in panels for name in panel}  # of other threads none more
-    steps = steps[: min(map(len, numbers.values()))]
+    known, rows = recorder._kept()  # of one moment, also while another thread records
+    steps, numbers = rows[:, 0], dict(zip(known, rows[:, 1:].T, strict=True))
     axes = given_or_new(ax, len(panels), (8, min(14, 1.2 + 2.2 * len(panels) + 1.2)))
     for each, panel in zip(axes, panels, strict=True):
         _draw(each, panel, steps, numbers, smooth)
@@ -78,7 +77,7 @@ def _draw(axes: Axes, panel: Sequence[str], steps: Any, numbers: Mapping[str, Ar
     is_of_rates = all(map(_is_rate, panel))
     everything = []
     for k, name in enumerate(panel):
-        values, color, label = numbers[name], COLORS[k % len(COLORS)], name.replace("$", r"\$")
+        values, color, label = numbers[name], COLORS[k % len(COLORS)], escaped(name)
         known = ~is_missing(values)
         finite = known & np.isfinite(values)
         x, y = steps[finite], values[finite]
@@ -104,10 +103,15 @@ def _draw(axes: Axes, panel: Sequence[str], steps: Any, numbers: Mapping[str, Ar
         plain(axes.yaxis, "{:,.3g}".format)
     elif is_of_rates:
         axes.set_ylim(0, None)
-    losses = "loss" if len(panel) > 1 else panel[0]
-    axes.set_ylabel("learning rate" if is_of_rates else losses if "loss" in panel[0].lower() else ", ".join(panel))
+    losses = len(panel) > 1 and all("loss" in name.lower() for name in panel)
+    axes.set_ylabel("learning rate" if is_of_rates else "loss" if losses else escaped(", ".join(panel)))
     if len(axes.lines) > 1 or len(panel) > 1:
         axes.legend(frameon=False, fontsize=9)
+
+
+def escaped(name: str) -> str:
+    """Return a name as matplotlib shows it as it is: a $ begins TeX."""
+    return name.replace("$", r"\$")
 
 
 def is_wide(values: Array, is_of_rates: bool) -> bool:
