@@ -16,6 +16,7 @@ import pytest
 from rich.console import Console
 from rich.live import Live
 
+from processes import run
 from pyfastlr import tune
 from pyfastlr.tune import progress
 
@@ -348,3 +349,12 @@ def test_without_rich_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "rich", None)
     with pytest.raises(ModuleNotFoundError, match=r'track needs rich: pip install "pyfastlr\[cli\]"'):
         tune.track(range(3))
+
+
+def test_the_tools_load_what_is_heavy_when_they_need_it():
+    program = """
+        import sys
+        import pyfastlr.tune
+        print([x for x in ("rich", "matplotlib", "numba", "tensorboardX", "scipy") if x in sys.modules])
+    """
+    assert run(program) == "[]"

@@ -1,7 +1,9 @@
 """Recorder.plot: what is where, logarithmic where it should be, the means that are drawn, and that all of it fits."""
 
 import math
+import runpy
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -201,3 +203,9 @@ def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ModuleNotFoundError, match=r'pip install "pyfastlr\[demo\]"'):
         r.plot()
+
+
+@pytest.mark.parametrize("name", ["recording", "layerwise"])
+def test_the_pictures_of_the_pages_fit(name):
+    script = runpy.run_path(str(Path(__file__).resolve().parents[1] / "scripts" / "watching_pictures.py"))
+    assert_fits(script[name]())
