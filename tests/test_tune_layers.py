@@ -1,5 +1,7 @@
 """tune.layerwise: which arrays are a layer, the factors, and what an optimizer does with them."""
 
+import copy
+import pickle
 import sys
 
 import numpy as np
@@ -172,6 +174,16 @@ def test_an_error_of_the_user_s_function_names_the_array():
     with pytest.raises(KeyError) as caught:
         tune.layerwise(arrays("abc"), layers={"a": 0}.__getitem__)
     assert caught.value.__notes__ == ["`layers` was called with 'b'"]
+
+
+def test_groups_are_a_list_that_can_be_added_to_and_pickled():
+    params = arrays(["a.w", "a.b", "c.w"])
+    groups = tune.layerwise(params, 0.5)
+    for twin in (pickle.loads(pickle.dumps(groups)), copy.deepcopy(groups)):
+        assert (twin, twin.layers, twin.factors) == (groups, groups.layers, groups.factors)
+    opt = flr.SGD(params, lr=0.1, groups=[{"params": lambda name: name.endswith(".b"), "lr_scale": 0.125}, *groups])
+    assert [group["params"] for group in opt.groups[1:]] == [("a.b",), ("a.w",), ("c.w",)]
+    assert [group["lr_scale"] for group in opt.groups[1:]] == [0.125, 0.5, 1.0]
 
 
 # --- The picture ------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import time
 
 import pytest
 from rich.console import Console
+from rich.errors import LiveError
 from rich.live import Live
 
 from processes import run
@@ -298,6 +299,27 @@ def test_where_another_display_has_the_terminal_there_are_lines_or_bars():
     assert not progress._screens
 
 
+def test_where_no_second_display_is_allowed_there_are_lines(monkeypatch):
+    def refuse(self, refresh=False):
+        raise LiveError("Only one live display may be active at once")
+
+    monkeypatch.setattr(Live, "start", refuse)
+    file = io.StringIO()
+    assert [*tune.track(range(2), console=Console(file=file, force_terminal=True))] == [0, 1]
+    assert file.getvalue().splitlines() == ["1/2", "2/2"]
+    assert not progress._screens
+
+
+def test_a_loop_that_the_program_s_end_leaves_open():
+    text = terminal("""
+        from pyfastlr import tune
+        t = tune.track(range(5), description="open")
+        next(t)
+    """)
+    assert_clean(text)
+    assert "Traceback" not in text
+
+
 def test_a_dumb_terminal_gets_lines(monkeypatch):
     monkeypatch.setenv("TERM", "dumb")
     file = io.StringIO()
@@ -337,6 +359,7 @@ def test_the_clock_is_looked_at_rarely_in_a_short_loop():
         ((range(3),), {"description": 1}, "`description` must be a str"),
         ((range(3),), {"names": "loss"}, "`names` must be a list of names or None, got 'loss'"),
         ((range(3),), {"names": [1]}, "`names`"),
+        ((range(3),), {"names": 1}, "`names`"),
     ],
 )
 def test_errors_come_at_the_call(arguments, options, words):

@@ -1,12 +1,16 @@
 """The norm of a gradient."""
 
 import math
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from pyfastlr.arrays import tree
 from pyfastlr.arrays.flat import Flat
+from pyfastlr.arrays.host import Array
+
+PIECE = 1 << 14  # elements
 
 
 def norm(arrays: Any) -> float:
@@ -39,19 +43,26 @@ def norm(arrays: Any) -> float:
     torch has `torch.nn.utils.get_total_norm`, optax `global_norm`.
     """
     leaves = [arrays.buffer] if isinstance(arrays, Flat) else tree.flatten(arrays, "arrays")[2]
-    parts = [_numbers(x) for x in leaves if x is not None]
+    vectors = [_numbers(x) for x in leaves if x is not None]
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        total = sum(float(x @ x) for x in parts)
+        total = sum(float(x @ x) for x in _pieces(vectors))
         if 1e-290 < total < math.inf:
             return math.sqrt(total)
-        largest = max((float(np.abs(x).max()) for x in parts if x.size), default=0.0)
+        largest = max((float(np.abs(x).max()) for x in _pieces(vectors)), default=0.0)
         if math.isnan(total) or not 0.0 < largest < math.inf:  # NaN is not to be lost beside an infinity
-            return math.nan if any(np.isnan(x).any() for x in parts) else largest
-        return largest * math.sqrt(sum(float((x / largest) @ (x / largest)) for x in parts))
+            return math.nan if any(np.isnan(x).any() for x in _pieces(vectors)) else largest
+        return largest * math.sqrt(sum(float((x / largest) @ (x / largest)) for x in _pieces(vectors)))
 
 
-def _numbers(x: Any) -> Any:
+def _numbers(x: Any) -> Array:
     array = np.asarray(x)
     if array.dtype.kind not in "fiu":
         raise TypeError(f"`arrays` must hold arrays of real numbers, got {array.dtype} of {type(x).__name__}")
-    return array.astype(np.float64, copy=False).reshape(-1)
+    return array.reshape(-1)
+
+
+def _pieces(vectors: Iterable[Array]) -> Iterator[Array]:
+    """All elements in float64, so many at a time that they stay in the cache."""
+    for x in vectors:
+        for start in range(0, x.size, PIECE):
+            yield x[start : start + PIECE].astype(np.float64, copy=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import operator
 import threading
 import time
@@ -102,7 +103,7 @@ def track(
         raise TypeError(f"`iterable` must be iterable, got {type(iterable).__name__}")
     if recorder is not None and not isinstance(recorder, Recorder):
         raise TypeError(f"`recorder` must be a Recorder or None, got {type(recorder).__name__}")
-    if isinstance(names, str) or not (names is None or all(isinstance(name, str) for name in names)):
+    if names is not None and not (isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)):
         raise TypeError(f"`names` must be a list of names or None, got {names!r:.60}")
     if not isinstance(description, str):
         raise TypeError(f"`description` must be a str, got {description!r:.60}")
@@ -335,6 +336,9 @@ class _Screen:
                 self._progress.update(task, completed=bar.done, counted=bar.counted(), numbers=numbers)
         self._progress.refresh()
 
+    def bars(self) -> list[_Bar]:
+        return list(self._tasks)
+
     def is_last(self, bar: _Bar) -> bool:
         return all(x is bar for x in self._tasks)
 
@@ -344,3 +348,10 @@ class _Screen:
 
     def stop(self) -> None:
         self._progress.stop()
+
+
+@atexit.register
+def _stop_all() -> None:
+    """Stop what loops that were left open show, while threads can still do it."""
+    for bar in [bar for screen in _screens.values() for bar in screen.bars()]:
+        bar.end(bar.done)
