@@ -19,7 +19,7 @@ from rich.live import Live
 
 from processes import run
 from pyfastlr import tune
-from pyfastlr.tune import progress
+from pyfastlr.tune import displays, progress
 
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
 
@@ -75,7 +75,7 @@ def test_without_a_length_there_is_a_line_at_the_end_and_after_growing_times(mak
     assert lines(make()) == ([*range(7)], ["7"])
     assert lines(make(), total=7)[1] == [f"{k}/7" for k in range(1, 8)]
     now = itertools.count(step=4.0)
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(displays.time, "monotonic", lambda: next(now))
     assert lines(itertools.chain(range(30)))[1] == ["2", "4", "9", "19", "30"]  # after 10 s, 20, 40 and 80
 
 
@@ -285,8 +285,8 @@ def test_threads_share_the_screen():
         for t in threads: t.start()
         for t in threads: t.join()
         assert sums == [sum(range(2000))] * 4
-        from pyfastlr.tune import progress
-        assert not progress._screens
+        from pyfastlr.tune import displays
+        assert not displays._screens
     """)
     assert_clean(text)
 
@@ -296,7 +296,7 @@ def test_where_another_display_has_the_terminal_there_are_lines_or_bars():
     console = Console(file=io.StringIO(), force_terminal=True)
     with Live("mine", console=console):
         assert [*tune.track(range(3), console=console)] == [0, 1, 2]
-    assert not progress._screens
+    assert not displays._screens
 
 
 def test_where_no_second_display_is_allowed_there_are_lines(monkeypatch):
@@ -307,7 +307,7 @@ def test_where_no_second_display_is_allowed_there_are_lines(monkeypatch):
     file = io.StringIO()
     assert [*tune.track(range(2), console=Console(file=file, force_terminal=True))] == [0, 1]
     assert file.getvalue().splitlines() == ["1/2", "2/2"]
-    assert not progress._screens
+    assert not displays._screens
 
 
 def test_a_loop_that_the_program_s_end_leaves_open():
@@ -339,11 +339,11 @@ def test_the_clock_is_looked_at_rarely_in_a_short_loop():
 
         def look(self, done):
             looks.append(done)
-            self.due = done + progress._stride(done, done * 1e-6, (done - 1, (done - 1) * 1e-6))
+            self.due = done + displays.stride(done, done * 1e-6, (done - 1, (done - 1) * 1e-6))
 
     assert sum(1 for _ in progress._tracked(range(1600), Display())) == 1600
     assert len(looks) == 100
-    assert progress._stride(5, 5.0, (4, 4.0)) == 1
+    assert displays.stride(5, 5.0, (4, 4.0)) == 1
 
 
 # --- Errors -----------------------------------------------------------------------------------------------------------
