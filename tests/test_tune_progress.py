@@ -1,5 +1,6 @@
 """tune.track: every item once, lines or bars, and a terminal that is left as it was."""
 
+import dis
 import io
 import itertools
 import os
@@ -272,6 +273,19 @@ def test_ctrl_c_leaves_a_clean_terminal():
     assert_clean(text)
     assert text.rstrip().endswith("stopped")
     assert re.match(r"outer", last_bar(text))
+
+
+def test_an_interrupt_between_two_rounds_finds_the_finally_too():
+    """Python 3.13 leaves a jump back that follows an `if` out of the block: a signal that came there left the bar."""
+    code = dis.Bytecode(progress._tracked)
+
+    def handler(offset):
+        return next(x.target for x in code.exception_entries if x.start <= offset < x.end)
+
+    wanted = {handler(x.offset) for x in code if x.opname == "YIELD_VALUE"}
+    jumps = [x.offset for x in code if "JUMP_BACKWARD" in x.opname]
+    assert jumps
+    assert {handler(x) for x in jumps} == wanted
 
 
 def test_threads_share_the_screen():

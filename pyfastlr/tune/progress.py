@@ -106,9 +106,9 @@ def _tracked(iterable: Iterable[T], display: Display) -> Iterator[T]:
     try:
         display.begin()
         for item in iterable:
-            yield item
-            done += 1
             if done >= display.due:
                 display.look(done)
+            yield item
+            done += 1  # not the `if`: from there Python 3.13 jumps back without the `finally` that an interrupt needs
     finally:
         display.end(done)
