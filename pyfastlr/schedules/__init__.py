@@ -30,6 +30,8 @@ from .decays import (
     StepDecay,
     TimeDecay,
 )
+from .hypergradient import GradientCosine, Hypergradient
+from .noise_scale import NoiseScale
 from .plateau import Plateau, RestartOnPlateau
 
 __all__ = [
@@ -45,10 +47,13 @@ __all__ = [
     "Delay",
     "Every",
     "Exponential",
+    "GradientCosine",
+    "Hypergradient",
     "InverseSqrt",
     "InverseTime",
     "Linear",
     "MultiStep",
+    "NoiseScale",
     "OneCycle",
     "Piecewise",
     "Plateau",

@@ -164,6 +164,7 @@ positive = number("a finite number > 0", nextafter(0.0, 1.0))
 factor = number("a number > 0 and <= 1", nextafter(0.0, 1.0), 1.0)
 fraction = number("a number > 0 and < 1", nextafter(0.0, 1.0), nextafter(1.0, 0.0))
 share = number("a number >= 0 and <= 1", 0.0, 1.0)
+below_one = number("a number >= 0 and < 1", 0.0, nextafter(1.0, 0.0))
 
 positive_integer = integer(1)
 natural = integer(0)

@@ -296,6 +296,7 @@ class Wrapper(Controller):
 
     observes: ClassVar[str] = "loss"  # the values in the picture
     acted: ClassVar[str] = "rate changed"  # what the lines in the picture mean
+    title: ClassVar[str] = ""  # what the picture shows, if it is not what was observed
 
 
 def load_checked(pairs: Sequence[tuple[Any, Any]]) -> None:

@@ -25,7 +25,10 @@ def draw(controller: Wrapper, ax: Axes | None, options: dict[str, Any]) -> Axes:
         from matplotlib import pyplot
 
         ax = pyplot.figure(layout="constrained").add_subplot()
-        ax.set_title(f"{type(controller).__name__}: {controller.observes} observed, and where it acted", fontsize=10)
+        ax.set_title(
+            f"{type(controller).__name__}: {controller.title or f'{controller.observes} observed, and where it acted'}",
+            fontsize=10,
+        )
         ax.grid(alpha=0.25)
         ax.spines[["top", "right"]].set_visible(False)
     values = np.array([value for value, _ in controller.history], np.float64)
