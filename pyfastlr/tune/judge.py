@@ -1,0 +1,122 @@
+"""What a `SpikeGuard` sees: spikes of the loss and of the gradient's norm, and oscillation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pyfastlr.schedules.gradients import cosine, dot
+
+from .unrest import chance_of_turns, least_cosine, upper_bound
+
+WATCHED = ("loss", "grad_norm", "cosine")
+BLOCK = 32  # steps that are looked at together for oscillation
+
+
+class SpikeEvent(NamedTuple):
+    """What the guard found, and did.
+
+    Attributes
+    ----------
+    call
+        Index of the call of `step`, from 0.
+    kind
+        "spike", "not finite", "oscillation" or "recovery" (the rate was raised again).
+    what
+        "loss", "grad_norm", "cosine" or "rate".
+    value, bound
+        The value, and the bound that it passed. Of an oscillation of the loss: the probability of so many turning
+        points by chance. Of a recovery: the scale of the rate, which may not pass 1.
+    actions
+        Of "skip", "rollback" and "cut" what was done.
+    """
+
+    call: int
+    kind: str
+    what: str
+    value: float
+    bound: float
+    actions: tuple[str, ...]
+
+
+class Judge:
+    """Functions of a guard's state and of the new loss and gradient; nothing changes here.
+
+    Parameters
+    ----------
+    threshold, rise, window, log, watch, oscillation
+        As for `SpikeGuard`, checked.
+    """
+
+    def __init__(
+        self,
+        threshold: float,
+        rise: float,
+        window: int,
+        log: bool,
+        watch: Sequence[str],
+        oscillation: float | None,
+    ) -> None:
+        self._threshold, self._rise, self.window, self._log = threshold, rise, window, log
+        self._watch, self._oscillation = tuple(watch), oscillation
+
+    def check(self, loss: float) -> None:
+        """Raise an error for a loss that has no logarithm."""
+        if self._log and -math.inf < loss < 0.0:
+            raise ValueError(f"`loss` must be >= 0 where logarithms are compared, got {loss}: pass log=False")
+
+    def spike(self, state: Mapping[str, Any], loss: float, norm: float) -> tuple[SpikeEvent | None, float]:
+        """What is wrong with this loss and norm, if something is; and the bound of the loss."""
+        alarm, loss_bound = None, math.inf
+        for what, value in (("loss", loss), ("grad_norm", norm)):
+            log = self._log or what != "loss"
+            bound = math.inf
+            if what in self._watch:
+                bound = _number(upper_bound(state[what], self._threshold, self._rise, log), log)
+            if what == "loss":
+                loss_bound = bound
+            if not math.isfinite(value):
+                alarm = alarm or SpikeEvent(state["calls"], "not finite", what, value, math.inf, ())
+            elif value > bound:
+                alarm = alarm or SpikeEvent(state["calls"], "spike", what, value, bound, ())
+        return alarm, loss_bound
+
+    def levels(self, state: Mapping[str, Any], loss: float, norm: float) -> dict[str, tuple[float, ...]]:
+        """Levels with those of a good step."""
+        new = {}
+        for what, value, log in (("loss", loss, self._log), ("grad_norm", norm, True)):
+            if what in self._watch and (value > 0.0 or not log):  # 0 has no logarithm
+                new[what] = (*state[what], math.log(value) if log else value)[-self.window :]
+        return new
+
+    def oscillation(
+        self, state: Mapping[str, Any], loss: float, arrays: Sequence[Any]
+    ) -> tuple[dict[str, Any], SpikeEvent | None]:
+        """Block of steps with this loss and gradient; an event at its end, if they oscillate."""
+        chance = self._oscillation
+        if chance is None:
+            return {}, None
+        alarm, last = None, None
+        block, cosines = (*state["block"], loss), state["cosines"]
+        if "cosine" in self._watch:
+            last = state["last"]
+            cos = None if last is None else cosine(dot(arrays, last), dot(arrays, arrays), dot(last, last))
+            cosines = cosines if cos is None else (*cosines, cos)
+            last = tuple(None if x is None else x.copy() for x in arrays)
+        if len(block) == BLOCK:
+            found = chance_of_turns(block)
+            if found <= chance:
+                alarm = SpikeEvent(state["calls"], "oscillation", "loss", found, chance, ())
+            elif cosines:
+                mean, bound = math.fsum(cosines) / len(cosines), least_cosine(len(cosines), chance)
+                if mean < bound:
+                    alarm = SpikeEvent(state["calls"], "oscillation", "cosine", mean, bound, ())
+            block, cosines = (), ()
+        return {"block": block, "cosines": cosines, "last": last}, alarm
+
+
+def _number(level: float, log: bool) -> float:
+    if not log:
+        return level
+    return math.exp(level) if level < 700.0 else math.inf

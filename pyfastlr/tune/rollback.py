@@ -1,0 +1,52 @@
+"""Parameters and optimizer at one moment, and back to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pyfastlr.arrays.host import Array
+from pyfastlr.optimizers.base import Optimizer
+
+
+class Snapshot(NamedTuple):
+    """Copies of the parameters' arrays, the optimizer's `state_dict`, and the levels of losses and norms."""
+
+    params: tuple[Array, ...]
+    optimizer: dict[str, Any]
+    levels: dict[str, tuple[float, ...]]
+
+
+def take(opt: Optimizer, levels: Mapping[str, tuple[float, ...]]) -> Snapshot:
+    """Copy everything."""
+    params = tuple(np.array(x) for x in opt._parameters.arrays)
+    return Snapshot(params, opt.state_dict(), dict(levels))
+
+
+def check_in_place(opt: Optimizer) -> None:
+    """Raise the error that says which of the parameters' arrays was replaced or cannot be written."""
+    parameters = opt._parameters
+    for k, (now, given, array) in enumerate(zip(parameters.inside(), parameters.given, parameters.arrays, strict=True)):
+        if now is not given or not array.flags.writeable:
+            parameters.explain_moved(k, now)
+
+
+def restore(opt: Optimizer, snapshot: Snapshot) -> None:
+    """Write a snapshot back: all of it or, if an error is raised, nothing.
+
+    A controller that the optimizer has got since, in place of another, stays as it is.
+    """
+    there = opt._hyper.controllers()
+    controllers = [
+        entry for entry in snapshot.optimizer["controllers"]
+        if _kind(there.get((entry["group"], entry["name"]))) == entry["state"].get("type")
+    ]  # fmt: skip
+    opt.load_state_dict({**snapshot.optimizer, "controllers": controllers})
+    for array, before in zip(opt._parameters.arrays, snapshot.params, strict=True):
+        np.copyto(array, before)
+
+
+def _kind(controller: Any) -> Any:
+    return None if controller is None else controller.state_dict().get("type")

@@ -1,0 +1,388 @@
+"""`SpikeGuard`: a step that is left out, undone or made with a lower rate when the run gets out of hand."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pyfastlr.optimizers.base import Optimizer
+from pyfastlr.schedules import checks
+from pyfastlr.schedules.controller import Adjustable, observed
+from pyfastlr.schedules.gradients import dot
+from pyfastlr_kernels.compile.first_use import whole
+
+from . import spike_state
+from .judge import WATCHED, Judge, SpikeEvent
+from .rollback import Snapshot, check_in_place, restore, take
+from .unrest import FEWEST, LEAST_LIKELY
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+ACTIONS = ("skip", "rollback", "cut")
+_KEPT = 100_000  # losses for `plot`
+
+
+class SpikeGuard:
+    """Take a run's steps, and act when its loss or gradient spikes, is not finite, or oscillates.
+
+    ``guard.step(loss, grads)`` stands for ``opt.step(grads)``. It says what became of the step: "step" if it was made,
+    "skip" if it was left out, "rollback" if parameters and optimizer were set back.
+
+    - A *spike* is a loss, or a norm of the gradient, above median + threshold·σ of the last `window` good ones, where σ
+      is 1.4826 times the median of absolute deviations, and above the median by more than the share `rise`. Both are
+      compared by their logarithms. What is *not finite* is always one.
+    - The loss *oscillates* if 32 successive ones turn from rising to falling and back more often than independent
+      losses do with the probability `oscillation`. So it is when the rate is above 2/L, L the curvature along the step.
+
+    Parameters
+    ----------
+    opt : Optimizer
+        Its parameters are in host memory.
+    action : {"skip", "rollback", "cut"} or several of them
+        - "skip" leaves the step out.
+        - "rollback" also sets parameters, and all of the optimizer's state with its controllers, back to a snapshot
+          that at least `every` good steps followed. With "skip" named too only after `max_skips` spikes in a row.
+        - "cut" also multiplies the rate by `factor`: at each rollback if "rollback" is named, else at each spike; and
+          at each oscillation. For this the guard puts an `S.Adjustable` around the rate of every group that has one.
+    threshold : float > 0
+        Of noise without a trend, independent and normal on the scale of the logarithm, a share of 2e-8 of the losses is
+        taken for a spike at 8 and a `window` of 64; 2e-6 at 6, 3e-4 at 4; while there are only 32 losses 1e-6 at 8.
+    rise : float >= 0
+        What is no higher than 1 + rise times the median is no spike.
+    window : int >= 32
+        Good losses that are compared with. Nothing but NaN and infinity is a spike before there are 32.
+    log : bool
+        Whether losses are compared by their logarithms; they must be >= 0 then. False for losses of any sign.
+    watch : "loss", "grad_norm", "cosine" or several of them
+        Where spikes are looked for. With "cosine" also the mean cosine of 32 successive gradients tells oscillation;
+        that keeps a copy of one gradient.
+    oscillation : float from 2e-6 to 1, or None
+        Probability of a false alarm in 32 steps; None looks for none.
+    every : int >= 1
+        Good steps between two snapshots.
+    factor : float in (0, 1)
+    recovery : int >= 1 or None
+        The rate rises again, by 1/factor, after so many good steps since it was last cut or raised; None: never.
+    max_skips : int >= 1
+        Steps in a row that are left out.
+    max_rollbacks : int >= 0
+        Rollbacks to the same snapshot.
+
+    Attributes
+    ----------
+    events : list of SpikeEvent
+        The last 1,000: call, kind, what, value, bound, actions.
+    scale : float
+        Product of the cuts in force.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np, pyfastlr as flr
+    >>> from pyfastlr import tune
+    >>> p = np.ones(3)
+    >>> opt = flr.SGD(p, lr=0.1)
+    >>> guard = tune.SpikeGuard(opt, action=("skip", "cut"))
+    >>> guard.step(0.5, np.ones(3)), guard.step(float("nan"), np.ones(3)), opt.steps, opt.lr
+    ('step', 'skip', 1, 0.05)
+    >>> guard.events[0].kind, guard.events[0].what, guard.events[0].actions
+    ('not finite', 'loss', ('skip', 'cut'))
+
+    Notes
+    -----
+    Memory: "rollback" keeps two copies of parameters and optimizer state, "cosine" one of the gradient. Time: one pass
+    over the gradient for its norm, in float64, and for each snapshot one over parameters and state.
+
+    After a rollback the optimizer's count, and so its schedule, is back too, but your batches go on: those between are
+    not seen again. The cuts stay in force. A loss that is higher for a good reason (other data, another term) is a
+    spike to the guard: call `forget` there.
+
+    It gives up with a RuntimeError, which changes nothing, where it would pass `max_skips` or `max_rollbacks`.
+
+    Sources: A. Chowdhery et al., PaLM: Scaling Language Modeling with Pathways, 2022, section 5.1: back by 100 steps,
+    and 200 to 500 batches left out; S. Zhang et al., OPT: Open Pre-trained Transformer Language Models, 2022, section
+    2.5: back to an earlier checkpoint, with a lower rate; D. André, Étude sur les maxima, minima et séquences des
+    permutations, 1884, for the number of turning points. Elsewhere: Keras' TerminateOnNaN ends the run; optax's
+    apply_if_finite and skip_large_updates leave steps out; none returns to an earlier state or cuts the rate.
+    """
+
+    def __init__(
+        self,
+        opt: Optimizer,
+        action: str | Sequence[str] = "skip",
+        *,
+        threshold: float = 8.0,
+        rise: float = 0.1,
+        window: int = 64,
+        log: bool = True,
+        watch: str | Sequence[str] = ("loss", "grad_norm"),
+        oscillation: float | None = 1e-4,
+        every: int = 100,
+        factor: float = 0.5,
+        recovery: int | None = None,
+        max_skips: int = 10,
+        max_rollbacks: int = 3,
+    ) -> None:
+        if not isinstance(opt, Optimizer):
+            raise TypeError(f"`opt` must be an optimizer of pyfastlr, got {type(opt).__name__}")
+        if opt._parameters.device is not None:
+            raise ValueError("`opt` must have its parameters in host memory, got arrays on a CUDA device")
+        self.opt = opt
+        self.actions = _several(action, "action", ACTIONS)
+        chance = checks.number("a number from 2e-6 to 1, or None", LEAST_LIKELY, 1.0)
+        self._judge = Judge(
+            checks.positive(threshold, "threshold"), checks.nonnegative(rise, "rise"),
+            checks.integer(FEWEST)(window, "window"), checks.flag(log, "log"), _several(watch, "watch", WATCHED),
+            checks.optional(chance)(oscillation, "oscillation"),
+        )  # fmt: skip
+        self._every, self._factor = checks.positive_integer(every, "every"), checks.fraction(factor, "factor")
+        self._recovery = checks.optional(checks.positive_integer)(recovery, "recovery")
+        self._max_skips = checks.positive_integer(max_skips, "max_skips")
+        self._max_rollbacks = checks.natural(max_rollbacks, "max_rollbacks")
+        self.state: dict[str, Any] = dict(spike_state.START)
+        self.history: deque[tuple[float, float, str]] = deque(maxlen=_KEPT)  # for `plot`: loss, bound, what was done
+        if "rollback" in self.actions:
+            self.state["snapshot"] = self._snapshot(self.state)
+        if "cut" in self.actions:
+            whole(self._adjustables)
+
+    # --- A step -------------------------------------------------------------------------------------------------------
+
+    def step(self, loss: float, grads: Any, *, inv_scale: float = 1.0) -> str:
+        """Make the optimizer's step, or do what is to be done instead.
+
+        Parameters
+        ----------
+        loss : float
+            Of the batch that the gradient is of. NaN and infinity are spikes.
+        grads : like the parameters
+            As for the optimizer's `step`.
+        inv_scale : float > 0
+            As for the optimizer's `step`: the gradients are multiplied by it first. The loss is taken as it is.
+
+        Returns
+        -------
+        {"step", "skip", "rollback"}
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is wrong: nothing is changed then.
+        RuntimeError
+            If it would pass `max_skips` or `max_rollbacks`: nothing is changed then.
+        """
+        value = observed(loss, "loss")
+        self._judge.check(value)
+        inv_scale = checks.positive(inv_scale, "inv_scale")
+        arrays = self._arrays(grads)
+        square = dot(arrays, arrays)
+        norm = math.sqrt(square) * inv_scale
+        alarm, bound = self._judge.spike(self.state, value, norm)
+        if alarm is not None:
+            return self._react(alarm, value, bound)
+        self.opt.step(grads, inv_scale=inv_scale)
+        self._after(value, bound, norm, arrays)
+        return "step"
+
+    def _arrays(self, grads: Any) -> list[Any]:
+        parameters = self.opt._parameters
+        leaves = parameters.checked(parameters.gather(grads))
+        several = type(leaves) is list and not parameters.is_leaf
+        return [None if x is None else x.reshape(-1) for x in (leaves if several else [leaves])]
+
+    # --- Spikes -------------------------------------------------------------------------------------------------------
+
+    def _react(self, alarm: SpikeEvent, value: float, bound: float) -> str:
+        """Do what the actions say about a spike: all of it, or nothing if it is to give up."""
+        state, actions = self.state, self.actions
+        in_a_row = state["skips"] + 1
+        back = "rollback" in actions and ("skip" not in actions or in_a_row > self._max_skips)
+        if not back and in_a_row > self._max_skips:
+            raise RuntimeError(self._gives_up(alarm, f"`max_skips` ({self._max_skips}) steps in a row were left out"))
+        if back and state["rollbacks"] >= self._max_rollbacks:
+            raise RuntimeError(
+                self._gives_up(alarm, f"the run was set back `max_rollbacks` ({self._max_rollbacks}) times in a row")
+            )
+        cut = "cut" in actions and (back or "rollback" not in actions)
+        done = tuple(name for name, holds in (("skip", not back), ("rollback", back), ("cut", cut)) if holds)
+        new = {**self._noted(state, alarm._replace(actions=done)), "calls": state["calls"] + 1, "skips": in_a_row}
+        if cut:
+            new |= {"cuts": state["cuts"] + 1, "since": 0}
+        if back:
+            snapshot: Snapshot = state["snapshot"]
+            new |= {**snapshot.levels, "skips": 0, "rollbacks": state["rollbacks"] + 1, "candidate": None, "good": 0,
+                    "block": (), "cosines": (), "last": None}  # fmt: skip
+        self._commit(new, self._factor if cut else 1.0, state["snapshot"] if back else None)
+        self.history.append((value, bound, done[0]))
+        return done[0]
+
+    def _gives_up(self, alarm: SpikeEvent, why: str) -> str:
+        name = {"loss": "a loss", "grad_norm": "a gradient of norm"}[alarm.what]
+        return (
+            f"{why}, and here is {name} {alarm.value:.6g} again ({alarm.kind}"
+            + (f", bound {alarm.bound:.6g}" if alarm.kind == "spike" else "")
+            + "): lower the rate, look at the last batches, or, if the loss is higher for a good reason, call forget()"
+        )
+
+    # --- Good steps ---------------------------------------------------------------------------------------------------
+
+    def _after(self, value: float, bound: float, norm: float, arrays: Sequence[Any]) -> None:
+        """Take note of a step that was made."""
+        state = self.state
+        new = {**state, "calls": state["calls"] + 1, "skips": 0, "good": state["good"] + 1, "since": state["since"] + 1}
+        new |= self._judge.levels(state, value, norm)
+        factor = 1.0
+        seen, alarm = self._judge.oscillation(state, value, arrays)
+        new |= seen
+        if alarm is not None:
+            cut = "cut" in self.actions
+            new = self._noted(new, alarm._replace(actions=("cut",) if cut else ()))
+            if cut:
+                new |= {"cuts": new["cuts"] + 1, "since": 0}
+                factor = self._factor
+        if self._recovery is not None and new["cuts"] and new["since"] >= self._recovery:
+            new |= {"cuts": new["cuts"] - 1, "since": 0}
+            factor = 1.0 / self._factor
+            scale = self._factor ** new["cuts"]
+            new = self._noted(new, SpikeEvent(state["calls"], "recovery", "rate", scale, 1.0, ()))
+        if "rollback" in self.actions and new["good"] >= self._every:
+            confirmed = new["candidate"]
+            new |= {"good": 0, "candidate": self._snapshot(new)}
+            if confirmed is not None:
+                new |= {"snapshot": confirmed, "rollbacks": 0}
+        self._commit(new, factor, None)
+        self.history.append((value, bound, "step"))
+
+    # --- What changes -------------------------------------------------------------------------------------------------
+
+    def _noted(self, state: Mapping[str, Any], event: SpikeEvent) -> dict[str, Any]:
+        return {**state, "events": (*state["events"], event)[-spike_state.EVENTS :]}
+
+    def _snapshot(self, state: Mapping[str, Any]) -> Snapshot:
+        return take(self.opt, {"loss": state["loss"], "grad_norm": state["grad_norm"]})
+
+    def _adjustables(self) -> tuple[list[Adjustable], bool]:
+        """An Adjustable around the rate of each group that has one; whether some were missing, and are new."""
+        found: dict[int, Adjustable] = {}
+        fresh = False
+        for row, own in enumerate(self.opt._hyper.current.own):
+            if "lr" not in own:
+                continue
+            rate = self.opt.groups[row]["lr"]
+            key = id(rate) if callable(rate) else -row - 1  # one schedule in two groups stays one
+            if isinstance(rate, Adjustable):
+                found[key] = rate
+                continue
+            fresh = True
+            found.setdefault(key, Adjustable(rate))
+            self.opt.groups[row]["lr"] = found[key]
+        return list(found.values()), fresh
+
+    def _commit(self, new: dict[str, Any], factor: float, snapshot: Snapshot | None) -> None:
+        """Make this the state, with a change of the rate and a snapshot to go back to: all of it or nothing."""
+        if factor == 1.0 and snapshot is None:
+            self.state = new
+            return
+        if snapshot is not None:
+            check_in_place(self.opt)
+
+        def work() -> None:
+            adjustables, fresh = self._adjustables() if "cut" in self.actions else ([], False)
+            kept = [(x, x.scale, x.limit) for x in adjustables]
+            if snapshot is not None:
+                restore(self.opt, snapshot)
+            raised = factor > 1.0 and fresh  # somebody has set the rate: there is no cut of it to take back
+            for x, scale, limit in kept:  # a rollback does not undo the cuts
+                x.observe(scale=scale if raised else scale * factor, limit=limit)
+            self.state = {**new, "cuts": 1 if factor < 1.0 else 0} if fresh else new
+
+        whole(work)
+
+    def forget(self) -> None:
+        """Forget the losses and norms so far, where the next will be others for a good reason.
+
+        Snapshots are forgotten too: the next is made now.
+        """
+        new = {**self.state, **{x: spike_state.START[x] for x in ("loss", "grad_norm", "block", "cosines", "last")}}
+        new |= {"skips": 0, "rollbacks": 0, "good": 0, "candidate": None}
+        if "rollback" in self.actions:
+            new["snapshot"] = self._snapshot(new)
+        self.state = new
+
+    # --- What there is to see -----------------------------------------------------------------------------------------
+
+    @property
+    def events(self) -> list[SpikeEvent]:
+        """What was found and done, the last 1,000."""
+        return list(self.state["events"])
+
+    @property
+    def scale(self) -> float:
+        """Product of the cuts in force."""
+        scale: float = self._factor ** self.state["cuts"]
+        return scale
+
+    def __repr__(self) -> str:
+        return f"SpikeGuard({type(self.opt).__name__}, action={self.actions!r}, calls={self.state['calls']})"
+
+    def state_dict(self) -> dict[str, Any]:
+        """Copy of all that changes, snapshots included, as numbers, strings, None, lists, dicts and numpy arrays.
+
+        The optimizer's own state, and the cuts in its rates, are in ``opt.state_dict()``.
+        """
+        return spike_state.export(self.state)
+
+    def load_state_dict(self, d: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` returned, all of it or, if an error is raised, nothing.
+
+        Build optimizer and guard first, then load both: the guard makes the places for the cuts.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it does not fit, or is damaged.
+        """
+        self.state = spike_state.checked(d, self.opt, self._judge.window, "rollback" in self.actions)
+
+    def plot(self, ax: Axes | None = None, **kwargs: Any) -> Axes:
+        """Draw the losses of the last 100,000 calls, the bound above which one is a spike, and what was done.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; without it in a new pyplot figure.
+        **kwargs
+            Keywords of `matplotlib.lines.Line2D` for the losses.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        ModuleNotFoundError
+            If matplotlib is not installed.
+        """
+        try:
+            import matplotlib  # noqa: F401
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError('plot needs matplotlib: pip install "pyfastlr[demo]"') from error
+        from .spike_plot import draw
+
+        return draw(self, ax, kwargs)
+
+
+def _several(given: Any, name: str, known: Sequence[str]) -> tuple[str, ...]:
+    """One name, or several different ones, in the order of `known`."""
+    listed = [given] if isinstance(given, str) else given
+    if not isinstance(listed, list | tuple) or not listed or len(set(map(str, listed))) < len(listed):
+        raise TypeError(f"`{name}` must be one of {', '.join(map(repr, known))}, or several of them, got {given!r:.60}")
+    found = [checks.choice(*known)(x, name) for x in listed]
+    return tuple(x for x in known if x in found)

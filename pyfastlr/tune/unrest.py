@@ -1,0 +1,65 @@
+"""When is a loss a spike, and when does a run oscillate? Functions of numbers, with the share of false alarms known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cache
+
+FEWEST = 32  # values before anything is judged
+CONSISTENT = 1.4826  # a normal distribution's deviation is so many times the median of absolute deviations
+LEAST_LIKELY = 2e-6  # about the probability that all 30 inner values of 32 are turning points
+
+
+def upper_bound(levels: Sequence[float], threshold: float, rise: float, log: bool) -> float:
+    """Level above which a value is a spike: median + threshold·σ, and at least the median raised by the share `rise`.
+
+    σ is 1.4826 times the median of absolute deviations. Infinite for fewer than 32 levels.
+    """
+    if len(levels) < FEWEST:
+        return math.inf
+    middle = _median(sorted(levels))
+    deviation = _median(sorted(abs(x - middle) for x in levels))
+    least = math.log1p(rise) if log else rise * abs(middle)
+    return middle + max(threshold * CONSISTENT * deviation, least)
+
+
+def _median(ordered: Sequence[float]) -> float:
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else 0.5 * (ordered[half - 1] + ordered[half])
+
+
+def turning_points(values: Sequence[float]) -> int:
+    """How many inner values are above or below both of their neighbours."""
+    return sum(a < b > c or a > b < c for a, b, c in zip(values, values[1:], values[2:], strict=False))
+
+
+@cache
+def _tails(n: int) -> tuple[float, ...]:
+    """P(at least k turning points) of n independent values of any one continuous distribution, for k = 0, 1, ...
+
+    The number of monotonic runs is one more. Of n! orders R(n, k) have k runs, and (D. André, 1884)
+    R(n, k) = k·R(n-1, k) + 2·R(n-1, k-1) + (n-k)·R(n-1, k-2).
+    """
+    shares = [0.0, 1.0]  # of two values: one run
+    for m in range(3, n + 1):
+        before = [*shares, 0.0, 0.0]
+        shares = [0.0] + [
+            (k * before[k] + 2.0 * before[k - 1] + (m - k) * (before[k - 2] if k > 1 else 0.0)) / m for k in range(1, m)
+        ]
+    return tuple(math.fsum(shares[k + 1 :]) for k in range(len(shares)))
+
+
+def chance_of_turns(values: Sequence[float]) -> float:
+    """Probability that so many turning points, or more, come by chance; equal values make it larger."""
+    tails = _tails(len(values))
+    turns = turning_points(values)
+    return tails[turns] if turns < len(tails) else 0.0
+
+
+def least_cosine(n: int, probability: float) -> float:
+    """Mean of n cosines below which gradients oppose each other: chance has it at most with this probability.
+
+    Azuma's bound exp(-n·c²/2), for gradients each of which is as likely as its negative.
+    """
+    return -math.sqrt(2.0 * math.log(1.0 / probability) / n)
