@@ -45,7 +45,7 @@ class Judge:
 
     Parameters
     ----------
-    threshold, rise, window, log, watch, oscillation
+    threshold, rise, window, log, watch, oscillation, early
         As for `SpikeGuard`, checked.
     """
 
@@ -57,9 +57,10 @@ class Judge:
         log: bool,
         watch: Sequence[str],
         oscillation: float | None,
+        early: float | None,
     ) -> None:
         self._threshold, self._rise, self.window, self._log = threshold, rise, window, log
-        self._watch, self._oscillation = tuple(watch), oscillation
+        self._watch, self._oscillation, self._early = tuple(watch), oscillation, early
 
     def check(self, loss: float) -> None:
         """Raise an error for a loss that has no logarithm."""
@@ -73,7 +74,7 @@ class Judge:
             log = self._log or what != "loss"
             bound = math.inf
             if what in self._watch:
-                bound = _number(upper_bound(state[what], self._threshold, self._rise, log), log)
+                bound = _number(upper_bound(state[what], self._threshold, self._rise, log, self._early), log)
             if what == "loss":
                 loss_bound = bound
             if not math.isfinite(value):

@@ -34,8 +34,9 @@ class SpikeGuard:
     - A *spike* is a loss, or a norm of the gradient, above median + threshold·σ of the last `window` good ones, where σ
       is 1.4826 times the median of absolute deviations, and above the median by more than the share `rise`. Both are
       compared by their logarithms. What is *not finite* is always one.
-    - The loss *oscillates* if 32 successive ones turn from rising to falling and back more often than independent
-      losses do with the probability `oscillation`. So it is when the rate is above 2/L, L the curvature along the step.
+    - A run *oscillates* if 32 successive losses turn from rising to falling and back more often than independent ones do
+      with the probability `oscillation`; or, with "cosine" in `watch`, if the mean cosine of 32 successive gradients is
+      so low that chance has it no more often. So it is where the rate is near or above 2/L, L the largest curvature.
 
     Parameters
     ----------
@@ -53,14 +54,16 @@ class SpikeGuard:
     rise : float >= 0
         What is no higher than 1 + rise times the median is no spike.
     window : int >= 32
-        Good losses that are compared with. Nothing but NaN and infinity is a spike before there are 32.
+        Good losses that are compared with.
     log : bool
         Whether losses are compared by their logarithms; they must be >= 0 then. False for losses of any sign.
     watch : "loss", "grad_norm", "cosine" or several of them
-        Where spikes are looked for. With "cosine" also the mean cosine of 32 successive gradients tells oscillation;
-        that keeps a copy of one gradient.
+        Where spikes are looked for; "cosine" is for oscillation, and keeps a copy of one gradient.
     oscillation : float from 2e-6 to 1, or None
         Probability of a false alarm in 32 steps; None looks for none.
+    early : float > 1 or None
+        Before there are 32 good losses, what is above `early` times the largest of them is a spike; None: nothing is.
+        Only where logarithms are compared.
     every : int >= 1
         Good steps between two snapshots.
     factor : float in (0, 1)
@@ -124,11 +127,12 @@ class SpikeGuard:
         log: bool = True,
         watch: str | Sequence[str] = ("loss", "grad_norm"),
         oscillation: float | None = 1e-4,
+        early: float | None = 4.0,
         every: int = 100,
         factor: float = 0.5,
         recovery: int | None = None,
         max_skips: int = 10,
-        max_rollbacks: int = 3,
+        max_rollbacks: int = 10,
     ) -> None:
         if not isinstance(opt, Optimizer):
             raise TypeError(f"`opt` must be an optimizer of pyfastlr, got {type(opt).__name__}")
@@ -141,6 +145,7 @@ class SpikeGuard:
             checks.positive(threshold, "threshold"), checks.nonnegative(rise, "rise"),
             checks.integer(FEWEST)(window, "window"), checks.flag(log, "log"), _several(watch, "watch", WATCHED),
             checks.optional(chance)(oscillation, "oscillation"),
+            checks.optional(checks.number("a finite number > 1, or None", 1.0 + 1e-9))(early, "early"),
         )  # fmt: skip
         self._every, self._factor = checks.positive_integer(every, "every"), checks.fraction(factor, "factor")
         self._recovery = checks.optional(checks.positive_integer)(recovery, "recovery")

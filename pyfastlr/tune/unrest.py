@@ -11,13 +11,14 @@ CONSISTENT = 1.4826  # a normal distribution's deviation is so many times the me
 LEAST_LIKELY = 2e-6  # about the probability that all 30 inner values of 32 are turning points
 
 
-def upper_bound(levels: Sequence[float], threshold: float, rise: float, log: bool) -> float:
+def upper_bound(levels: Sequence[float], threshold: float, rise: float, log: bool, early: float | None) -> float:
     """Level above which a value is a spike: median + threshold·σ, and at least the median raised by the share `rise`.
 
-    σ is 1.4826 times the median of absolute deviations. Infinite for fewer than 32 levels.
+    σ is 1.4826 times the median of absolute deviations. While there are fewer than 32 levels it is `early` times the
+    largest, if these are logarithms; else infinite.
     """
     if len(levels) < FEWEST:
-        return math.inf
+        return max(levels) + math.log(early) if levels and log and early is not None else math.inf
     middle = _median(sorted(levels))
     deviation = _median(sorted(abs(x - middle) for x in levels))
     least = math.log1p(rise) if log else rise * abs(middle)
