@@ -47,9 +47,14 @@ def test_the_bound_is_median_and_deviation():
     """scipy.stats.median_abs_deviation."""
     rng = np.random.default_rng(0)
     for n in (FEWEST, 33, 64, 101):
-        x = rng.normal(size=n)
-        expected = np.median(x) + 5 * stats.median_abs_deviation(x, scale="normal")
-        assert upper_bound(x.tolist(), 5.0, 0.1, True, 4.0) == pytest.approx(expected, rel=1e-5)
+        for _ in range(10):
+            x = rng.normal(size=n)
+            x[n // 2 :] += 1.0  # does not fall
+            expected = np.median(x) + 5 * stats.median_abs_deviation(x, scale="normal")
+            assert upper_bound(x.tolist(), 5.0, 0.1, True, 4.0) == pytest.approx(expected, rel=1e-5)
+        falling = 0.05 * rng.normal(size=n) - 0.2 * np.arange(n)
+        bound = upper_bound(falling.tolist(), 8.0, 0.1, True, 4.0)
+        assert -0.2 * 0.75 * n + 0.1 < bound < -0.2 * 0.75 * n + 1.2  # not by the 0.05·n that the fall makes of σ
     assert upper_bound([0.0] * 40, 8.0, 0.1, True, 4.0) == pytest.approx(math.log(1.1))
     assert upper_bound([-2.0] * 40, 8.0, 0.1, False, 4.0) == -1.8
     assert upper_bound([0.0, 0.5], 8.0, 0.1, True, 4.0) == 0.5 + math.log(4)
@@ -57,7 +62,7 @@ def test_the_bound_is_median_and_deviation():
         assert upper_bound(few[0], 8.0, 0.1, *few[1:]) == math.inf
 
 
-@pytest.mark.parametrize(("n", "threshold", "share"), [(64, 4, 3e-4), (64, 6, 2e-6), (64, 8, 2e-8), (32, 4, 1e-3)])
+@pytest.mark.parametrize(("n", "threshold", "share"), [(64, 4, 4e-4), (64, 6, 3e-6), (64, 8, 2e-8), (32, 8, 3e-6)])
 def test_false_alarms_of_normal_noise_are_as_rare_as_stated(n, threshold, share):
     """The mean probability, over 20,000 windows, that a normal value passes their bound."""
     windows = np.random.default_rng(1).normal(size=(20_000, n))

@@ -83,14 +83,14 @@ class NoiseScale(Bounded):
     appendix A.1. Elsewhere: none of torch, Keras and optax has it.
     """
 
-    defaults: ClassVar[Mapping[str, Any]] = {**Bounded.defaults, "smoothing": 0.95, "warmup": 20, "cap": 99.0}
+    defaults: ClassVar[Mapping[str, Any]] = {**Bounded.defaults, "smoothing": 0.99, "warmup": 20, "cap": 99.0}
     observes, title = "noise scale B (examples)", "the noise scale, beside the batch"
 
     def __init__(
         self,
         base: RateLike | Controller,
         batch_size: float,
-        smoothing: float = 0.95,
+        smoothing: float = 0.99,
         warmup: int = 20,
         cap: float = 99.0,
         low: float = 0.0,

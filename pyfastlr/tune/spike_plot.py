@@ -40,8 +40,9 @@ def draw(guard: SpikeGuard, ax: Axes | None, options: dict[str, Any]) -> Axes:
     ax.plot(calls, np.where(np.isfinite(bounds), bounds, np.nan), color="0.5", linewidth=0.8, linestyle=":",
             label="bound of a spike")  # fmt: skip
     finite = shown[~np.isnan(shown)]
-    if len(finite) and finite.min() > 0 and finite.max() > WIDE * finite.min():
-        ax.set_yscale("log")
+    positive = finite[finite > 0]
+    if len(positive) and finite.min() >= 0 and finite.max() > WIDE * positive.min():
+        ax.set_yscale("log", nonpositive="mask")
     top = finite.max() if len(finite) else 1.0
     done = np.array([action for _, _, action in guard.history], dtype=object)
     for action, marker, color, label in (

@@ -32,11 +32,12 @@ class SpikeGuard:
     "skip" if it was left out, "rollback" if parameters and optimizer were set back.
 
     - A *spike* is a loss, or a norm of the gradient, above median + threshold·σ of the last `window` good ones, where σ
-      is 1.4826 times the median of absolute deviations, and above the median by more than the share `rise`. Both are
-      compared by their logarithms. What is *not finite* is always one.
-    - A run *oscillates* if 32 successive losses turn from rising to falling and back more often than independent ones do
-      with the probability `oscillation`; or, with "cosine" in `watch`, if the mean cosine of 32 successive gradients is
-      so low that chance has it no more often. So it is where the rate is near or above 2/L, L the largest curvature.
+      is 1.4826 times the median of absolute deviations, and above the median by more than the share `rise`. Where the
+      loss falls, both are those around a line. They are compared by their logarithms. What is *not finite* is always
+      a spike.
+    - A run *oscillates* if 32 successive losses turn from rising to falling and back more often than independent ones
+      do with the probability `oscillation`; or, with "cosine" in `watch`, if the mean cosine of 32 successive gradients
+      is so low that chance has it no more often. So it is where the rate is near or above 2/L, L the largest curvature.
 
     Parameters
     ----------
@@ -50,7 +51,7 @@ class SpikeGuard:
           at each oscillation. For this the guard puts an `S.Adjustable` around the rate of every group that has one.
     threshold : float > 0
         Of noise without a trend, independent and normal on the scale of the logarithm, a share of 2e-8 of the losses is
-        taken for a spike at 8 and a `window` of 64; 2e-6 at 6, 3e-4 at 4; while there are only 32 losses 1e-6 at 8.
+        taken for a spike at 8 and a `window` of 64; 3e-6 at 6, 4e-4 at 4; while there are only 32 losses 3e-6 at 8.
     rise : float >= 0
         What is no higher than 1 + rise times the median is no spike.
     window : int >= 32

@@ -14,13 +14,20 @@ LEAST_LIKELY = 2e-6  # about the probability that all 30 inner values of 32 are 
 def upper_bound(levels: Sequence[float], threshold: float, rise: float, log: bool, early: float | None) -> float:
     """Level above which a value is a spike: median + threshold·σ, and at least the median raised by the share `rise`.
 
-    σ is 1.4826 times the median of absolute deviations. While there are fewer than 32 levels it is `early` times the
-    largest, if these are logarithms; else infinite.
+    σ is 1.4826 times the median of absolute deviations. Where levels fall, both are those around a line through the
+    medians of the two halves, and the median is the line's value a quarter of the window ago: else a run that learns
+    fast would hide its spikes. While there are fewer than 32 levels the bound is `early` times the largest, if these
+    are logarithms; else infinite.
     """
-    if len(levels) < FEWEST:
+    n = len(levels)
+    if n < FEWEST:
         return max(levels) + math.log(early) if levels and log and early is not None else math.inf
-    middle = _median(sorted(levels))
-    deviation = _median(sorted(abs(x - middle) for x in levels))
+    half = n // 2
+    slope = min(0.0, (_median(sorted(levels[-half:])) - _median(sorted(levels[:half]))) / (n - half))
+    residuals = [x - slope * (k - 0.5 * (n - 1)) for k, x in enumerate(levels)]
+    middle = _median(sorted(residuals))
+    deviation = _median(sorted(abs(x - middle) for x in residuals))
+    middle += slope * n / 4
     least = math.log1p(rise) if log else rise * abs(middle)
     return middle + max(threshold * CONSISTENT * deviation, least)
 
