@@ -3,6 +3,8 @@
 import copy
 import json
 import math
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -503,3 +505,12 @@ def test_digits_from_a_bad_rate(start, make, more):
     learned = trained(lambda: make(start), **more)
     assert plain < 0.6
     assert learned > 0.85
+
+
+def test_the_page_has_all_runs_of_its_script():
+    """If not: python scripts/controllers_page.py."""
+    root = Path(__file__).resolve().parents[1]
+    runs = runpy.run_path(str(root / "scripts" / "controllers_page.py"))["RUNS"]
+    text = (root / "docs" / "controllers.md").read_text(encoding="utf-8")
+    rows = text.split("<!-- figures:begin -->\n")[1].split("\n<!-- figures:end -->")[0].splitlines()[2:]
+    assert [row.split(" | ")[:2] for row in rows] == [[f"| {run.panel}", run.label] for run in runs]
