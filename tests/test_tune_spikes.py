@@ -379,6 +379,23 @@ def test_a_rate_that_somebody_sets_is_taken():
     assert guard.scale == 1.0
 
 
+def test_a_controller_that_came_since_stays():
+    p, opt, guard = built(("rollback", "cut"))
+    opt.lr = S.Hypergradient(0.1)
+    for k in range(3):
+        opt.groups[0]["lr"].observe(grads=G * (k + 1))
+        guard.step(1.0, G)
+    assert guard.step(math.nan, G) == "rollback"
+    assert (p.tolist(), opt.steps, opt.lr) == ([1.0, 2.0, 3.0], 0, 0.5 * 0.1 * 1.02 * 1.02)
+
+
+def test_an_optimizer_whose_rate_is_fixed():
+    opt = flr.Rprop(np.ones(3), lr=0.1)
+    with pytest.raises(ValueError, match=r"`action` must be without 'cut'.*`lr` of Rprop cannot be changed"):
+        tune.SpikeGuard(opt, ("skip", "cut"))
+    assert tune.SpikeGuard(opt, ("skip", "rollback")).step(1.0, np.ones(3)) == "step"
+
+
 def test_skip_and_rollback_leave_the_rates_as_they_are():
     for action in ("skip", "rollback", ("skip", "rollback")):
         assert built(action)[1].groups[0]["lr"] == 0.01

@@ -9,6 +9,7 @@ import numpy as np
 
 from pyfastlr.arrays.host import Array
 from pyfastlr.optimizers.base import Optimizer
+from pyfastlr.schedules.controller import trial
 
 
 class Snapshot(NamedTuple):
@@ -36,17 +37,23 @@ def check_in_place(opt: Optimizer) -> None:
 def restore(opt: Optimizer, snapshot: Snapshot) -> None:
     """Write a snapshot back: all of it or, if an error is raised, nothing.
 
-    A controller that the optimizer has got since, in place of another, stays as it is.
+    A controller that the optimizer has got since in place of another, and that does not take its state, stays as it is.
     """
     there = opt._hyper.controllers()
     controllers = [
         entry for entry in snapshot.optimizer["controllers"]
-        if _kind(there.get((entry["group"], entry["name"]))) == entry["state"].get("type")
+        if _takes(there.get((entry["group"], entry["name"])), entry["state"])
     ]  # fmt: skip
     opt.load_state_dict({**snapshot.optimizer, "controllers": controllers})
     for array, before in zip(opt._parameters.arrays, snapshot.params, strict=True):
         np.copyto(array, before)
 
 
-def _kind(controller: Any) -> Any:
-    return None if controller is None else controller.state_dict().get("type")
+def _takes(controller: Any, state: Any) -> bool:
+    if controller is None:
+        return False
+    try:
+        trial(controller, state)
+    except (TypeError, ValueError):
+        return False
+    return True

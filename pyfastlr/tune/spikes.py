@@ -108,6 +108,8 @@ class SpikeGuard:
     not seen again. The cuts stay in force. A loss that is higher for a good reason (other data, another term) is a
     spike to the guard: call `forget` there.
 
+    A gradient whose square is beyond float64 counts as not finite. ``opt.lr = x`` sets a new rate, without cuts.
+
     It gives up with a RuntimeError, which changes nothing, where it would pass `max_skips` or `max_rollbacks`.
 
     Sources: A. Chowdhery et al., PaLM: Scaling Language Modeling with Pathways, 2022, section 5.1: back by 100 steps,
@@ -154,10 +156,13 @@ class SpikeGuard:
         self._max_rollbacks = checks.natural(max_rollbacks, "max_rollbacks")
         self.state: dict[str, Any] = dict(spike_state.START)
         self.history: deque[tuple[float, float, str]] = deque(maxlen=_KEPT)  # for `plot`: loss, bound, what was done
+        if "cut" in self.actions:
+            try:
+                whole(self._adjustables)
+            except ValueError as error:
+                raise ValueError(f"`action` must be without 'cut' for this optimizer: {error}") from None
         if "rollback" in self.actions:
             self.state["snapshot"] = self._snapshot(self.state)
-        if "cut" in self.actions:
-            whole(self._adjustables)
 
     # --- A step -------------------------------------------------------------------------------------------------------
 
@@ -355,10 +360,14 @@ class SpikeGuard:
         TypeError, ValueError
             If it does not fit, or is damaged.
         """
-        self.state = spike_state.checked(d, self.opt, self._judge.window, "rollback" in self.actions)
+        new = spike_state.checked(d, self.opt, self._judge.window, "rollback" in self.actions)
+        self.history.clear()
+        self.state = new
 
     def plot(self, ax: Axes | None = None, **kwargs: Any) -> Axes:
-        """Draw the losses of the last 100,000 calls, the bound above which one is a spike, and what was done.
+        """Draw the losses since it was built or loaded, the bound above which one is a spike, and what was done.
+
+        Of more than 100,000 calls the last.
 
         Parameters
         ----------
