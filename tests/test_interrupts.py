@@ -6,6 +6,7 @@ The expected values come from a second optimizer that is not interrupted.
 import copy
 import os
 import pickle
+import time
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from interrupts import everywhere, interrupted, needs_faithful_traces
 from processes import in_thread, run
 from pyfastlr import schedules as S
 from pyfastlr.arrays import tree
+from pyfastlr_kernels.compile.first_use import whole
 
 CURVE, FALL, RISE = (lambda n: 0.5 / (n + 1)), S.Linear(1.0, 0.0, 64), S.Linear(0.0, 1.0, 64)
 CONTAINERS = {
@@ -270,6 +272,26 @@ def test_an_interrupt_waits_until_the_work_is_whole(what, tmp_path):
     assert run(FIRST_USES + INTERRUPTED_ONCE + script, ONCE[what], PYFASTLR_CACHE_DIR=cache_for(what, tmp_path)) == (
         "interrupted 1"
     )
+
+
+@needs_faithful_traces
+def test_work_that_has_begun_is_done_when_the_interrupt_comes():
+    """At every place of the caller: between the start of the thread and the wait for it, too."""
+
+    def attempt(k):
+        done = []
+
+        def work():
+            time.sleep(1e-3)
+            done.append(1)
+
+        place = interrupted(lambda: whole(work), k)
+        then = list(done)
+        time.sleep(3e-3)
+        assert done == then, place
+        return place
+
+    assert everywhere(attempt) > 20
 
 
 @pytest.mark.parametrize("what", ONCE)

@@ -210,6 +210,8 @@ class NoiseScale(Bounded):
             If matplotlib is not installed.
         """
         ax = super().plot(ax, **kwargs)
-        ax.axhline(self.arguments["batch_size"], color="0.4", linestyle=":", label="batch")
+        ax.axhline(
+            self.arguments["batch_size"], color="0.4", linestyle=":", label=f"batch: {self.arguments['batch_size']:g}"
+        )
         ax.legend(frameon=False)
         return ax

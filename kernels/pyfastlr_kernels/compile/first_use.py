@@ -47,19 +47,21 @@ def whole(work: Callable[[], T]) -> T:
         finally:
             done.release()
 
-    try:
-        _start(partial(contextvars.copy_context().run, run))
-    except RuntimeError:  # the system has no more threads, or the interpreter is shutting down
-        with _lock:
-            return work()
     interrupt: BaseException | None = None
-    while not outcome:
-        try:
+    started: list[bool] = []
+    try:
+        _start(partial(contextvars.copy_context().run, run), started)
+        while not outcome:
             done.acquire(timeout=_LISTEN)
-        except BaseException as caught:
-            if interrupt is not None:
-                raise
-            interrupt = caught
+    except BaseException as caught:
+        if not started:
+            if isinstance(caught, RuntimeError):  # the system has no more threads, or the interpreter is shutting down
+                with _lock:
+                    return work()
+            raise
+        interrupt = caught
+        while not outcome:  # a second interrupt ends the wait
+            done.acquire(timeout=_LISTEN)
     value, error = outcome[0]
     if interrupt is not None:
         raise interrupt
@@ -82,12 +84,16 @@ def _with_room(work: Callable[[], T]) -> T:
 _with_room.__code__ = _with_room.__code__.replace(co_stacksize=140_000)  # words: 1.1 of 2 MB, none of it touched
 
 
-def _start(work: Callable[[], None]) -> None:
-    """Start a thread with a large stack. The three calls are C functions, so Ctrl-C cannot come between them."""
+def _start(work: Callable[[], None], started: list[bool]) -> None:
+    """Start a thread with a large stack, and note it in `started`.
+
+    The four calls are C functions, so Ctrl-C cannot come between them.
+    """
     was = threading.stack_size()
-    calls = (
+    calls: tuple[Callable[[], Any], ...] = (
         partial(threading.stack_size, max(was, _STACK)),
         partial(_thread.start_new_thread, work, ()),
+        partial(started.append, True),
         partial(threading.stack_size, was),
     )
     try:
