@@ -307,7 +307,7 @@ def test_gradients_and_parameters_are_not_compared(make):
     """Where `params` comes or goes, one observation says nothing."""
     rate = make()
     rate.observe(grads=np.ones(2))
-    assert not rate.observe(grads=np.ones(2), params=np.ones(2))
+    assert not rate.observe(grads=np.ones(2), params=np.full(2, 5.0))
     assert rate.observe(grads=np.ones(2), params=np.zeros(2))
     assert not rate.observe(grads=np.ones(2))
     assert rate.observe(grads=np.ones(2))

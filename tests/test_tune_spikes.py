@@ -209,8 +209,10 @@ def test_a_rate_above_two_over_the_curvature():
     p = np.array([1.0, 1.0])
     opt = flr.SGD(p, lr=0.201)
     guard = tune.SpikeGuard(opt, "cut", watch=("loss", "cosine"))
+    g = np.zeros(2)  # the same memory for each
     for _ in range(5 * BLOCK):
-        guard.step(5 * p[0] ** 2 + 0.5 * p[1] ** 2, np.array([10 * p[0], p[1]]))
+        g[:] = 10 * p[0], p[1]
+        guard.step(5 * p[0] ** 2 + 0.5 * p[1] ** 2, g)
     assert (guard.events[0].kind, guard.events[0].what) == ("oscillation", "cosine")
     assert guard.events[0].value < -0.9
     assert opt.lr < 0.2
@@ -247,9 +249,10 @@ def test_rollback_returns_to_a_snapshot_that_good_steps_followed():
     rng = np.random.default_rng(9)
     for k in range(1, 36):
         calm(guard, 1, seed=k, grads=rng.normal(size=3))
-        at[k] = p.tolist(), opt.state_dict()
+        at[k] = p.tolist(), opt.state_dict(), guard.state_dict()["loss"], guard.state_dict()["grad_norm"]
     assert guard.step(math.nan, G) == "rollback"  # snapshots at 20, confirmed at 30, and at 30
     assert p.tolist() == at[20][0]
+    assert [guard.state_dict()[what] for what in ("loss", "grad_norm")] == list(at[20][2:])
     assert frozen(p, opt, guard).startswith(json.dumps([at[20][0], at[20][1]], default=lambda x: x.tolist())[:-1])
     assert opt.steps == 20
     assert opt.lr == rates(20)
@@ -377,6 +380,11 @@ def test_a_rate_that_somebody_sets_is_taken():
     calm(guard, 20)
     assert opt.lr == 0.1
     assert guard.scale == 1.0
+    for _ in range(2):
+        guard.step(math.nan, G)
+    opt.lr = 0.1
+    guard.step(math.nan, G)
+    assert (opt.lr, guard.scale) == (0.05, 0.5)
 
 
 def test_a_controller_that_came_since_stays():
