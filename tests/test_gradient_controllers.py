@@ -272,7 +272,7 @@ def test_noise_that_is_not_finite_leaves_the_rate():
     ("grads", "words"),
     [
         (None, "`grads` must"), ("abc", "`grads` must"), (3.0, "`grads` must"), (np.ones(3, int), "`grads` must"),
-        (np.ones(3, np.float16), "`grads` must"), ({}, "`grads` must hold"), ([None, None], "`grads` must have"),
+        (np.ones(3, np.float16), "`grads` must"), ({}, "`grads` must contain"), ([None, None], "`grads` must have"),
         (np.ones(2), r"`grads` must have the shape \(3,\) as before, got \(2,\)"),
         ({"a": np.ones(3)}, r"`grads` must have the names \[''\] as before, got \['a'\]"),
         (np.ones((3, 1)), "`grads` must have the shape"),

@@ -8,8 +8,8 @@ from itertools import cycle, islice
 import numpy as np
 import pytest
 
-from pyfastlr.tune.batches import Batches
-from pyfastlr.tune.randomness import generators
+from pyfastlr.tune.finding.batches import Batches
+from pyfastlr.tune.finding.randomness import generators
 from range_problem import BATCHES, Again, Ended, adam, loss_and_grad, new_params, run
 
 

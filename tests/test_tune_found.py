@@ -11,7 +11,7 @@ import pyfastlr as flr
 from found_rates import EPOCHS, compare
 from pictures import assert_fits, texts
 from pyfastlr import tune
-from pyfastlr.tune.rules import RULES
+from pyfastlr.tune.finding.rules import RULES
 
 
 @pytest.mark.parametrize("name", EPOCHS)

@@ -154,7 +154,7 @@ def test_no_decay_at_all_and_decay_to_nothing():
         ({"unfreeze": True}, TypeError, "`unfreeze`"),
         ({"layers": "a*"}, TypeError, "`layers` must be a function of a name or a list"),
         ({"layers": []}, TypeError, "`layers`"),
-        ({"layers": ["a", "x*"]}, ValueError, "`layers[1]` must match a parameter, got 'x*'"),
+        ({"layers": ["a", "x*"]}, ValueError, "`layers[1]` must match a parameter, one of ['a', 'b', 'c'], got 'x*'"),
         ({"layers": ["a", 2]}, ValueError, "`layers` must match every parameter, got none for ['b']"),
         ({"layers": lambda name: None}, TypeError, "`layers` must return an int or a str, got None for 'a'"),
         ({"layers": lambda name: True}, TypeError, "got True for 'a'"),

@@ -5,7 +5,7 @@ import pytest
 
 import pyfastlr as flr
 from pyfastlr import tune
-from pyfastlr.tune.randomness import generators
+from pyfastlr.tune.finding.randomness import generators
 
 torch = pytest.importorskip("torch")
 

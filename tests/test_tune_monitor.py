@@ -13,7 +13,7 @@ from pictures import assert_fits
 from pyfastlr import schedules as S
 from pyfastlr import tune
 from pyfastlr.demo import digits
-from pyfastlr.tune.drawing_stability import crossings
+from pyfastlr.tune.stability.drawing import crossings
 
 ROOT = Path(__file__).resolve().parents[1]
 H = np.array([1.0, 10.0, 100.0])

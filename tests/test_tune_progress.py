@@ -20,7 +20,7 @@ from rich.live import Live
 
 from processes import run
 from pyfastlr import tune
-from pyfastlr.tune import displays, progress
+from pyfastlr.tune.watching import displays, progress
 
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
 
@@ -299,7 +299,7 @@ def test_threads_share_the_screen():
         for t in threads: t.start()
         for t in threads: t.join()
         assert sums == [sum(range(2000))] * 4
-        from pyfastlr.tune import displays
+        from pyfastlr.tune.watching import displays
         assert not displays._screens
     """)
     assert_clean(text)

@@ -9,8 +9,8 @@ import pytest
 
 import pyfastlr as flr
 from pyfastlr import tune
-from pyfastlr.tune.ranges import _joined, _spread
-from pyfastlr.tune.rules import RULES, Suggestion
+from pyfastlr.tune.finding.ranges import _joined, _spread
+from pyfastlr.tune.finding.rules import RULES, Suggestion
 from range_problem import BATCHES, Again, X, Y, adam, loss_and_grad, new_params, run
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from pictures import assert_fits
 from pyfastlr import schedules as S
 from pyfastlr import tune
-from pyfastlr.tune.recorder_drawing import is_wide, thinned, trailing_mean
+from pyfastlr.tune.watching.drawing import is_wide, thinned, trailing_mean
 
 
 def run(n=400, capacity=None, lr=None, **others):

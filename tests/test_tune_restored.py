@@ -13,7 +13,7 @@ from interrupts import everywhere, interrupted, needs_faithful_traces
 from pyfastlr import schedules as S
 from pyfastlr import tune
 from pyfastlr.optimizers import borrowed, registry
-from pyfastlr.tune import finder
+from pyfastlr.tune.finding import finder
 from range_problem import BATCHES, Ended, X, Y, adam, loss_and_grad, new_params, run
 
 

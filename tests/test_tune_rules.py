@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from pyfastlr.tune import RangeTest
-from pyfastlr.tune.curve import Divergence, Smoothing
-from pyfastlr.tune.rules import RULES, Curve, suggest
+from pyfastlr.tune.finding.curve import Divergence, Smoothing
+from pyfastlr.tune.finding.rules import RULES, Curve, suggest
 from range_curves import COUNT, checksum, curve
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "range_test.json").read_text(encoding="utf-8"))

@@ -13,9 +13,9 @@ import pyfastlr as flr
 from pictures import assert_fits
 from pyfastlr import tune
 from pyfastlr.demo import digits
-from pyfastlr.tune import lanczos
 from pyfastlr.tune.problem import Problem
-from pyfastlr.tune.products import Hessian
+from pyfastlr.tune.stability import lanczos
+from pyfastlr.tune.stability.products import Hessian
 
 
 def symmetric(seed, n=60):

@@ -13,8 +13,8 @@ from scipy import stats
 import pyfastlr as flr
 from pyfastlr import schedules as S
 from pyfastlr import tune
-from pyfastlr.tune.judge import BLOCK
-from pyfastlr.tune.unrest import FEWEST, chance_of_turns, least_cosine, turning_points, upper_bound
+from pyfastlr.tune.guarding.judge import BLOCK
+from pyfastlr.tune.guarding.unrest import FEWEST, chance_of_turns, least_cosine, turning_points, upper_bound
 
 from .interrupts import everywhere, interrupted, needs_faithful_traces
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from pyfastlr.tune.ranges import RangeTest, shown
+from pyfastlr.tune.finding.ranges import RangeTest, shown
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
 HEIGHT = 10  # lines of the curve

@@ -4,19 +4,21 @@ Each tool takes a plain function ``loss_and_grad(params, batch) -> (loss, gradie
 has the structure, shapes and dtype of the parameters. `batch` is whatever your loop passes; None where there is none.
 """
 
-from .finder import range_test as range_test
+from .finding.finder import range_test as range_test
+from .finding.ranges import RangeTest as RangeTest
+from .finding.ranges import Sweep as Sweep
+from .guarding.judge import SpikeEvent as SpikeEvent
+from .guarding.spikes import SpikeGuard as SpikeGuard
+from .guarding.stopping import EarlyStopping as EarlyStopping
 from .layers import LayerGroups as LayerGroups
 from .layers import layerwise as layerwise
-from .monitor import Measurement as Measurement
-from .monitor import StabilityMonitor as StabilityMonitor
 from .norms import norm as norm
-from .progress import track as track
-from .ranges import RangeTest as RangeTest
-from .ranges import Sweep as Sweep
-from .recorder import Recorder as Recorder
-from .sharpness_result import Sharpness as Sharpness
-from .stability import sharpness as sharpness
-from .stopping import EarlyStopping as EarlyStopping
+from .stability.monitor import Measurement as Measurement
+from .stability.monitor import StabilityMonitor as StabilityMonitor
+from .stability.result import Sharpness as Sharpness
+from .stability.sharpness import sharpness as sharpness
+from .watching.progress import track as track
+from .watching.recorder import Recorder as Recorder
 
 __all__ = [
     "EarlyStopping",
@@ -25,6 +27,8 @@ __all__ = [
     "RangeTest",
     "Recorder",
     "Sharpness",
+    "SpikeEvent",
+    "SpikeGuard",
     "StabilityMonitor",
     "Sweep",
     "layerwise",

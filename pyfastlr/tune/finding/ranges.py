@@ -249,7 +249,7 @@ class RangeTest:
             import matplotlib  # noqa: F401
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError('plot needs matplotlib: pip install "pyfastlr[demo]"') from error
-        from .range_plot import draw
+        from .drawing import draw
 
         return draw(self, ax, kwargs)
 

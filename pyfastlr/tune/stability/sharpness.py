@@ -3,11 +3,11 @@
 from typing import Any
 
 from pyfastlr.optimizers.base import Optimizer
+from pyfastlr.tune.problem import LossAndGrad
 
 from .measuring import measure
-from .problem import LossAndGrad
 from .products import Hvp
-from .sharpness_result import Sharpness
+from .result import Sharpness
 
 
 def sharpness(
@@ -100,9 +100,9 @@ def sharpness(
     An eigenvalue of a matrix says what happens near the point where it was taken, and for a quadratic for ever. A loss
     that is none may flatten on the way (docs/stability.md).
 
-    Lanczos, 1950 (see `pyfastlr.tune.lanczos`). Pearlmutter, "Fast exact multiplication by the Hessian", 1994, has the
-    products that `hvp` is for. Cohen et al., "Gradient descent on neural networks typically occurs at the edge of
-    stability", 2021, and "Adaptive gradient methods at the edge of stability", 2022, measured both L. PyHessian and
-    pytorch-hessian-eigenthings take L by power iteration, for torch, and know no rate; no framework ties L to one.
+    Lanczos, 1950 (see `pyfastlr.tune.stability.lanczos`). Pearlmutter, "Fast exact multiplication by the Hessian",
+    1994, has the products that `hvp` is for. Cohen et al., "Gradient descent on neural networks typically occurs at the
+    edge of stability", 2021, and "Adaptive gradient methods at the edge of stability", 2022, measured both L. PyHessian
+    and pytorch-hessian-eigenthings compute L by power iteration, for torch, without a rate; no framework ties L to one.
     """
     return measure(loss_and_grad, params, batch, hvp, optimizer, tol, iterations, seed=seed)[0]

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from pyfastlr.tune.problem import Problem
+
 from .lanczos import Vector
-from .problem import Problem
 
 Hvp = Callable[[Any, Any, Any], Any]
 

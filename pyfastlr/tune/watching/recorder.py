@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from pyfastlr.optimizers.base import Optimizer
+from pyfastlr.tune.values import count, real
 
-from . import record_files
+from . import files as record_files
 from .records import Records
 from .table import LARGEST_STEP, MISSING
-from .values import count, real
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -327,7 +327,7 @@ class Recorder(Records):
         >>> [axes.get_ylabel() for axes in r.plot()]
         ['loss', 'learning rate']
         """
-        from .recorder_drawing import draw_records
+        from .drawing import draw_records
 
         return draw_records(self, ax, names, None if smooth is None else count(smooth, "smooth", 0))
 

@@ -13,7 +13,7 @@ from pyfastlr.schedules.controller import Adjustable, observed
 from pyfastlr.schedules.gradients import dot
 from pyfastlr_kernels.compile.first_use import whole
 
-from . import spike_state
+from . import state as spike_state
 from .judge import WATCHED, Judge, SpikeEvent
 from .rollback import Snapshot, check_in_place, restore, take
 from .unrest import FEWEST, LEAST_LIKELY
@@ -389,7 +389,7 @@ class SpikeGuard:
             import matplotlib  # noqa: F401
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError('plot needs matplotlib: pip install "pyfastlr[demo]"') from error
-        from .spike_plot import draw
+        from .drawing import draw
 
         return draw(self, ax, kwargs)
 

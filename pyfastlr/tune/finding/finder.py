@@ -8,13 +8,13 @@ import numpy as np
 from pyfastlr.optimizers import Optimizer
 from pyfastlr.optimizers.borrowed import Borrowed
 from pyfastlr.schedules import checks
+from pyfastlr.tune.problem import LossAndGrad, Problem
+from pyfastlr.tune.restoring import Saved, SavedParameters, SavedRandom, restored
 
 from .batches import Batches
 from .curve import Divergence, Smoothing
-from .problem import LossAndGrad, Problem
 from .randomness import generators
 from .ranges import RangeTest, Sweep
-from .restoring import Saved, SavedParameters, SavedRandom, restored
 from .rules import Floats
 
 

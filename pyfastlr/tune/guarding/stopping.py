@@ -9,9 +9,8 @@ import numpy as np
 from pyfastlr.arrays.host import describe
 from pyfastlr.arrays.parameters import Parameters
 from pyfastlr.engines.hyper import AT_LEAST_ZERO, number
+from pyfastlr.tune.values import count, real
 from pyfastlr_kernels.compile.first_use import whole
-
-from .values import count, real
 
 
 class _Progress(NamedTuple):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from .monitor import Measurement
-    from .sharpness_result import Sharpness
+    from .result import Sharpness
 
 BLUE, GREEN, RED, ORANGE = "#0072b2", "#009e73", "#d55e00", "#e69f00"  # Okabe and Ito: distinct in all colour vision
 _AROUND = 100.0  # the rates drawn are from the bound divided by it to the bound times 3

@@ -11,13 +11,13 @@ from pyfastlr.arrays.host import address
 from pyfastlr.engines.hyper import Range, number
 from pyfastlr.optimizers.base import Optimizer
 from pyfastlr.schedules.checks import positive_integer
+from pyfastlr.tune.problem import LossAndGrad, Problem
+from pyfastlr.tune.restoring import SavedParameters, SavedRandom, restored
 
 from .lanczos import Ritz, Vector, largest, random_unit
-from .problem import LossAndGrad, Problem
 from .products import Hessian, Hvp
 from .recursion import Frozen, Recursion, recursion
-from .restoring import SavedParameters, SavedRandom, restored
-from .sharpness_result import Sharpness
+from .result import Sharpness
 
 _TOL = Range(1e-12, 0.5, "a number from 1e-12 to 0.5")
 _DESCENT = "gradient descent"

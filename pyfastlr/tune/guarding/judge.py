@@ -29,7 +29,18 @@ class SpikeEvent(NamedTuple):
         The value, and the bound that it passed. Of an oscillation of the loss: the probability of so many turning
         points by chance. Of a recovery: the scale of the rate, which may not pass 1.
     actions
-        Of "skip", "rollback" and "cut" what was done.
+        What was done: any of "skip", "rollback" and "cut".
+
+    Examples
+    --------
+    >>> import numpy as np, pyfastlr as flr
+    >>> from pyfastlr import tune
+    >>> opt = flr.SGD(np.ones(3), lr=0.1)
+    >>> guard = tune.SpikeGuard(opt, "skip")
+    >>> guard.step(float("nan"), np.ones(3))
+    'skip'
+    >>> guard.events[0].kind, guard.events[0].actions
+    ('not finite', ('skip',))
     """
 
     call: int

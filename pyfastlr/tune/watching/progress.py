@@ -6,9 +6,10 @@ import operator
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+from pyfastlr.tune.values import count
+
 from .displays import Display, Words
 from .recorder import Recorder
-from .values import count
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -12,13 +12,13 @@ from pyfastlr.engines.hyper import Range, chosen, number
 from pyfastlr.optimizers.base import Optimizer
 from pyfastlr.schedules import Adjustable
 from pyfastlr.schedules.checks import positive_integer
+from pyfastlr.tune.problem import LossAndGrad
 
 from .lanczos import Vector, random_unit
 from .measuring import checked, measure
-from .problem import LossAndGrad
 from .products import Hvp
 from .recursion import group_ratios
-from .sharpness_result import Sharpness
+from .result import Sharpness
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -252,7 +252,7 @@ class StabilityMonitor:
         ModuleNotFoundError
             If matplotlib is not installed.
         """
-        from .drawing_stability import draw_history, with_matplotlib
+        from .drawing import draw_history, with_matplotlib
 
         with_matplotlib(ax)
         if not self.history:

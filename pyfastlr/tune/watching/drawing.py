@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyfastlr.arrays.host import Array
+from pyfastlr.tune.axes import given_or_new, need_matplotlib
 
-from .axes import given_or_new, need_matplotlib
 from .table import is_missing
 
 if TYPE_CHECKING:

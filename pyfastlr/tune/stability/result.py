@@ -126,7 +126,7 @@ class Sharpness(float):
         >>> L.plot().get_xlabel()
         'learning rate'
         """
-        from .drawing_stability import draw_sharpness, with_matplotlib
+        from .drawing import draw_sharpness, with_matplotlib
 
         with_matplotlib(ax)
         return draw_sharpness(self, ax)

@@ -1,0 +1,1 @@
+"""The rate at which an optimizer turns unstable, from the curvature of the loss."""
