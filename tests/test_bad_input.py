@@ -256,9 +256,9 @@ BAD_ARGUMENTS = {
     "params of a number": ({"groups": [{"params": 0.0}]}, TypeError, "a list of these, got 0.0"),
     "params of a flag": ({"groups": [{"params": False}]}, TypeError, "a list of these, got False"),
     "params of nothing": ({"groups": [{"params": []}]}, TypeError, "a list of these, got []"),
-    "params of flags": ({"groups": [{"params": [False]}]}, TypeError, "names, globs or indices, got False"),
-    "params of numbers": ({"groups": [{"params": [0.0]}]}, TypeError, "names, globs or indices, got 0.0"),
-    "function without match": ({"groups": [{"params": lambda name: False}]}, ValueError, "must match a parameter"),
+    "params of flags": ({"groups": [{"params": [False]}]}, TypeError, "names, globs, indices or functions, got False"),
+    "params of numbers": ({"groups": [{"params": [0.0]}]}, TypeError, "names, globs, indices or functions, got 0.0"),
+    "function without match": ({"groups": [{"params": lambda name: False}]}, ValueError, "must be 0, the index of"),
     "function without an answer": (
         {"groups": [{"params": lambda name: None}]},
         TypeError,
