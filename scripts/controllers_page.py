@@ -1,8 +1,7 @@
-"""Train digits from bad rates, with controllers and without: `python scripts/controllers_page.py`.
+"""Train on digits from bad rates, with and without controllers: `python scripts/controllers_page.py`.
 
-Writes docs/controllers.png, docs/spike_guard.png, and the table between the markers in docs/controllers.md. Takes some
-seconds; set OPENBLAS_NUM_THREADS=1 if the machine is busy. The figures depend on the machine's numpy in their last
-digits.
+Writes docs/controllers.png, docs/spike_guard.png, and the table between the markers in docs/controllers.md. It takes
+some seconds; set OPENBLAS_NUM_THREADS=1 if the machine is busy. The last digits of the figures depend on numpy's build.
 """
 
 import re
@@ -23,12 +22,12 @@ from pyfastlr.plot import plain
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 BLUE, GREEN, RED, GREY = "#0072b2", "#009e73", "#d55e00", "0.45"
-SEEDS, WINDOW = (0, 1, 2), 25  # the loss is drawn as a mean over so many updates
+SEEDS, WINDOW = (0, 1, 2), 25  # seeds; updates in the moving average of the loss
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A line of the table and of the picture."""
+    """One row of the table and one line of the picture."""
 
     panel: str
     label: str
@@ -38,11 +37,11 @@ class Run:
     batch: int = 64
     observe: tuple[str, ...] = ()  # "params", "parts"
     guard: dict[str, Any] | None = None
-    spoiled: float = 0.0  # share of batches whose pixels are a thousand times too bright
+    spoiled: float = 0.0  # fraction of batches whose pixels are a thousand times too bright
 
 
 class Result(NamedTuple):
-    """What a run gives: loss and rate at every update, and accuracy on unseen images."""
+    """Result of a run: loss and rate at every update, and accuracy on unseen images."""
 
     losses: Any
     rates: Any
@@ -85,28 +84,28 @@ LOW, ADAM, NOISY, HIGH, SPOILED = (
 BACK = {"action": ("rollback", "cut")}
 SKIP = {"action": ("skip", "rollback"), "every": 20}
 RUNS = [
-    Run(LOW, "as it is", lambda: 1e-3),
+    Run(LOW, "constant", lambda: 1e-3),
     Run(LOW, "`Hypergradient(1e-3, beta=0.05)`", lambda: S.Hypergradient(1e-3, beta=0.05), BLUE),
     Run(LOW, '`Hypergradient(1e-3, beta=0.01, mode="additive")`', lambda: S.Hypergradient(1e-3, 0.01, "additive"),
         GREEN),
     Run(LOW, "`GradientCosine(1e-3)`", lambda: S.GradientCosine(1e-3), RED),
-    Run(ADAM, "as it is", lambda: 1e-5, GREY, flr.Adam),
+    Run(ADAM, "constant", lambda: 1e-5, GREY, flr.Adam),
     Run(ADAM, "`Hypergradient(1e-5, beta=0.05)`, with `params`", lambda: S.Hypergradient(1e-5, beta=0.05), BLUE,
         flr.Adam, observe=("params",)),
     Run(ADAM, "`GradientCosine(1e-5)`, with `params`", lambda: S.GradientCosine(1e-5), RED, flr.Adam,
         observe=("params",)),
-    Run(NOISY, "as it is", lambda: 1.0, batch=8),
+    Run(NOISY, "constant", lambda: 1.0, batch=8),
     Run(NOISY, "`NoiseScale(1.0, batch_size=8)`", lambda: S.NoiseScale(1.0, batch_size=8), BLUE, batch=8,
         observe=("parts",)),
-    Run(HIGH, "as it is", lambda: 0.3, GREY, flr.Adam),
+    Run(HIGH, "constant", lambda: 0.3, GREY, flr.Adam),
     Run(HIGH, '`SpikeGuard(opt, ("rollback", "cut"))`', lambda: 0.3, BLUE, flr.Adam, guard=BACK),
-    Run(SPOILED, "as it is", lambda: 0.3, spoiled=0.02),
+    Run(SPOILED, "constant", lambda: 0.3, spoiled=0.02),
     Run(SPOILED, '`SpikeGuard(opt, ("skip", "rollback"), every=20)`', lambda: 0.3, BLUE, guard=SKIP, spoiled=0.02),
 ]  # fmt: skip
 
 
 def table(results: dict[Run, list[Result]]) -> str:
-    """Lines of the page."""
+    """Return the table of the page."""
     lines = ["| problem | rate | test accuracy | rate at the end |", "|---|---|---|---|"]
     for run, found in results.items():
         accuracy = statistics.median(x.accuracy for x in found)
@@ -116,7 +115,7 @@ def table(results: dict[Run, list[Result]]) -> str:
 
 
 def picture(results: dict[Run, list[Result]]) -> Figure:
-    """Draw loss and rate of three of the problems, of the first seed."""
+    """Draw loss and rate for three of the problems, with the first seed."""
     figure = Figure(figsize=(11, 7), dpi=100, layout="constrained")
     panels = (LOW, NOISY, HIGH)
     axes = figure.subplots(2, len(panels), sharex=True, height_ratios=(3, 2))
@@ -132,22 +131,23 @@ def picture(results: dict[Run, list[Result]]) -> Figure:
         top.set_yscale("log")
         bottom.set_yscale("log")
         bottom.set_xlabel("update (from 1)")
+        top.set_ylim(bottom=top.get_ylim()[0] / 2)  # room for the legend
         top.legend(frameon=False, fontsize=9, loc="lower left")
         for ax in (top, bottom):
             plain(ax.yaxis)
             ax.grid(alpha=0.25)
             ax.spines[["top", "right"]].set_visible(False)
     axes[0, 0].set_ylabel(f"training loss (nats, mean over {WINDOW} updates)")
-    axes[1, 0].set_ylabel("rate")
+    axes[1, 0].set_ylabel("learning rate")
     return figure
 
 
 def spikes(result: Result) -> Figure:
-    """Draw what a guard saw and did."""
+    """Draw the losses that a guard saw, and its actions."""
     assert result.guard is not None
     figure = Figure(figsize=(9, 4.5), dpi=100, layout="constrained")
     ax = result.guard.plot(figure.add_subplot())
-    ax.set_title(f"{SPOILED}: what SpikeGuard saw and did", fontsize=10)
+    ax.set_title(f"{SPOILED}: what SpikeGuard did", fontsize=10)
     ax.grid(alpha=0.25)
     ax.spines[["top", "right"]].set_visible(False)
     plain(ax.yaxis, "{:g}".format)
@@ -155,7 +155,7 @@ def spikes(result: Result) -> Figure:
 
 
 def main() -> None:
-    """Train, and write both."""
+    """Train, and write the pictures and the table."""
     results = {run: [train(run, seed) for seed in SEEDS] for run in RUNS}
     page = DOCS / "controllers.md"
     text = page.read_text(encoding="utf-8")

@@ -1,7 +1,6 @@
 """Write the picture and the table of docs/finding.md: `python scripts/finding_page.py`.
 
-The table stands between `<!-- found:begin -->` and `<!-- found:end -->`. tests/test_tune_found.py asks that it
-holds.
+The table goes between `<!-- found:begin -->` and `<!-- found:end -->`. tests/test_tune_found.py checks its claim.
 """
 
 import sys
@@ -20,7 +19,7 @@ from found_rates import EPOCHS, GRID, OPTIMIZERS, compare  # noqa: E402
 
 
 def draw(path: Path) -> None:
-    """Draw the test of the demo's network that the page has."""
+    """Draw the range test of the demo's network."""
     loss_and_grad, params, batches = demo.problem()
     with threadpool_limits(1, user_api="blas"):
         test = tune.range_test(loss_and_grad, params, lambda p: flr.AdamW(p, lr=1e-3), batches, repeats=5)
@@ -30,7 +29,7 @@ def draw(path: Path) -> None:
 def table() -> str:
     """Return the accuracies at the suggested rates and at the best of the grid."""
     lines = [
-        "| data, optimizer | suggested | accuracy there | best of the grid | accuracy there |",
+        "| data, optimizer | suggested | its accuracy | best of the grid | its accuracy |",
         "|---|---|--:|---|--:|",
     ]
     for optimizer in OPTIMIZERS:
@@ -44,7 +43,7 @@ def table() -> str:
 
 
 def main() -> None:
-    """Write both."""
+    """Write the picture and the table."""
     draw(PAGE.with_suffix(".png"))
     text = PAGE.read_text(encoding="utf-8")
     head, begin, rest = text.partition("<!-- found:begin -->\n")

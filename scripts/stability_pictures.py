@@ -20,7 +20,7 @@ LossAndGrad = Callable[[Any, Any], tuple[float, Any]]
 
 
 def network(images: int = 200, hidden: int = 16) -> tuple[LossAndGrad, dict[str, Any]]:
-    """A tanh network with the square loss on some of the digits, all of them in each gradient."""
+    """Return a tanh network with squared loss on some of the digits, all of them in each gradient."""
     (x, labels), _ = digits()
     x, y = x[:images].astype(np.float64) * 2 - 0.6, np.eye(10)[labels[:images]]
     rng = np.random.default_rng(1)
@@ -40,7 +40,7 @@ def network(images: int = 200, hidden: int = 16) -> tuple[LossAndGrad, dict[str,
 
 
 def train(updates: int = 1000) -> tune.StabilityMonitor:
-    """Adam with a constant rate after a warm-up, watched."""
+    """Train with Adam at a constant rate after a warm-up, and return its monitor."""
     loss_and_grad, params = network()
     opt = flr.Adam(params, lr=S.Constant(0.03).warmup(50, start=0.003), betas=(0.9, 0.99))
     monitor = tune.StabilityMonitor(loss_and_grad, every=20, action="record", tol=0.03)
@@ -52,7 +52,7 @@ def train(updates: int = 1000) -> tune.StabilityMonitor:
 
 
 def draw(updates: int = 1000) -> dict[str, Figure]:
-    """Both pictures by their names."""
+    """Return both pictures by name."""
     monitor = train(updates)
     assert monitor.latest is not None
     axes = {"stability_training": monitor.plot(), "stability_bound": monitor.latest.plot()}

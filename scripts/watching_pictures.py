@@ -31,7 +31,7 @@ def loss_and_gradient(params: Arrays, x: np.ndarray, y: np.ndarray) -> tuple[flo
 
 
 def train() -> tune.Recorder:
-    """Return what a run on scikit-learn's digits recorded."""
+    """Train on scikit-learn's digits, and return the recorder."""
     rng = np.random.default_rng(0)
     images, labels = load_digits(return_X_y=True)
     order = rng.permutation(len(labels))
@@ -56,7 +56,7 @@ def recording() -> Figure:
 
 
 def layerwise() -> Figure:
-    """Return the picture of the groups of a stack of six blocks."""
+    """Return the picture of the groups of six blocks."""
     block = {"w": np.ones((2, 2)), "b": np.ones(2)}
     blocks = [{name: x.copy() for name, x in block.items()} for _ in range(6)]
     net = {"embed": np.ones(2), "blocks": blocks, "head": block}

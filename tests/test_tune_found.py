@@ -54,7 +54,7 @@ def test_every_suggestion_is_marked_on_the_curve_and_named(repeats):
         assert mark.get_ydata()[0] == pytest.approx(np.interp(np.log(lr), np.log(test.lrs), test.smoothed))
         assert f"{name}: {lr:.2g}" in labels(axes)
     assert f"diverged at {test.diverged_at:.2g}" in labels(axes)
-    assert ("of 3 more sweeps" in labels(axes)) == (repeats == 4)
+    assert ("3 more sweeps, smoothed" in labels(axes)) == (repeats == 4)
     curve = next(line for line in axes.lines if line.get_label() == "smoothed loss")
     assert curve.get_ydata().tolist() == test.smoothed.tolist()
     low, high = axes.get_ylim()

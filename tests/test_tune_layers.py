@@ -205,7 +205,7 @@ def test_the_picture_fits(params, options):
     groups = tune.layerwise(params, **options)
     axes = groups.plot()
     words = assert_fits(axes.figure)
-    assert "factor of the rate" in words
+    assert "factor of the learning rate" in words
     assert len(axes.lines[0].get_ydata()) == len(groups.layers)
     if options.get("decay") == 0:
         assert words.count("frozen") == 2

@@ -285,7 +285,7 @@ def test_the_picture(optimizer, steps):
         y = np.asarray(line.get_ydata(), float)
         assert np.all(np.isnan(y) | ((y > low) & (y < high)))
     if optimizer is flr.SGD and steps > 1:
-        assert {"rate", "bound for SGD (torch)", "goes beyond the bound", "unstable"} <= set(texts)
+        assert {"learning rate", "bound for SGD (torch)", "crosses the bound", "unstable"} <= set(texts)
         (cross,) = [line for line in ax.lines if line.get_marker() == "x"]
         assert list(cross.get_xdata()) == [20 + 1]  # 0.03 n/30 > 0.02
 

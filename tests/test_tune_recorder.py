@@ -48,7 +48,7 @@ def test_an_empty_one():
     assert r  # it is a recorder
     r.record()
     assert [*r] == [{"step": 0}]
-    with pytest.raises(KeyError, match="no 'loss' was recorded; there are"):
+    with pytest.raises(KeyError, match="'loss' was never recorded; the recorded names are"):
         r["loss"]
 
 

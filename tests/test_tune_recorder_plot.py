@@ -178,7 +178,7 @@ def test_it_goes_where_it_is_told():
         ({"names": []}, TypeError, "`names`"),
         ({"names": [[]]}, TypeError, "`names`"),
         ({"names": [1]}, TypeError, "`names`"),
-        ({"names": ["acc"]}, KeyError, "no 'acc' was recorded; there are ['loss', 'lr']"),
+        ({"names": ["acc"]}, KeyError, "'acc' was never recorded; the recorded names are ['loss', 'lr']"),
         ({"smooth": -1}, ValueError, "`smooth` must be an integer >= 0"),
         ({"smooth": 0.5}, TypeError, "`smooth`"),
     ],
@@ -191,10 +191,10 @@ def test_errors_name_the_argument(options, error, words):
 
 def test_nothing_to_plot():
     r = tune.Recorder()
-    with pytest.raises(ValueError, match="there is nothing to plot"):
+    with pytest.raises(ValueError, match="Recorder has nothing to plot"):
         r.plot()
     r.record()
-    with pytest.raises(ValueError, match="there is nothing to plot"):
+    with pytest.raises(ValueError, match="Recorder has nothing to plot"):
         r.plot()
 
 

@@ -498,7 +498,7 @@ def test_the_picture(optimizer):
     if L.bound is not None:
         assert f"{L.bound:.3g}" in " ".join(texts)
         assert ax.get_xscale() == "log"
-        (curve,) = [line for line in ax.lines if line.get_label().startswith("sharpness")]
+        (curve,) = [line for line in ax.lines if line.get_label() == "growth"]
         rates, growth = curve.get_data()
         assert np.all((growth > 1) == (rates > L.bound))
     from matplotlib.figure import Figure

@@ -660,11 +660,11 @@ def test_plot():
     assert ax.lines[0].get_linewidth() == 3
     assert {
         "loss",
-        "bound of a spike",
-        "step left out (2)",
+        "bound for spikes",
+        "step skipped (2)",
         "rollback (1)",
         "rate cut (1)",
-        "rate raised again (1)",
+        "cut undone (1)",
     } == {text.get_text() for text in ax.get_legend().get_texts()}
     assert "call of step (from 0)" in assert_fits(figure)
     with pytest.raises(TypeError, match="`ax`"):

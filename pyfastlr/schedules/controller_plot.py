@@ -1,4 +1,4 @@
-"""The picture of a controller: what it observed, and where it acted."""
+"""The picture of a controller: observed values, and where it acted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WIDE = 30.0  # largest over smallest value; above, the axis is logarithmic
 
 
 def draw(controller: Wrapper, ax: Axes | None, options: dict[str, Any]) -> Axes:
-    """Draw the observed values with these options of a line."""
+    """Draw the observed values with these line options."""
     if ax is not None and not isinstance(ax, Axes):
         raise TypeError(f"`ax` must be one matplotlib Axes or None, got {type(ax).__name__}")
     options = {"color": BLUE, "label": controller.observes, **normalize_kwargs(options, Line2D)}

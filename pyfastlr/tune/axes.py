@@ -1,4 +1,4 @@
-"""What the pictures of all tools have in common: where they are drawn, and how that looks."""
+"""Axes and their style, shared by the pictures of all tools."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def need_matplotlib() -> None:
-    """Raise the error that says what to install, if matplotlib is not."""
+    """If matplotlib is not installed, raise an error that says how to install it."""
     try:
         import matplotlib  # noqa: F401
     except ModuleNotFoundError as error:
@@ -17,7 +17,7 @@ def need_matplotlib() -> None:
 
 
 def given_or_new(ax: Any, panels: int, size: tuple[float, float]) -> list[Axes]:
-    """Axes of the caller, one for each panel, or those of a new figure, which pyplot does not keep."""
+    """Return the caller's axes, one per panel, or the axes of a new figure, which pyplot does not keep."""
     need_matplotlib()
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure

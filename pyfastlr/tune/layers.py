@@ -60,7 +60,7 @@ class LayerGroups(list[dict[str, Any]]):
         >>> from pyfastlr import tune
         >>> groups = tune.layerwise({"body": np.ones(3), "head": np.ones(3)}, decay=0.5)
         >>> groups.plot().get_xlabel()
-        'factor of the rate'
+        'factor of the learning rate'
         """
         from .layers_drawing import draw_layers
 

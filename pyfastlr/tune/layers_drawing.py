@@ -1,4 +1,4 @@
-"""What `LayerGroups.plot` draws: a point for each layer."""
+"""The picture of `LayerGroups`: one point per layer."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
     from .layers import LayerGroups
 
-SPAN = 30  # largest factor divided by the smallest, from which on the axis is logarithmic
-NAMED = 40  # most layers that each have their name
+SPAN = 30  # largest factor divided by the smallest; above it, the axis is logarithmic
+NAMED = 40  # with more layers, names would overlap
 
 
 def draw_layers(groups: LayerGroups, ax: Axes | None) -> Axes:
-    """Draw the factor of each layer, with what it is and from which update on it holds."""
+    """Draw the factor of each layer, labelled with its value and the update from which it applies."""
     factors = groups.factors
     (axes,) = given_or_new(ax, 1, (8, min(10, max(2.4, 1.2 + 0.34 * len(factors)))))
     from pyfastlr.plot import BLUE, plain
@@ -36,12 +36,12 @@ def draw_layers(groups: LayerGroups, ax: Axes | None) -> Axes:
             axes.annotate(
                 _words(groups, key, factor), (at, row), (8, 0), textcoords="offset points", va="center", fontsize=9
             )
-    axes.set(xlabel="factor of the rate", ylabel="layer", ylim=(len(factors) - 0.5, -0.5))
+    axes.set(xlabel="factor of the learning rate", ylabel="layer", ylim=(len(factors) - 0.5, -0.5))
     return axes
 
 
 def _words(groups: LayerGroups, key: object, factor: float) -> str:
-    """Factor of a layer, and from which update on it holds."""
+    """Label of a layer: its factor, and the update from which it applies."""
     (scale, *_) = (group["lr_scale"] for group in groups if group["params"][0] in groups.layers[key])
     if factor == 0:
         return "frozen"

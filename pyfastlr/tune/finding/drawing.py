@@ -1,4 +1,4 @@
-"""What `RangeTest.plot` draws: losses over the rate, the suggestions, and where the loss diverged."""
+"""The picture of a `RangeTest`: losses against the rate, the suggestions, and where the loss diverged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MARKS = {
 
 
 def draw(test: RangeTest, ax: Axes | None, options: dict[str, Any]) -> Axes:
-    """Draw the test into axes, or new ones of a figure of its own."""
+    """Draw the test into `ax`, or into a new figure."""
     if ax is not None and not isinstance(ax, Axes):
         raise TypeError(f"`ax` must be one matplotlib Axes or None, got {type(ax).__name__}")
     options = {"color": LINE, "linewidth": 2.0, "label": "smoothed loss"} | normalize_kwargs(options, Line2D)
@@ -43,13 +43,13 @@ def draw(test: RangeTest, ax: Axes | None, options: dict[str, Any]) -> Axes:
 
 
 def _losses(test: RangeTest, ax: Axes, options: dict[str, Any]) -> None:
-    """Draw the first sweep as it was and smoothed, of the others the smoothed losses."""
+    """Draw the losses and smoothed losses of the first sweep, and the smoothed losses of the others."""
     alone: dict[str, Any] = {"marker": "o"} if len(test.lrs) == 1 else {}  # a line needs two points
     if test.losses is not test.smoothed:
         ax.plot(test.lrs, test.losses, color=FAINT, linewidth=0.8, label="loss of each batch", zorder=1.5, **alone)
     ax.plot(test.lrs, test.smoothed, **{"zorder": 2.5, **alone, **options})
     for k, sweep in enumerate(test.sweeps[1:]):
-        label = None if k else f"of {len(test.sweeps) - 1} more sweeps"
+        label = None if k else f"{len(test.sweeps) - 1} more sweeps, smoothed"
         ax.plot(sweep.lrs, sweep.smoothed, **{**options, "linewidth": 0.8, "alpha": 0.5, "label": label})
     view = shown(test)
     if view is not None:
@@ -76,5 +76,5 @@ def _suggestions(test: RangeTest, ax: Axes) -> None:
         (mark,) = ax.plot(
             [lr], [y], color=colour, marker=marker, markersize=8, linestyle="none", label=f"{name}: {lr:.2g}"
         )
-        if name == "gradient":  # where the sweep is exponential that is often where "steep" is
+        if name == "gradient":  # in an exponential sweep, "steep" is often at the same rate
             mark.set(markersize=12, markerfacecolor="none")

@@ -1,4 +1,4 @@
-"""The picture of a `SpikeGuard`: losses, the bound, and what was done where."""
+"""The picture of a `SpikeGuard`: losses, the bound, and the actions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WIDE = 30.0  # largest over smallest value; above, the axis is logarithmic
 
 
 def draw(guard: SpikeGuard, ax: Axes | None, options: dict[str, Any]) -> Axes:
-    """Draw the losses with these options of a line."""
+    """Draw the losses with these line options."""
     if ax is not None and not isinstance(ax, Axes):
         raise TypeError(f"`ax` must be one matplotlib Axes or None, got {type(ax).__name__}")
     options = {"color": BLUE, "label": "loss", "linewidth": 1.0, **normalize_kwargs(options, Line2D)}
@@ -26,7 +26,7 @@ def draw(guard: SpikeGuard, ax: Axes | None, options: dict[str, Any]) -> Axes:
         from matplotlib import pyplot
 
         ax = pyplot.figure(layout="constrained").add_subplot()
-        ax.set_title("SpikeGuard: the loss, and what was done", fontsize=10)
+        ax.set_title("SpikeGuard: losses and actions", fontsize=10)
         ax.grid(alpha=0.25)
         ax.spines[["top", "right"]].set_visible(False)
     losses = np.array([loss for loss, _, _ in guard.history], np.float64)
@@ -38,7 +38,7 @@ def draw(guard: SpikeGuard, ax: Axes | None, options: dict[str, Any]) -> Axes:
     shown = np.where(np.isfinite(losses), losses, np.nan)
     ax.plot(calls, shown, **options)
     ax.plot(calls, np.where(np.isfinite(bounds), bounds, np.nan), color="0.5", linewidth=0.8, linestyle=":",
-            label="bound of a spike")  # fmt: skip
+            label="bound for spikes")  # fmt: skip
     finite = shown[~np.isnan(shown)]
     positive = finite[finite > 0]
     if len(positive) and finite.min() >= 0 and finite.max() > WIDE * positive.min():
@@ -46,13 +46,13 @@ def draw(guard: SpikeGuard, ax: Axes | None, options: dict[str, Any]) -> Axes:
     top = finite.max() if len(finite) else 1.0
     done = np.array([action for _, _, action in guard.history], dtype=object)
     for action, marker, color, label in (
-        ("skip", "x", RED, "step left out"), ("rollback", "v", ORANGE, "rollback"),
+        ("skip", "x", RED, "step skipped"), ("rollback", "v", ORANGE, "rollback"),
     ):  # fmt: skip
         places = np.flatnonzero(done == action)
         if len(places):
             heights = np.where(np.isfinite(losses[places]), losses[places], top)
             ax.plot(calls[places], heights, marker, color=color, label=f"{label} ({len(places)})")
-    for kind, color, label in (("cut", RED, "rate cut"), ("recovery", GREEN, "rate raised again")):
+    for kind, color, label in (("cut", RED, "rate cut"), ("recovery", GREEN, "cut undone")):
         found = [e.call for e in guard.events if e.call >= first and (kind in e.actions or e.kind == kind)]
         for k, place in enumerate(found):
             ax.axvline(place, color=color, linewidth=0.8, linestyle="--", alpha=0.7,

@@ -1,4 +1,4 @@
-"""Pictures of the sharpness, and of what a monitor measured: figures without pyplot's global state."""
+"""Pictures of a sharpness and of a monitor's measurements: figures without pyplot's global state."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from .monitor import Measurement
     from .result import Sharpness
 
-BLUE, GREEN, RED, ORANGE = "#0072b2", "#009e73", "#d55e00", "#e69f00"  # Okabe and Ito: distinct in all colour vision
-_AROUND = 100.0  # the rates drawn are from the bound divided by it to the bound times 3
+BLUE, GREEN, RED, ORANGE = "#0072b2", "#009e73", "#d55e00", "#e69f00"  # Okabe and Ito's palette
+_AROUND = 100.0  # the picture begins at the bound divided by this
 
 
 def with_matplotlib(ax: Any) -> None:
-    """Check that matplotlib is there, and that `ax` is one Axes of it or None."""
+    """Check that matplotlib is installed, and that `ax` is one Axes or None."""
     try:
         from matplotlib.axes import Axes
     except ModuleNotFoundError as error:
@@ -29,7 +29,7 @@ def with_matplotlib(ax: Any) -> None:
 
 
 def draw_sharpness(found: Sharpness, ax: Axes | None) -> Axes:
-    """Draw growth over the rate; in a figure of its own, beside it how the estimate converged."""
+    """Draw the growth against the rate. A new figure also shows how the estimate converged."""
     if ax is None:
         from matplotlib.figure import Figure
 
@@ -51,26 +51,26 @@ def _growth(found: Sharpness, bound: float, ax: Axes) -> None:
     if found.lr:
         low, high = min(low, found.lr / 1.5), max(high, 1.5 * found.lr)
     rates = np.geomspace(low, high, 400)
-    ax.plot(rates, [found.growth(x) for x in rates], color=BLUE, label=_head(found))
+    ax.plot(rates, [found.growth(x) for x in rates], color=BLUE, label="growth")
     ax.axvspan(low, bound, color=GREEN, alpha=0.10, linewidth=0)
     ax.axvspan(bound, high, color=RED, alpha=0.10, linewidth=0)
     if 0.0 < found.error < found.value:
         ax.axvspan(
             bound / (1 + found.error / found.value), min(high, bound / (1 - found.error / found.value)),
-            color="0.5", alpha=0.35, linewidth=0, label="± error",
+            color="0.5", alpha=0.35, linewidth=0, label="error of the bound",
         )  # fmt: skip
-    ax.axvline(bound, color=RED, label=f"bound for {found.optimizer}: {bound:.3g}")
+    ax.axvline(bound, color=RED, label=f"bound: {bound:.3g}")
     if found.lr:
-        ax.axvline(found.lr, color="black", linestyle="--", label=f"present rate: {found.lr:.3g}")
+        ax.axvline(found.lr, color="black", linestyle="--", label=f"current rate: {found.lr:.3g}")
     ax.axhline(1.0, color="0.4", linewidth=0.8)
     ax.set_xscale("log")
-    ax.xaxis.set_minor_formatter(NullFormatter())  # there are two powers of ten or more
+    ax.xaxis.set_minor_formatter(NullFormatter())  # the axis spans at least two powers of ten
     ax.set(xlim=(low, high), ylim=(0, max(1.4, min(2.5, found.growth(high)))))
     ax.set(xlabel="learning rate", ylabel="growth of the sharpest\ndirection per update")
     for x, words, side, colour in ((0.02, "dies out", "left", GREEN), (0.98, "grows", "right", RED)):
         ax.text(x, 0.04, words, transform=ax.transAxes, ha=side, color=colour, weight="bold")
     _plain(ax)
-    _legend_above(ax)
+    _legend_above(ax, f"{found.optimizer}, {_head(found)}")
 
 
 def _head(found: Sharpness) -> str:
@@ -90,8 +90,8 @@ def _convergence(found: Sharpness, ax: Axes) -> None:
     _legend_above(ax)
 
 
-def _legend_above(ax: Axes) -> None:
-    ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=9)
+def _legend_above(ax: Axes, title: str | None = None) -> None:
+    ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=9, title=title)
 
 
 def _plain(ax: Axes) -> None:
@@ -100,13 +100,15 @@ def _plain(ax: Axes) -> None:
 
 
 def crossings(history: Sequence[Measurement]) -> list[int]:
-    """Indices of the measurements at which the rate is beyond the bound, and was not at the one before."""
+    """Indices of the measurements at which the rate has crossed the bound since the previous one."""
     above = [x.sharpness.bound is not None and x.lr > x.sharpness.bound for x in history]
     return [k for k, now in enumerate(above) if now and not (k and above[k - 1])]
 
 
 def draw_history(history: Sequence[Measurement], ax: Axes | None) -> Axes:
-    """Draw rate, bound and 2/L over the updates."""
+    """Draw rate, bound and 2/L against the updates."""
+    from pyfastlr.plot import plain
+
     if ax is None:
         from matplotlib.figure import Figure
 
@@ -122,8 +124,9 @@ def draw_history(history: Sequence[Measurement], ax: Axes | None) -> Axes:
         ax.plot(updates, bounds, color=RED, label=f"bound for {history[-1].sharpness.optimizer}", **mark)
         if not np.allclose(lines, bounds, rtol=1e-3, equal_nan=True):
             ax.plot(updates, lines, color=ORANGE, linestyle=":", label="2 / L", **mark)
-    ax.plot(updates, rates, color=BLUE, label="rate", **mark)
+    ax.plot(updates, rates, color=BLUE, label="learning rate", **mark)
     ax.set_yscale("log")
+    plain(ax.yaxis)
     top = 1.6 * max(np.nanmax(np.nan_to_num(x, nan=0.0)) for x in (bounds, lines, rates))
     if top > 0.0:
         ax.fill_between(updates, bounds, top, color=RED, alpha=0.10, linewidth=0, label="unstable")
@@ -131,7 +134,7 @@ def draw_history(history: Sequence[Measurement], ax: Axes | None) -> Axes:
     crossed = crossings(history)
     if crossed:
         ax.plot(updates[crossed], rates[crossed], "x", color="black", markersize=9, markeredgewidth=2,
-                label="goes beyond the bound")  # fmt: skip
+                label="crosses the bound")  # fmt: skip
     ax.set(xlabel="update", ylabel="learning rate")
     _plain(ax)
     ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=5)

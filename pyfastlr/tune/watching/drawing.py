@@ -1,4 +1,4 @@
-"""What `Recorder.plot` draws: a panel for losses, one for rates, and one for each of the others."""
+"""The picture of a `Recorder`: a panel for losses, one for rates, and one for each other name."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from .recorder import Recorder
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe and Ito's
-MANY = 100  # numbers, from which on a smooth line is drawn over them
-BINS = 4000  # more than pixels: of a longer line the least and the greatest number of each bin are drawn
-SPAN = 10  # how widely positive numbers spread on a logarithmic axis
+MANY = 100  # from this many numbers on, a smoothed line is drawn over them
+BINS = 4000  # more than pixels; of a longer line, only the minimum and maximum of each bin are drawn
+SPAN = 10  # largest number divided by the smallest; from here on, the axis is logarithmic
 
 
 def draw_records(recorder: Recorder, ax: Any, names: Any, smooth: int | None) -> list[Axes]:
-    """Draw these panels of a recorder's numbers, smoothed over so many records."""
+    """Draw the panels of a recorder's numbers, smoothed over `smooth` records."""
     panels = _panels(recorder, names)
     need_matplotlib()
-    known, rows = recorder._kept()  # of one moment, also while another thread records
+    known, rows = recorder._kept()  # one consistent state, even while another thread records
     steps, numbers = rows[:, 0], dict(zip(known, rows[:, 1:].T, strict=True))
     axes = given_or_new(ax, len(panels), (8, min(14, 1.2 + 2.2 * len(panels) + 1.2)))
     for each, panel in zip(axes, panels, strict=True):
@@ -59,10 +59,10 @@ def _panels(recorder: Recorder, names: Any) -> list[list[str]]:
     ):
         raise TypeError(f"`names` must be a list of names, or of lists of names, got {names!r:.60}")
     if not len(recorder) or not panels:
-        raise ValueError("there is nothing to plot: no number was recorded")
+        raise ValueError("Recorder has nothing to plot: no number was recorded")
     for name in (name for panel in panels for name in panel):
         if name not in recorder:
-            raise KeyError(f"no {name!r} was recorded; there are {list(recorder.names)}")
+            raise KeyError(f"{name!r} was never recorded; the recorded names are {list(recorder.names)}")
     return panels
 
 
@@ -110,14 +110,14 @@ def _draw(axes: Axes, panel: Sequence[str], steps: Any, numbers: Mapping[str, Ar
 
 
 def escaped(name: str) -> str:
-    """Return a name as matplotlib shows it as it is: a $ begins TeX."""
+    """Return a name that matplotlib shows literally: an unescaped $ begins TeX."""
     return name.replace("$", r"\$")
 
 
 def is_wide(values: Array, is_of_rates: bool) -> bool:
     """Whether numbers belong on a logarithmic axis.
 
-    Of rates the middle half has to be spread: a cosine ends near zero, and is not to be a cliff.
+    For rates only the middle half counts: a cosine schedule ends near zero, and would look like a cliff.
     """
     if not len(values) or values.min() <= 0:
         return False
@@ -126,10 +126,10 @@ def is_wide(values: Array, is_of_rates: bool) -> bool:
 
 
 def trailing_mean(values: Array, window: int) -> Array:
-    """Mean of each number and those before it: of `window` in all, from the first that has as many.
+    """Moving average of `window` numbers: element k is the mean of ``values[k : k + window]``.
 
-    Sums of whole blocks from the left and from the right make every sum by one addition. Differences of a running sum
-    would lose all digits behind a spike.
+    Each sum is one addition of partial sums of two neighbouring blocks. Differences of one running sum would lose all
+    digits after a spike.
     """
     n = len(values)
     blocks = np.zeros(-(-n // window) * window)
@@ -144,7 +144,7 @@ def trailing_mean(values: Array, window: int) -> Array:
 
 
 def thinned(x: Any, y: Array) -> tuple[Any, Array]:
-    """Points of a line that looks the same: of a long one, the least and the greatest of each bin."""
+    """Fewer points of a long line that looks the same: the minimum and maximum of each bin."""
     n = len(y)
     if n <= 2 * BINS:
         return x, y

@@ -94,7 +94,7 @@ class Records:
             return self.steps
         names = self._table.names
         if name not in names:
-            raise KeyError(f"no {name!r} was recorded; there are {list(names)}")
+            raise KeyError(f"{name!r} was never recorded; the recorded names are {list(names)}")
         return self._column(1 + names.index(name))  # a table only gets wider
 
     def _column(self, k: int) -> Array:
