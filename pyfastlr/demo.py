@@ -131,7 +131,7 @@ def mini_batches(images: Images, size: int, rng: np.random.Generator) -> Iterato
 def problem(
     seed: int = 0, hidden: int = 128, batch: int = 64
 ) -> tuple[Callable[[flr.Flat, Images], tuple[float, flr.Flat]], flr.Flat, Iterator[Images]]:
-    """Return what the tools of `pyfastlr.tune` take: the loss with its gradient, new weights, and batches without end.
+    """Return the input of the tools in `pyfastlr.tune`: loss_and_grad, new weights, and an endless iterator of batches.
 
     Examples
     --------

@@ -180,7 +180,7 @@ def test_nan_is_null_in_json_and_told_in_the_terminal(user):
         (["users_problem:missing"], 2, "has no function 'missing'"),
         (["users_problem:constant"], 2, "has no function 'constant'"),
         (["users_problem:two"], 2, "`target` must return (loss_and_grad, params, batches)"),
-        (["users_problem:number"], 2, "or a fourth, make_optimizer, got int"),
+        (["users_problem:number"], 2, "optionally with make_optimizer, got int"),
         (["users_problem:broken"], 1, r"users_problem:broken: RuntimeError: no data (.*users_problem.py, line \d+)"),
         (["users_problem:broken_later"], 1, r"KeyError: 'half-way' (.*users_problem.py, line \d+)"),
         (["users_problem:exits"], 1, "SystemExit: 5"),

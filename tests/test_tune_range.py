@@ -172,10 +172,10 @@ def test_bad_arguments_are_named(options, error, words):
     [
         ([1e-3, 4e-2, 2e-3], 2e-3, (1e-3, 4e-2), r"^because 0.002 \(median of 3 sweeps\)$"),
         ([1e-3, 1e-1], 1e-2, (1e-3, 1e-1), "median of 2 sweeps"),
-        ([None, 1e-3, 4e-3, 2e-3], 2e-3, (1e-3, 4e-3), r"median of 3 sweeps, 1 others have none"),
-        ([None, 1e-3], None, (1e-3, 1e-3), "^1 of 2 sweeps have none: no reason$"),
-        ([None, None, 1e-3], None, (1e-3, 1e-3), "^2 of 3 sweeps have none: no reason$"),
-        ([None, None], None, None, "^2 of 2 sweeps have none"),
+        ([None, 1e-3, 4e-3, 2e-3], 2e-3, (1e-3, 4e-3), r"median of 3 sweeps; 1 had none"),
+        ([None, 1e-3], None, (1e-3, 1e-3), "^1 of 2 sweeps have no suggestion: no reason$"),
+        ([None, None, 1e-3], None, (1e-3, 1e-3), "^2 of 3 sweeps have no suggestion: no reason$"),
+        ([None, None], None, None, "^2 of 2 sweeps have no suggestion"),
     ],
 )
 def test_the_median_of_the_sweeps_and_their_spread(rates, median, spread, words):

@@ -214,7 +214,7 @@ def test_groups_keep_their_ratio():
     ("make", "error", "words"),
     [
         (lambda p: None, TypeError, "`make_optimizer` must return an optimizer of pyfastlr.*got NoneType"),
-        (lambda p: adam(new_params()), ValueError, "`make_optimizer` must return an optimizer over `params`"),
+        (lambda p: adam(new_params()), ValueError, "`make_optimizer` must return an optimizer of `params`"),
         (lambda p: flr.Rprop(p), ValueError, "`lr` of Rprop cannot be changed"),
         (
             lambda p: flr.SGD(p, lr=0.0, groups=[{"params": "b", "lr": 1.0}]),

@@ -1,4 +1,4 @@
-"""`pyfastlr find-lr`: a range test of the demo's network, or of a user's own function."""
+"""`pyfastlr find-lr`: a range test of the demo's network, or of a user's function."""
 
 import contextlib
 import json
@@ -31,35 +31,46 @@ def find_lr(
     target: Annotated[
         str | None,
         typer.Argument(
-            metavar="[MODULE:FUNCTION]",
-            help="A function of yours, in a module or a file.py, that takes nothing and returns (loss_and_grad, "
-            "params, batches) as pyfastlr.tune.range_test takes them, or a fourth, make_optimizer. Without it, the "
-            "network of the demo on scikit-learn's digits.",
+            metavar="MODULE:FUNCTION",
+            help="Your function, in a module or a file.py. It takes no arguments and returns (loss_and_grad, params, "
+            "batches), the arguments of pyfastlr.tune.range_test, and optionally make_optimizer. By default the "
+            "demo's network on scikit-learn's digits.",
         ),
     ] = None,
     optimizer: Annotated[
-        str | None, typer.Option(help="Any optimizer class (AdamW, SGD, Lion, ...), in any case. By default AdamW.")
+        str | None,
+        typer.Option(help="Optimizer class (AdamW, SGD, Lion, ...), in upper or lower case. By default AdamW."),
     ] = None,
-    start: Annotated[float, typer.Option(help="First rate.")] = 1e-7,
-    stop: Annotated[float, typer.Option(help="Last rate.")] = 10.0,
-    steps: Annotated[int, typer.Option(min=2, help="Updates of a sweep.")] = 100,
-    linear: Annotated[bool, typer.Option("--linear", help="Add to the rate at each update, not multiply it.")] = False,
-    repeats: Annotated[int, typer.Option(min=1, help="Sweeps; the suggestions are their medians.")] = 5,
+    start: Annotated[float, typer.Option(help="First learning rate.")] = 1e-7,
+    stop: Annotated[float, typer.Option(help="Last learning rate.")] = 10.0,
+    steps: Annotated[int, typer.Option(min=2, help="Updates per sweep.")] = 100,
+    linear: Annotated[
+        bool, typer.Option("--linear", help="Grow the rate by a constant step, not by a factor.")
+    ] = False,
+    repeats: Annotated[int, typer.Option(min=1, help="Number of sweeps. A suggestion is their median.")] = 5,
     seed: Annotated[
-        int, typer.Option(min=0, max=2**32 - 1, help="Of the demo, or of numpy's and Python's global random numbers.")
+        int,
+        typer.Option(
+            min=0, max=2**32 - 1, help="Random seed, for the demo or for numpy's and Python's global generators."
+        ),
     ] = 0,
     plot: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="Write the picture to this file, not to the terminal.")
+        Path | None, typer.Option(dir_okay=False, help="Write the plot to this file instead of the terminal.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON: rates, losses, suggestions and reasons.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print rates, losses, suggestions and reasons as JSON.")
+    ] = False,
 ) -> None:
-    """Find a learning rate: train a little while it grows, and suggest one from the losses."""
+    """Suggest a learning rate: train for a few updates while the rate grows, and compare the losses.
+
+    Start with the rate of the rule "valley", and look at the curve.
+    """
     with usage_errors():
         if not (0 < start < stop < math.inf):
             raise ValueError(f"`start` and `stop` must be 0 < start < stop, got {start} and {stop}")
         cls = _optimizer(optimizer)
         if plot is not None:
-            check_picture(plot)  # now, not after the sweeps
+            check_picture(plot)  # before the sweeps
         if target is not None:
             problem = _of_user(target, seed, cls, optimizer is not None)
         else:
@@ -84,7 +95,7 @@ def find_lr(
 
 
 def _optimizer(name: str | None) -> type[Optimizer]:
-    """Return the class of this name, in any case."""
+    """Return the optimizer class with this name. Upper and lower case are equal."""
     for cls in registry:
         if cls.__name__.lower() == (name or "AdamW").lower():
             return cls
@@ -92,23 +103,23 @@ def _optimizer(name: str | None) -> type[Optimizer]:
 
 
 def _of_user(target: str, seed: int, cls: type[Optimizer], is_chosen: bool) -> Problem:
-    """Return what the user's function returns, with an optimizer."""
-    np.random.seed(seed)  # noqa: NPY002  # users draw from it
+    """Return the problem that the user's function returns, with an optimizer."""
+    np.random.seed(seed)  # noqa: NPY002  # users' functions draw from it
     random.seed(seed)
     try:
         given = targets.load(target)()
     except targets.NotFound:
         raise
-    except (Exception, SystemExit) as error:  # noqa: BLE001  # theirs
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # from the user's code
         raise fail(f"{target}: {targets.described(error)}") from None
     if not isinstance(given, tuple | list) or len(given) not in (3, 4):
         got = f"{len(given)} values" if isinstance(given, tuple | list) else type(given).__name__
         raise ValueError(
-            f"`target` must return (loss_and_grad, params, batches), or a fourth, make_optimizer, got {got}"
+            f"`target` must return (loss_and_grad, params, batches), optionally with make_optimizer, got {got}"
         )
     if len(given) == 4:
         if is_chosen:
-            raise ValueError(f"`optimizer` must be left out: {target} returns an optimizer of its own")
+            raise ValueError(f"`optimizer` must be left out, because {target} returns an optimizer")
         return given[0], given[1], given[2], given[3]
     return given[0], given[1], given[2], lambda params: cls(params, lr=1e-3)
 
@@ -125,17 +136,17 @@ def _run(target: str | None, problem: Problem, total: int, **options: Any) -> "R
                 advance()
                 return loss_and_grad(params, batch)
 
-            # What is no function is refused by its name.
+            # range_test refuses anything that is not a function, and names its type.
             given = counted if callable(loss_and_grad) else loss_and_grad
             return range_test(given, params, make_optimizer, batches, **options)
-    except (Exception, SystemExit) as error:  # of the user's functions
+    except (Exception, SystemExit) as error:  # from the user's functions
         if target is None and not isinstance(error, TypeError | ValueError):
             raise
         raise fail(f"{target}: {targets.described(error)}" if target else str(error)) from None
 
 
 def _quiet(target: str | None) -> Any:
-    """Keep BLAS from starting threads for the demo's small products: where cores are busy they wait for each other."""
+    """Limit BLAS to one thread for the demo's small products: on busy cores, threads would wait for each other."""
     if target is not None:
         return contextlib.nullcontext()
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
@@ -145,7 +156,7 @@ def _quiet(target: str | None) -> Any:
 
 @contextlib.contextmanager
 def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """Give what is to be called for each loss: it moves a bar on stderr, which then goes away."""
+    """Yield a function to call for each loss. It advances a temporary progress bar on stderr."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda: None

@@ -1,4 +1,4 @@
-"""A range test as lines of characters, for a terminal."""
+"""A range test drawn with characters, for a terminal."""
 
 import math
 
@@ -8,11 +8,11 @@ from pyfastlr.tune.finding.ranges import RangeTest, shown
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
 HEIGHT = 10  # lines of the curve
-WIDEST = 90  # columns of it
+WIDEST = 90  # most columns of the curve
 
 
 def picture(test: RangeTest, width: int) -> str:
-    """Draw the smoothed loss of the first sweep over the logarithm of the rate; below it, where each suggestion is.
+    """Draw the smoothed loss of the first sweep against the logarithm of the rate, with the suggestions below.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def _column(place: float, first: float, last: float, columns: int) -> int:
 
 
 def _decades(first: float, last: float, columns: int) -> tuple[str, str]:
-    """Axis with a mark at each power of ten, and the names of as many as there is room for."""
+    """Axis with a tick at each power of ten, and as many labels as fit."""
     axis, labels, free = ["─"] * columns, [" "] * (columns + 12), 0
     for power in range(math.ceil(first - 1e-9), math.floor(last + 1e-9) + 1):
         place = _column(power, first, last, columns)

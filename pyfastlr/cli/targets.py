@@ -1,4 +1,4 @@
-"""A user's function, named on the command line as `module:function` or `file.py:function`."""
+"""Load a user's function that is named on the command line as `module:function` or `file.py:function`."""
 
 import importlib
 import importlib.util
@@ -15,25 +15,25 @@ import pyfastlr
 _LIBRARIES = (
     str(Path(pyfastlr.__file__).parent),
     *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
-    "<",  # no file
+    "<",  # code without a file
 )
 
-_NAME = "pyfastlr_target"  # of a file as a module: its own may be taken
+_NAME = "pyfastlr_target"  # module name for a file: the file's own name may be taken
 
 
 class NotFound(ValueError):
-    """There is no such function."""
+    """The target names no function."""
 
 
 def load(target: str) -> Callable[[], Any]:
-    """Return the function that a target names; modules are looked for in the current folder too.
+    """Return the function that a target names. Modules may be in the current folder.
 
     Raises
     ------
     NotFound
         If there is no such module or function.
     Exception
-        What the module raises while it is imported.
+        Any exception that the module raises while it is imported.
     """
     where, mark, name = target.rpartition(":")
     if not (mark and where and name.isidentifier()):
@@ -60,12 +60,12 @@ def _module(where: str) -> ModuleType:
         return importlib.import_module(where)
     except ModuleNotFoundError as error:
         if error.name is None or not (where == error.name or where.startswith(error.name + ".")):
-            raise  # a module that theirs imports
+            raise  # a module that the user's module imports
         raise NotFound(f"`target` must name a module that can be imported, got {where!r}: {error}") from None
 
 
 def described(error: BaseException) -> str:
-    """Say in one line what a user's code raised, and where."""
+    """Describe in one line what a user's code raised, and where."""
     words = " ".join(str(error).split())
     text = f"{type(error).__name__}: {words}" if words else type(error).__name__
     for frame in reversed(traceback.extract_tb(error.__traceback__)):

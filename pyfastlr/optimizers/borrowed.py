@@ -1,4 +1,4 @@
-"""An optimizer that a tool uses for a while, and gives back as it was."""
+"""An optimizer that a tool uses temporarily and then restores."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -8,12 +8,12 @@ if TYPE_CHECKING:
 
 
 class Borrowed:
-    """State, counts, last rate and every group's hyperparameters of an optimizer at one moment, to be restored.
+    """Saves an optimizer's state, counts, last rate and hyperparameters of every group, and restores them.
 
     Raises
     ------
     ValueError
-        If a group has a rate of its own and the base group's is zero now: they have no ratio.
+        If a group has its own rate while the base group's rate is zero, so that their ratio is undefined.
     """
 
     def __init__(self, optimizer: "Optimizer") -> None:
@@ -24,19 +24,19 @@ class Borrowed:
         self._settings = optimizer._hyper.saved()
 
     def set_rate(self, lr: float) -> None:
-        """Give the base group a rate; groups that have their own keep its ratio to the base group's at the start."""
+        """Set the base group's rate. Groups with their own rate keep their initial ratio to it."""
         for row, ratio in self._ratios.items():
             self.optimizer.groups[row]["lr"] = lr * ratio
 
     def restore(self) -> None:
-        """Write all of it back, to the bit."""
+        """Restore everything, to the bit."""
         self.optimizer._hyper.restore(self._settings)
         self.optimizer.load_state_dict(self._state)
         self.optimizer._lock.used_lr[0] = self._used_lr
 
 
 def _ratios(optimizer: "Optimizer") -> dict[int, float]:
-    """Index of each group that has a rate of its own, the base group's among them, and its ratio to the base's."""
+    """Ratio to the base group's rate, by index, for each group with its own rate (including the base group)."""
     base, *others = optimizer.lrs
     own = optimizer._hyper.current.own
     ratios = {0: 1.0}

@@ -1,7 +1,7 @@
-"""Tools around the learning rate: find it, bound it, watch it.
+"""Tools for the learning rate: find it, check its stability, guard and record a run.
 
 Each tool takes a plain function ``loss_and_grad(params, batch) -> (loss, gradient)``: the loss is a float, the gradient
-has the structure, shapes and dtype of the parameters. `batch` is whatever your loop passes; None where there is none.
+has the structure, shapes and dtype of the parameters. `batch` is any object that your loop passes, or None.
 """
 
 from .finding.finder import range_test as range_test

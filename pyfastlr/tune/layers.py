@@ -1,4 +1,4 @@
-"""A rate for each layer: groups for `groups=`, whose factors of the rate fall from the last layer to the first."""
+"""A rate for each layer: groups for `groups=`, with `lr_scale` falling from the last layer to the first."""
 
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class LayerGroups(list[dict[str, Any]]):
-    """Groups for ``groups=`` of an optimizer, from the first layer to the last: a list of dicts that can be drawn.
+    """List of groups for an optimizer's ``groups=``, from the first layer to the last, with a `plot`.
 
     Attributes
     ----------
     layers : dict
-        For each layer, from the first to the last, the names of its arrays.
+        Names of each layer's arrays, from the first layer to the last.
     factors : dict
-        For each layer its factor of the rate, once it is thawed.
+        Factor of the rate for each layer, once it is unfrozen.
 
     Examples
     --------
@@ -75,34 +75,35 @@ def layerwise(
     no_decay: Any = None,
     unfreeze: int | None = None,
 ) -> LayerGroups:
-    r"""Groups with a rate for each layer: smaller, the farther a layer is from the output.
+    r"""Make groups that give each layer its own rate: the farther from the output, the smaller.
 
     Layer :math:`l` of :math:`L`, counted from 1 at the input, gets the factor
 
     .. math:: s_l = \mathrm{decay}^{L - l},
 
-    so that the last layer, the head, has the whole rate. The factor is the group's `lr_scale`: `lr`, a number or a
-    schedule, stays the optimizer's own, and holds for all layers at once.
+    so the last layer, the head, has the full rate. The factor is the group's `lr_scale`. The optimizer's `lr`, a number
+    or a schedule, applies to all layers.
 
     Parameters
     ----------
     params : array, Flat, dict or list
-        The parameters, in the order from input to output. A layer is what one top-level entry holds (the part of a name
-        before the first "."). Where that entry is a list of containers, each of these is a layer: "blocks.3.attn.w"
-        belongs to "blocks.3".
+        The parameters, in the order from input to output. A layer is one top-level entry (the part of a name before the
+        first "."). If that entry is a list of containers, each container is a layer: "blocks.3.attn.w" belongs to
+        "blocks.3".
     decay : float in [0, 1]
-        Factor from one layer to the one before it. 1 gives all layers one rate, 0 freezes all but the last.
+        Factor between a layer and the layer before it. 1 gives all layers the same rate, 0 freezes all but the last.
     layers : callable, or list, optional
-        Which layer an array is in, where names and order do not say it. A function of the name returns the depth, an
-        int (0 is the input, the greatest is the head, and a gap counts), or a key, a str: these are ordered by their
-        first array. A list has for each layer, from the input to the head, what a group's "params" may be: a name,
-        glob, index or function, or a list of these; if several match an array, the first is used.
+        Assigns arrays to layers if their names and order do not. A function of the name returns the depth, an int (0 is
+        the input, the largest is the head, gaps count), or a key, a str. Keys are ordered by their first array. A list
+        has one entry per layer, from the input to the head, with the same values as a group's "params": a name, glob,
+        index or function, or a list of these. If several match an array, the first is used.
     no_decay : str, int, callable, or list of these, optional
-        Arrays without weight decay, given as a group's "params", such as ``["*.b", "*.norm.*"]``. Each layer that has
-        some of them becomes two groups.
+        Arrays without weight decay, selected as in a group's "params", such as ``["*.b", "*.norm.*"]``. A layer that
+        contains such arrays and others becomes two groups.
     unfreeze : int > 0, optional
-        Updates between two layers' first: the last layer is trained from the start, the one before it from update
-        `unfreeze` on, and so on. Until then a layer keeps its bits. By default all are trained from the start.
+        Number of updates after which one more layer is unfrozen: the last layer is trained from the start, the layer
+        before it from update `unfreeze` on, and so on. Until then a layer's bits do not change. By default all layers
+        are trained from the start.
 
     Returns
     -------
@@ -112,8 +113,8 @@ def layerwise(
     Raises
     ------
     TypeError, ValueError
-        If an argument has the wrong type or is out of range, a function returns neither an int nor a str, or `layers`
-        leaves an array without a layer.
+        If an argument has the wrong type or is out of range, if a function returns neither an int nor a str, or if
+        `layers` matches no layer for an array.
 
     Examples
     --------
@@ -134,18 +135,18 @@ def layerwise(
 
     Notes
     -----
-    Coupled and decoupled weight decay are multiplied by the factor, as they are by the rate. A group's `lr_scale` takes
-    the place of the optimizer's own: where both are wanted, multiply the groups'. With `unfreeze` the factor is a
-    schedule, and optimizers gather gradients of frozen layers in their state.
+    The factor scales coupled and decoupled weight decay, as the rate does. A group's `lr_scale` replaces the
+    optimizer's; to use both, multiply the groups' values. With `unfreeze` the factor is a schedule, and the optimizer's
+    state accumulates the gradients of frozen layers.
 
     References
     ----------
     Jeremy Howard and Sebastian Ruder, Universal Language Model Fine-tuning for Text Classification, 2018: a factor of
     1/2.6 from layer to layer, and gradual unfreezing. Kevin Clark, Minh-Thang Luong, Quoc V. Le and Christopher D.
     Manning, ELECTRA: Pre-training Text Encoders as Discriminators Rather Than Generators, 2020: 0.8 and 0.9. timm's
-    `param_groups_layer_decay` has 0.75, also by an `lr_scale` of groups, which only its own schedulers read: with
-    another schedule it does nothing. It counts layers by the model's own rules and drops weight decay of all vectors
-    (here: ``no_decay=``). torch, Keras and optax have no such function.
+    `param_groups_layer_decay` uses 0.75. It also sets an `lr_scale` on groups, but only timm's schedulers read it. It
+    counts layers by the model's rules and turns off weight decay for all vectors (here: ``no_decay=``). torch, Keras
+    and optax have no such function.
     """
     parameters, decay = Parameters(params), number(decay, "decay", UP_TO_ONE)
     wait = None if unfreeze is None else count(unfreeze, "unfreeze")
@@ -167,7 +168,7 @@ def layerwise(
 
 
 def _grouped(names: Sequence[str], layers: Any) -> tuple[dict[Any, list[str]], dict[Any, int]]:
-    """Names by layer, from the first to the last, and how far each layer is from the last."""
+    """Names by layer, from the first to the last, and the distance of each layer from the last."""
     if layers is None:
         keys: list[Any] = list(map(_entry, names))
     elif callable(layers):
@@ -186,13 +187,13 @@ def _grouped(names: Sequence[str], layers: Any) -> tuple[dict[Any, list[str]], d
 
 
 def _entry(name: str) -> str:
-    """Layer of a name by default: its first part, and where a list of containers is inside, the index in it too."""
+    """Default layer of a name: its first part, plus the index if that entry is a list of containers."""
     first, *rest = name.split(".")
     return f"{first}.{rest[0]}" if len(rest) > 1 and rest[0].isdecimal() else first
 
 
 def _key(layers: Callable[[str], Any], name: str) -> Any:
-    """What a user's function says of a name: an int or a str."""
+    """Layer that a user's function returns for a name: an int or a str."""
     try:
         key = layers(name)
     except Exception as error:
@@ -206,9 +207,9 @@ def _key(layers: Callable[[str], Any], name: str) -> Any:
 
 
 def _of_list(names: Sequence[str], layers: Any) -> list[int]:
-    """Index of the first of `layers` that matches, for each name."""
+    """For each name, the index of the first entry of `layers` that matches."""
     if not isinstance(layers, list | tuple) or not layers:
-        raise TypeError(f"`layers` must be a function of a name or a list with an entry for each layer, got {layers!r}")
+        raise TypeError(f"`layers` must be a function of a name or a list with one entry per layer, got {layers!r}")
     keys: dict[int, int] = {}
     for index, patterns in enumerate(layers):
         for k in select(patterns, names, f"layers[{index}]"):

@@ -14,22 +14,22 @@ PIECE = 1 << 14  # elements
 
 
 def norm(arrays: Any) -> float:
-    """Euclidean norm of all elements together, summed in float64.
+    """Return the Euclidean norm of all elements together, summed in float64.
 
     Parameters
     ----------
     arrays : array, Flat, dict or list
-        Such as a gradient; entries that are None are left out.
+        For example a gradient. Entries that are None are left out.
 
     Returns
     -------
     float
-        NaN if an element is NaN, infinity if one is infinite. No square overflows or vanishes on the way.
+        NaN if an element is NaN, otherwise infinity if one is infinite. Squares do not overflow or underflow.
 
     Raises
     ------
     TypeError, ValueError
-        If something is not an array of real numbers, or there is nothing at all.
+        If an entry is not an array of real numbers, or there are no arrays.
 
     Examples
     --------
@@ -49,7 +49,7 @@ def norm(arrays: Any) -> float:
         if 1e-290 < total < math.inf:
             return math.sqrt(total)
         largest = max((float(np.abs(x).max()) for x in _pieces(vectors)), default=0.0)
-        if math.isnan(total) or not 0.0 < largest < math.inf:  # NaN is not to be lost beside an infinity
+        if math.isnan(total) or not 0.0 < largest < math.inf:  # NaN wins over infinity
             return math.nan if any(np.isnan(x).any() for x in _pieces(vectors)) else largest
         return largest * math.sqrt(sum(float((x / largest) @ (x / largest)) for x in _pieces(vectors)))
 
@@ -62,7 +62,7 @@ def _numbers(x: Any) -> Array:
 
 
 def _pieces(vectors: Iterable[Array]) -> Iterator[Array]:
-    """All elements in float64, so many at a time that they stay in the cache."""
+    """All elements in float64, in pieces that fit into the cache."""
     for x in vectors:
         for start in range(0, x.size, PIECE):
             yield x[start : start + PIECE].astype(np.float64, copy=False)

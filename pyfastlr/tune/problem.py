@@ -1,4 +1,4 @@
-"""What every tool is given: a function for loss and gradient, over parameters that it must leave in place."""
+"""The input of every tool: a function for loss and gradient, and parameters that it must not replace."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -14,12 +14,12 @@ LossAndGrad = Callable[[Any, Any], tuple[float, Any]]
 
 
 class Problem:
-    """A user's ``loss_and_grad(params, batch)`` and its parameters; every result is checked.
+    """A user's ``loss_and_grad(params, batch)`` and its parameters. Every result is checked.
 
     Parameters
     ----------
     loss_and_grad : callable
-        Returns a pair: the loss, a number, and the gradient, like the parameters. A leaf of the gradient may be None.
+        Returns a pair: the loss (a number) and the gradient (like the parameters). Leaves of the gradient may be None.
     params : array, Flat, dict or list
         Arrays in host memory, float32 or float64.
 
@@ -45,13 +45,13 @@ class Problem:
             raise ValueError("`params` must be in host memory, got arrays on a CUDA device: copy them to the host")
 
     def __call__(self, batch: Any) -> tuple[float, Any]:
-        """Loss as a float, which may be NaN or infinite, and gradient at the current parameters.
+        """Return the loss as a float, which may be NaN or infinite, and the gradient at the current parameters.
 
         Raises
         ------
         TypeError, ValueError
-            If the function does not return a number and a gradient like the parameters, or if it replaced, resized or
-            removed one of the parameters' arrays.
+            If the function does not return a number and a gradient like the parameters, or if it has replaced, resized
+            or removed one of the parameters' arrays.
         """
         result = self.function(self.parameters.params, batch)
         self.check_in_place()
@@ -67,7 +67,7 @@ class Problem:
         return value, gradient
 
     def vector(self, gradient: Any) -> Array:
-        """Gradient as one new float64 vector, in the order of the parameters; zeros where a leaf is None."""
+        """Return the gradient as a new float64 vector in the order of the parameters. None gives zeros."""
         parameters = self.parameters
         leaves = parameters.checked(parameters.gather(gradient))
         if not (type(leaves) is list and not parameters.is_leaf):
@@ -79,7 +79,7 @@ class Problem:
         return np.concatenate(parts)
 
     def check_in_place(self) -> None:
-        """Raise the error that says which array of the parameters is no longer the one that was given."""
+        """If an array of the parameters has been replaced or changed its memory, raise an error that names it."""
         parameters = self.parameters
         try:
             inside = parameters.inside()
@@ -100,7 +100,7 @@ class Problem:
 
 
 def _loss(loss: Any) -> float:
-    """Loss as a float; an integer beyond all floats is infinite."""
+    """Return the loss as a float. An integer too large for a float becomes infinity."""
     scalar = getattr(loss, "ndim", 0) == 0 and hasattr(loss, "__float__")
     if not scalar or isinstance(loss, bool | np.bool_ | str | bytes | complex | np.complexfloating):
         raise TypeError(f"`loss_and_grad` must return a loss that is a number, got {_described(loss)}")

@@ -1,4 +1,4 @@
-"""Have everything as it was after a tool has run, whatever ended it: its result, an exception, or Ctrl-C."""
+"""Restore everything after a tool has run, whether it returned, raised an exception, or was interrupted."""
 
 import copy
 import random
@@ -15,33 +15,33 @@ T = TypeVar("T")
 
 
 class Saved(Protocol):
-    """Something that was saved when this was made. `restore` may be called twice."""
+    """Something that is saved on construction and can be restored. `restore` may be called twice."""
 
     def restore(self) -> None:
         """Write it back."""
 
 
 class SavedParameters:
-    """Copies of the parameters' arrays, and what the dicts and lists that they are in hold."""
+    """Copies of the parameters' arrays, and the contents of the dicts and lists that hold them."""
 
     def __init__(self, parameters: Parameters) -> None:
         self._pairs = [(x, x.copy()) for x in parameters.arrays]
         self._containers = _containers(parameters.params) if parameters.layout is None else []
 
     def restore(self) -> None:
-        """Write the values back into the same arrays, and these arrays back to their places."""
+        """Write the values back into the same arrays, and put these arrays back into their containers."""
         for container, before in self._containers:
             _refill(container, before)
         for array, before in self._pairs:
-            if not array.flags.writeable:  # parameters are; numpy refuses it where memory is lent, though it is so
+            if not array.flags.writeable:  # they were on entry; numpy may refuse this for borrowed memory
                 array.flags.writeable = True
             if array.shape != before.shape:
-                array.resize(before.shape, refcheck=False)  # somebody resized it, and so held no other view of it
+                array.resize(before.shape, refcheck=False)  # whoever resized it had no other view of it
             np.copyto(array, before)
 
 
 def _containers(params: Any) -> list[tuple[Any, Any]]:
-    """Each dict and list, however deep, with a copy of it."""
+    """Each dict and list at any depth, with a copy of it."""
     if isinstance(params, dict):
         inside: Any = params.values()
     elif isinstance(params, list | tuple):
@@ -53,7 +53,7 @@ def _containers(params: Any) -> list[tuple[Any, Any]]:
 
 
 def _refill(container: Any, before: Any) -> None:
-    """Have a dict or list hold what it did, in the same order."""
+    """Restore the contents of a dict or list, in the same order."""
     if isinstance(container, dict):
         if list(container) != list(before) or any(container[key] is not before[key] for key in before):
             container.clear()
@@ -63,7 +63,7 @@ def _refill(container: Any, before: Any) -> None:
 
 
 class SavedRandom:
-    """State of numpy's and Python's global random numbers, of torch's if it is imported, and of generators given.
+    """Global random states of numpy, of Python and, if imported, of torch; and the states of the given generators.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class SavedRandom:
         self._others = [(x, _state(x)) for x in (*generators, *([torch.default_generator] if torch else []))]
 
     def restore(self) -> None:
-        """Have all of them draw again what they drew since."""
+        """Restore all states."""
         np.random.set_state(self._global)  # noqa: NPY002
         random.setstate(self._python)
         for generator, state in self._others:
@@ -106,11 +106,10 @@ def _bits(generator: Any) -> Any:
 
 
 def restored(saved: list[Saved], work: Callable[[], T]) -> T:
-    """Return what `work` returns, after everything saved was restored, also if it raises or is interrupted.
+    """Call `work`, restore everything in `saved`, and return the result. Restores after an error or interrupt too.
 
-    What `work` adds to the list is restored too. If one part cannot be restored, the others are, and then its error is
-    raised. An interrupt while one of the two `finally` blocks begins does not stop the other; inside `whole` none
-    arrives.
+    `work` may add to the list. If one part cannot be restored, the others are, and then its error is raised. If an
+    interrupt arrives at the start of one `finally` block, the other still runs. `whole` itself is never interrupted.
     """
 
     def restore() -> None:

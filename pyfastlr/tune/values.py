@@ -1,4 +1,4 @@
-"""Checks of what users hand over: numbers and counts."""
+"""Checks of numbers and counts from users."""
 
 import math
 from typing import Any
@@ -9,12 +9,12 @@ from pyfastlr.arrays.host import describe
 
 
 def real(value: Any, called: str) -> float:
-    """A real number as a float, which may be NaN or infinite: of Python, numpy, torch or jax; True and False are 1, 0.
+    """Return a real number of Python, numpy, torch or jax as a float, which may be NaN or infinite. True is 1.
 
     Raises
     ------
     TypeError
-        If it is anything else, an array of one dimension or more among it.
+        If it is anything else, such as an array with one or more dimensions.
     """
     if isinstance(value, float | np.floating):
         return float(value)
@@ -22,10 +22,10 @@ def real(value: Any, called: str) -> float:
         raise TypeError(f"`{called}` must be a real number, got {value!r:.60}")
     if getattr(value, "ndim", 0) != 0:
         raise TypeError(f"`{called}` must be a real number, got an array: {_shape(value)}")
-    detach = getattr(value, "detach", None)  # torch warns of tensors that require gradients
+    detach = getattr(value, "detach", None)  # float(tensor) gives a warning if the tensor requires gradients
     try:
         return float(value if detach is None else detach())
-    except OverflowError:  # an integer beyond all floats
+    except OverflowError:  # an integer too large for a float
         return math.inf if value > 0 else -math.inf
 
 
@@ -34,7 +34,7 @@ def _shape(value: Any) -> str:
 
 
 def count(value: Any, called: str, least: int = 1) -> int:
-    """An integer from `least` on."""
+    """Return an integer that is at least `least`."""
     if isinstance(value, bool | np.bool_) or not hasattr(value, "__index__"):
         raise TypeError(f"`{called}` must be an integer >= {least}, got {value!r:.60}")
     result = int(value.__index__())

@@ -1,1 +1,1 @@
-"""The range test: sweep the rate, and read suggestions from the curve of the loss."""
+"""The range test: sweep the learning rate, and derive suggestions from the losses."""

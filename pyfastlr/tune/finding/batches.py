@@ -1,4 +1,4 @@
-"""A user's batches, for as long as a tool needs some: they begin again when they end."""
+"""A user's batches, repeated as often as a tool needs them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -9,18 +9,18 @@ from pyfastlr.arrays.host import describe
 
 
 class Batches:
-    """An endless iterator over the batches of a user.
+    """An endless iterator over a user's batches.
 
     Parameters
     ----------
     batches : sequence, iterable, iterator or None
-        A sequence, or what has `__len__` and `__getitem__` alone, is gone through in its order; an iterable is iterated
-        again when it ends; the batches of an iterator are remembered, and come again. None: every batch is None.
+        A sequence, or an object with only `__len__` and `__getitem__`, is read in order. An iterable is iterated again
+        when it ends. The batches of an iterator are stored and repeated. None: every batch is None.
 
     Raises
     ------
     TypeError, ValueError
-        If it is none of these, looks like a single batch, or is empty.
+        If `batches` has another type, looks like a single batch, or is empty.
     """
 
     def __init__(self, batches: Any) -> None:
@@ -31,7 +31,8 @@ class Batches:
         if is_one or not (is_sized or isinstance(batches, Iterable | None)):
             what = describe(batches) if isinstance(batches, np.ndarray) else type(batches).__name__
             raise TypeError(
-                f"`batches` must be a list or another iterable of batches, or None, got {what}; [batch] is a single one"
+                f"`batches` must be a list or another iterable of batches, or None, got {what}; if it is one batch, "
+                "pass [batch]"
             )
         self._given: Any = batches
         self._drawn, self._place = list[Any](), 0
@@ -42,9 +43,9 @@ class Batches:
             raise ValueError("`batches` must have at least one batch, got an empty sequence")
 
     def begin(self, sweep: int, sweeps: int) -> None:
-        """Start sweep k of several: within a sequence so far from the beginning that no two begin at the same batch.
+        """Start sweep k of several. In a sequence, each sweep starts at a different batch.
 
-        Anything else goes on where it is: it is for its iterator to shuffle.
+        Other batches continue where they are: shuffling is up to their iterator.
         """
         if self._is_sequence:
             self._place = sweep * len(self._given) // sweeps
@@ -70,7 +71,7 @@ class Batches:
                 self._drawn.append(batch)
                 return batch
         if not self._drawn:
-            raise ValueError("`batches` must have at least one batch, got an iterator that is used up")
+            raise ValueError("`batches` must have at least one batch, got an exhausted iterator")
         batch = self._drawn[self._place % len(self._drawn)]
         self._place += 1
         return batch

@@ -1,10 +1,10 @@
-"""How the losses of a sweep become a curve: smoothed, and ended where they diverge."""
+"""Smoothing of a sweep's losses, and the test for divergence that ends a sweep."""
 
 import math
 
 
 class Smoothing:
-    """Mean of the losses so far with weights that fall by `beta` from one to the one before, unbiased.
+    """Exponential moving average of the losses, with bias correction.
 
     ``m_i = beta * m_(i-1) + (1 - beta) * loss_i``, ``smoothed_i = m_i / (1 - beta**i)``, with ``m_0 = 0`` and i from 1,
     as in fastai.
@@ -14,24 +14,24 @@ class Smoothing:
         self._beta, self._mean, self._weight = beta, 0.0, 0.0
 
     def add(self, loss: float) -> float:
-        """Smoothed loss with this one in it."""
+        """Add a loss, and return the smoothed loss."""
         self._mean = self._beta * self._mean + (1 - self._beta) * loss
         self._weight = self._beta * self._weight + (1 - self._beta)
         return self._mean / self._weight
 
 
 class Divergence:
-    """When a smoothed loss has diverged from the best before it.
+    """Test for divergence of the smoothed loss.
 
-    That is above ``factor * best``, as in fastai, which means nothing where the best is zero or negative: there it is
-    above ``best + (factor - 1) * max(|best|, |first|)``, which for a positive best that is the first is the same.
+    The limit is ``factor * best``, as in fastai. That makes no sense if the best loss is zero or negative. The limit is
+    then ``best + (factor - 1) * max(|best|, |first|)``, which equals the other one if the best is positive and first.
     """
 
     def __init__(self, factor: float) -> None:
         self._factor, self._first, self._best = factor, math.nan, math.inf
 
     def reached(self, smoothed: float) -> bool:
-        """Whether this smoothed loss, which is one of the curve from now on, has diverged."""
+        """Add a smoothed loss to the curve, and return whether it has diverged."""
         if math.isnan(self._first):
             self._first = smoothed
         self._best = min(self._best, smoothed)
@@ -39,7 +39,7 @@ class Divergence:
 
     @property
     def limit(self) -> float:
-        """What the next smoothed loss may be."""
+        """Largest smoothed loss that has not diverged."""
         if self._best > 0:
             return self._factor * self._best
         return self._best + (self._factor - 1) * max(-self._best, abs(self._first))

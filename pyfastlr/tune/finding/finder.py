@@ -1,4 +1,4 @@
-"""The range test: train a little while the rate grows, and see from the losses which rate to take."""
+"""The range test: train while the learning rate grows, and suggest one from the losses."""
 
 from collections.abc import Callable
 from typing import Any
@@ -32,77 +32,76 @@ def range_test(
     beta: float = 0.98,
     divergence: float = 4.0,
 ) -> RangeTest:
-    r"""Sweep the rate from `start` to `stop` while training, and suggest one from the losses; everything is restored.
+    r"""Train while the learning rate grows from `start` to `stop`, suggest one from the losses, and restore everything.
 
-    With i from 0 to ``steps - 1``, each step takes a batch, records its loss and updates with the rate
+    For i from 0 to ``steps - 1``, a sweep takes a batch, records its loss and makes an update with the rate
 
     .. math:: r_i = start \cdot (stop / start)^{i / (steps - 1)} \quad\text{or, linear,}\quad
               r_i = start + (stop - start) \cdot i / (steps - 1)
 
-    The first loss is that of the untouched parameters. The sweep ends early at a loss that is not finite, or where the
-    smoothed loss has diverged.
+    The first loss is that of the untouched parameters. The sweep ends early if a loss is not finite, or if the smoothed
+    loss diverges.
 
     Parameters
     ----------
     loss_and_grad : callable
         ``loss_and_grad(params, batch) -> (loss, gradient)``: a float, and a gradient like the parameters. numpy's
-        floating-point warnings are off while it runs: a sweep is meant to overflow.
+        floating-point warnings are off while it runs, because overflow is expected at large rates.
     params : array, Flat, dict or list
-        What the optimizer updates, float32 or float64, in host memory.
+        Parameters that the optimizer updates: float32 or float64, in host memory.
     make_optimizer : callable
-        ``make_optimizer(params) -> Optimizer`` over the memory of `params`, called once. It may return one that is in
-        use: its state, counts and hyperparameters are restored too. The sweep sets its `lr`, a schedule included;
-        groups that have their own keep the ratio that they have to the base group's now. `lr_scale` stays.
+        ``make_optimizer(params) -> Optimizer`` over the memory of `params`, called once. It may return an optimizer
+        that is in use: its state, counts and hyperparameters are restored too. The sweep replaces its `lr`, even if
+        that is a schedule. Groups with their own `lr` keep their current ratio to the base group's. `lr_scale` stays.
     batches : sequence, iterable, iterator or None
-        Begin again when they end. None: `loss_and_grad` gets None each time. Of an iterator or a generator what is
-        drawn is used up, so give a list or another object that can be iterated again where that matters.
+        They start again when they end. None: `loss_and_grad` gets None each time. The batches that the test draws from
+        an iterator or a generator are lost to it. If that matters, pass a list or another reusable iterable.
     start, stop : float > 0
-        The first rate and the last, which is larger.
+        The first and the last rate, with ``start < stop``.
     steps : int >= 2
-        Losses of a sweep.
+        Number of losses in a sweep.
     mode : {"exponential", "linear"}
         How the rate grows.
     repeats : int >= 1
-        Sweeps, each from the same parameters and state; batches and random numbers go on from one to the next, and in a
-        sequence each sweep begins at another batch. A suggestion is then the median of the sweeps'.
+        Number of sweeps, each from the same parameters and state. Batches and random numbers continue from one sweep to
+        the next; in a sequence, each sweep starts at a different batch. A suggestion is the median over the sweeps.
     beta : float in 0..1, not 1
-        Weight of the past in the smoothed loss (`Smoothing`); 0 is no smoothing.
+        Decay of the exponential moving average that smooths the loss; 0 turns smoothing off.
     divergence : float > 1
-        The sweep ends where the smoothed loss is above `divergence` times the best one. Where the best is zero or less:
-        above it by ``divergence - 1`` times the larger of the sizes of the best and the first.
+        The sweep ends when the smoothed loss exceeds `divergence` times the best one, or, if the best is zero or
+        negative, ``best + (divergence - 1) * max(|best|, |first|)``.
 
     Returns
     -------
     RangeTest
-        Rates, losses, suggestions by five rules, and why; `print` it, or `plot` it.
+        Rates, losses, and the suggestions of five rules with their reasons. `print` it, or call its `plot`.
 
     Raises
     ------
     TypeError, ValueError
         If an argument has the wrong type or is out of range; if `loss_and_grad` does not return a number and a gradient
-        like the parameters, or changes their container; if the optimizer is over other arrays, or its rate cannot be
+        like the parameters, or changes their container; if the optimizer has other parameters, or its rate cannot be
         set.
     Exception
-        What the functions and the batches raise, with a note of the step.
+        Any exception of the functions and the batches, with a note that names the rate and the step.
 
     Notes
     -----
-    Restored, whatever ends the test, Ctrl-C included: the parameters and the container that they are in; the optimizer;
-    the state of numpy's and Python's global random numbers, of torch's if it is imported, and of the generators that
-    the two functions and the batches hold in attributes, items, closures, local and global variables. Two tests in a
-    row give the same result.
+    However the test ends, Ctrl-C included, it restores: the parameters and their container; the optimizer; the random
+    states of numpy, of Python, of torch if it is imported, and of the generators that the two functions and the batches
+    hold in attributes, items, closures, local and global variables. Two tests in a row give the same result.
 
-    A suggestion is never NaN: where a rule has nothing to go by it is None. fastai's sweep ends one step before `stop`,
-    because its exponent is ``i / steps``.
+    A suggestion is never NaN. If a rule finds no rate, its suggestion is None. fastai's sweep ends one step before
+    `stop`, because its exponent is ``i / steps``.
 
-    A sweep sees single steps from one place. The rate that is best for a whole training may be several times larger or
-    smaller, above all with a schedule: see docs/finding.md.
+    A sweep makes few updates at each rate, from one starting point. The best rate for a whole training may be several
+    times larger or smaller, especially with a schedule: see docs/finding.md.
 
     References
     ----------
     Leslie N. Smith, "Cyclical Learning Rates for Training Neural Networks", 2017, section 3.3. The rules: fastai 2.8,
     ``Learner.lr_find``; torch-lr-finder 0.2, ``LRFinder.plot``. PyTorch, Keras and optax have no range test. fastai's
-    takes a Learner, torch-lr-finder's a module, and restores when ``reset()`` is called.
+    takes a Learner. torch-lr-finder's takes a module, and restores it when ``reset()`` is called.
 
     Examples
     --------
@@ -137,7 +136,7 @@ def range_test(
         optimizer = _checked(make_optimizer(params), problem)
         borrowed = Borrowed(optimizer)
         saved.append(borrowed)
-        borrowed.set_rate(start)  # first of all: not every rate can be set
+        borrowed.set_rate(start)  # first, because some optimizers refuse it
         sweeps = []
         for k in range(repeats):
             if k:
@@ -151,14 +150,14 @@ def range_test(
 
 
 def _checked(optimizer: Any, problem: Problem) -> Optimizer:
-    """Return the optimizer, if it is one over the arrays of the problem."""
+    """Return the optimizer if it updates the arrays of the problem."""
     if not isinstance(optimizer, Optimizer):
         raise TypeError(
             f"`make_optimizer` must return an optimizer of pyfastlr, such as flr.Adam(params, lr=1e-3), got "
             f"{type(optimizer).__name__}"
         )
     if optimizer._parameters.addresses != problem.parameters.addresses:
-        raise ValueError("`make_optimizer` must return an optimizer over `params`, got one over other arrays")
+        raise ValueError("`make_optimizer` must return an optimizer of `params`, got one of other arrays")
     return optimizer
 
 
@@ -171,7 +170,7 @@ def _sweep(
     smoothing: Smoothing,
     divergence: Divergence,
 ) -> Sweep:
-    """Losses of one sweep."""
+    """Run one sweep."""
     losses, smoothed, ended = [], [], "steps"
     for k, lr in enumerate(rates):
         try:
@@ -184,7 +183,7 @@ def _sweep(
             if divergence.reached(smoothed[-1]):
                 ended = "diverged"
                 break
-            if k + 1 < len(rates):  # nobody would see what the last does
+            if k + 1 < len(rates):  # the last update would have no effect on any loss
                 borrowed.set_rate(float(lr))
                 borrowed.optimizer.step(gradient)
         except Exception as error:

@@ -1,4 +1,4 @@
-"""Which random generators a user's functions and batches draw from: found where the objects hold them."""
+"""Find the random generators that a user's functions and batches hold."""
 
 import gc
 import random
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 GENERATORS = (np.random.Generator, np.random.RandomState, np.random.BitGenerator, random.Random)
-MOST = 50_000  # objects to look at, the nearest first: a list may hold millions of batches
+MOST = 50_000  # objects to visit, the nearest first: a list may hold millions of batches
 _ENDS = (
     ModuleType,
     type,
@@ -25,15 +25,15 @@ _ENDS = (
     complex,
     type(None),
     random.SystemRandom,
-)  # which has no state
+)  # SystemRandom has no state
 
 
 def generators(*roots: Any) -> list[Any]:
-    """Generators of numpy, Python and, if it is imported, torch that are reachable from these objects.
+    """Return the generators of numpy, Python and, if imported, torch that are reachable from these objects.
 
-    Looked through are attributes, items, closures, defaults, the globals that a function names, bound methods,
-    `functools.partial`, the local variables of a generator, and what `map`, `zip` and others of C hold; not modules,
-    classes, and arrays.
+    The search follows attributes, items, closures, defaults, the globals that a function names, bound methods,
+    `functools.partial`, the local variables of a generator, and references of C objects such as `map` and `zip`. It
+    does not follow modules, classes and arrays.
 
     Examples
     --------
@@ -44,8 +44,8 @@ def generators(*roots: Any) -> list[Any]:
     True
     """
     found: list[Any] = []
-    waiting, seen = deque(roots), {id(x) for x in roots}  # objects are held by the roots, so no id comes twice
-    held = list(roots)  # and these are what the ids below are of
+    waiting, seen = deque(roots), {id(x) for x in roots}  # the roots keep the objects alive, so ids are unique
+    held = list(roots)  # keeps objects alive whose ids are in `seen`
     torch = sys.modules.get("torch")
     kinds = (*GENERATORS, torch.Generator) if torch else GENERATORS
     while waiting and len(seen) < MOST:
@@ -71,13 +71,13 @@ def _inside(x: Any) -> list[Any]:
 
 
 def _codes(code: CodeType) -> list[CodeType]:
-    """Code of a function, and of those that it defines."""
+    """Code of a function, and of the functions defined inside it."""
     inner = [x for x in code.co_consts if isinstance(x, CodeType)]
     return [code, *(y for x in inner for y in _codes(x))]
 
 
 def _content(cell: CellType) -> Any:
-    """What a variable of a closure is; None if it has no value yet."""
+    """Value of a closure variable; None if it has none yet."""
     try:
         return cell.cell_contents
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a range test found: sweeps, the suggestions of all of them together, and how far these are apart."""
+"""Result of a range test: its sweeps, and the suggestions from all of them."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-CLOSE, APART = 3.0, 30.0  # factors between rules: they agree, they contradict each other
+CLOSE, APART = 3.0, 30.0  # factors between suggestions: up to CLOSE they agree, above APART they contradict
 
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """One sweep.
+    """One sweep of a range test.
 
     Attributes
     ----------
     lrs, losses, smoothed : float64[n]
-        Rates, the loss before the update with each of them, and this loss smoothed.
+        Rates, the loss before the update with each rate, and the smoothed losses.
     ended : {"steps", "diverged", "nonfinite"}
-        Whether all steps were taken, or what ended it: the last of the losses.
+        Why the sweep ended. Unless "steps", the last loss is the one that diverged or was not finite.
     steps : int
-        Losses that there were to be.
+        Number of losses planned; the sweep may have ended earlier.
 
     Examples
     --------
@@ -39,7 +39,7 @@ class Sweep:
     >>> lrs, losses = np.geomspace(1e-4, 10, 60), np.r_[np.linspace(2, 1, 59), np.nan]
     >>> (sweep,) = tune.RangeTest.from_curve(lrs, losses).sweeps
     >>> sweep.ended, sweep.found["minimum"].reason
-    ('nonfinite', 'a tenth of 3.8, where the loss is least, 1.069')
+    ('nonfinite', 'a tenth of 3.8, the rate with the lowest loss, 1.069')
     """
 
     lrs: Floats
@@ -50,7 +50,7 @@ class Sweep:
 
     @cached_property
     def found(self) -> Mapping[str, Suggestion]:
-        """Suggestion of every rule."""
+        """Suggestion of each rule, by name."""
         return suggest(Curve(self.lrs, self.smoothed, self.steps))
 
 
@@ -61,36 +61,37 @@ class RangeTest:
     Attributes
     ----------
     sweeps : tuple of Sweep
-        One for each repeat, each with `lrs`, `losses`, `smoothed` and `ended`.
+        One per repeat, each with `lrs`, `losses`, `smoothed` and `ended`.
     mode : {"exponential", "linear"}
         How the rate grew.
     lrs, losses, smoothed : float64[n]
-        Of the first sweep: rates, losses before the update with each, smoothed losses.
+        First sweep: rates, the loss before the update with each rate, smoothed losses.
     suggestions : dict of str to float or None
-        Rate by each rule, the median of the sweeps that have one. None where most have none.
+        Rate of each rule: the median over the sweeps that have one. None if at least half have none.
     reasons : dict of str to str
-        Why, for each rule.
+        Reason for each suggestion, or for None.
     spread : dict of str to (float, float) or None
-        Least and largest rate of each rule over the sweeps.
+        Lowest and highest rate of each rule over the sweeps.
     agreement : float or None
-        Largest suggestion over the least; None if there are fewer than two.
+        Highest suggestion divided by the lowest; None if there are fewer than two.
     diverged_at : float or None
-        Rate at which the first sweep ended before all its steps; None if it took them.
+        Rate at which the first sweep ended early; None if it made all its steps.
 
     Notes
     -----
-    The rules, over the smoothed losses without the last 5 and, from "gradient" apart, without the first tenth:
+    The rules use the smoothed losses without the last 5. All but "gradient" also leave out the first tenth.
 
-    - "valley": half-way down the longest run of falling losses, others between them left out. fastai's default.
-    - "steep": where ``d loss / d log(lr)`` is least.
-    - "slide": from the right, as long as the slope changes by more than 0.005 within 15 rates. fastai.
-    - "minimum": a tenth of the rate at which the loss is least.
-    - "gradient": where ``np.gradient(loss)`` is least, by index, without the first 10: torch-lr-finder's.
+    - "valley": half-way down the longest decreasing subsequence of the losses. fastai's default.
+    - "steep": where ``d loss / d log(lr)`` is lowest. fastai.
+    - "slide": searching from the right, the last rate at which the slope changes by more than 0.005 within 15 rates.
+      fastai.
+    - "minimum": a tenth of the rate with the lowest loss. fastai.
+    - "gradient": where ``np.gradient(loss)``, by index, is lowest; leaves out the first 10. torch-lr-finder.
 
-    On a curve of its own each gives the rate that its library gives (fastai 2.8.12 and torch-lr-finder 0.2.2, in
-    float32 and float64). Where those fail or answer a rate that means nothing, the suggestion is None: at losses that
-    are not finite, on a curve that falls nowhere or has too few losses, and in "valley" if the loss falls over the
-    first two rates alone (fastai then takes the last rate, because its index is -1).
+    On the same curve, each rule gives the same rate as its library (fastai 2.8.12 and torch-lr-finder 0.2.2, in float32
+    and float64). Where those fail or give a meaningless rate, the suggestion is None: for losses that are not finite,
+    for a curve that never falls or has too few losses, and for "valley" if the loss falls only over the first two rates
+    (fastai's index is then -1, so it answers the last rate).
 
     Examples
     --------
@@ -100,10 +101,10 @@ class RangeTest:
     >>> print(test)
     rule        rate  why
     valley    0.0089  half-way down the longest fall of the loss, 0.00032 to 0.3
-    steep     0.0626  there the loss falls fastest, by 0.38 for ten times the rate
-    slide     0.0131  left of it the slope changes by 0.005 or less over 15 rates
-    minimum   0.0298  a tenth of 0.3, where the loss is least, 1.403
-    gradient  0.0761  there the loss falls fastest by step, by 0.032
+    steep     0.0626  the loss falls fastest here, by 0.38 per factor of ten in the rate
+    slide     0.0131  to the left, the slope changes by 0.005 or less over 15 rates
+    minimum   0.0298  a tenth of 0.3, the rate with the lowest loss, 1.403
+    gradient  0.0761  the loss falls fastest here from one update to the next, by 0.032
     The rules are a factor of 8.6 apart, from valley to gradient: look at the plot.
     """
 
@@ -126,15 +127,15 @@ class RangeTest:
 
     @classmethod
     def from_curve(cls, lrs: Any, smoothed: Any, steps: int | None = None) -> RangeTest:
-        """Suggestions for a curve that something else recorded: another framework's sweep.
+        """Suggest rates for a curve that was recorded elsewhere, such as another framework's sweep.
 
         Parameters
         ----------
         lrs, smoothed : float[n]
-            Rates, positive and increasing, and the smoothed loss at each. From the first that is not finite on nothing
-            is looked at.
+            Rates, positive and increasing, and the smoothed loss at each. The first loss that is not finite, and all
+            later ones, are ignored.
         steps : int >= n, optional
-            How many there were to be, if the sweep ended early.
+            Number of losses planned, if the sweep ended early.
 
         Raises
         ------
@@ -177,7 +178,7 @@ class RangeTest:
 
     @property
     def agreement(self) -> float | None:
-        """Largest suggestion over the least."""
+        """Highest suggestion divided by the lowest."""
         rates = [x for x in self.suggestions.values() if x is not None]
         return max(rates) / min(rates) if len(rates) > 1 else None
 
@@ -203,27 +204,26 @@ class RangeTest:
 
     @property
     def verdict(self) -> str:
-        """How far the rules are apart, in a sentence."""
+        """Whether the rules agree, in a sentence."""
         factor = self.agreement
         if factor is None:
             return "There are fewer than two suggestions to compare."
         if factor <= CLOSE:
             return f"The rules agree within a factor of {factor:.2g}."
         rates = sorted((lr, name) for name, lr in self.suggestions.items() if lr is not None)
-        advice = "look at the plot" if factor <= APART else "take none of them without a look at the plot"
+        advice = "look at the plot" if factor <= APART else "look at the plot before you use any of them"
         apart = f"{factor:.2g}" if factor < 100 else f"{factor:,.0f}"
         return f"The rules are a factor of {apart} apart, from {rates[0][1]} to {rates[-1][1]}: {advice}."
 
     def plot(self, ax: Axes | None = None, **kwargs: Any) -> Axes:
-        """Draw the losses over the rate, with every suggestion marked and named, and where the loss diverged.
+        """Draw the losses against the rate, with each suggestion, and the rate at which the loss diverged.
 
         Parameters
         ----------
         ax : matplotlib.axes.Axes, optional
-            Where to draw. Without it this is a new figure (of `matplotlib.figure`, which needs no display:
-            ``ax.figure.savefig("lr.png")``).
+            Where to draw. By default a new figure, which needs no display: ``ax.figure.savefig("lr.png")``.
         **kwargs
-            Keywords of `matplotlib.lines.Line2D` for the smoothed loss: color, linewidth, label ...
+            Keywords of `matplotlib.lines.Line2D` for the smoothed loss, such as color, linewidth and label.
 
         Returns
         -------
@@ -255,9 +255,9 @@ class RangeTest:
 
 
 def shown(test: RangeTest, each_batch: bool = True) -> tuple[float, float] | None:
-    """Losses that a picture should show: how they fall, and as much above the first. Beyond, they grow without bound.
+    """Range of losses that a picture should show: the fall, and as much above the first loss. Above, they diverge.
 
-    If it shows the loss of each batch, also how these fall, as long as the smoothed ones can still be seen.
+    If the picture shows each batch's loss, the range includes their fall, unless that would hide the smoothed curve.
     """
     smoothed = np.concatenate([x.smoothed for x in test.sweeps])
     smoothed, losses = smoothed[np.isfinite(smoothed)], test.losses[np.isfinite(test.losses)]
@@ -296,15 +296,15 @@ def _spread(found: Sequence[Suggestion]) -> tuple[float, float] | None:
 
 
 def _joined(found: Sequence[Suggestion]) -> Suggestion:
-    """Median of the sweeps' suggestions, on a logarithmic scale, with its reason."""
+    """Median of the sweeps' suggestions on a logarithmic scale, with its reason."""
     if len(found) == 1:
         return found[0]
     rates, n = _rates(found), len(found)
     without = [x.reason for x in found if x.lr is None]
     if 2 * len(rates) <= n:
-        return Suggestion(None, f"{len(without)} of {n} sweeps have none: {without[0]}")
+        return Suggestion(None, f"{len(without)} of {n} sweeps have no suggestion: {without[0]}")
     middle = len(rates) // 2
     median = rates[middle] if len(rates) % 2 else math.sqrt(rates[middle - 1]) * math.sqrt(rates[middle])
     nearest = min((x for x in found if x.lr is not None), key=lambda x: abs(math.log((x.lr or 1.0) / median)))
-    lost = f", {len(without)} others have none" if without else ""
+    lost = f"; {len(without)} had none" if without else ""
     return Suggestion(median, f"{nearest.reason} (median of {len(rates)} sweeps{lost})")
