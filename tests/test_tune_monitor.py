@@ -118,7 +118,7 @@ def test_it_warns_once_until_the_rate_was_below():
 
 def test_the_warning_names_the_rate_and_the_bound_and_is_of_the_callers_line():
     opt = flr.SGD(np.ones(3), lr=0.03)
-    with pytest.warns(RuntimeWarning, match=r"rate 0.03 is beyond 0.02\b.*SGD \(torch\).*sharpness 100\b") as caught:
+    with pytest.warns(RuntimeWarning, match=r"rate 0.03 is above 0.02\b.*SGD \(torch\).*sharpness 100\b") as caught:
         monitor().check(opt)
     assert caught[0].filename == __file__
 
@@ -128,7 +128,7 @@ def test_it_raises():
     opt = flr.SGD(np.ones(3), lr=0.019)
     m.check(opt)
     opt.lr = 0.021
-    with pytest.raises(FloatingPointError, match=r"beyond 0\.02"):
+    with pytest.raises(FloatingPointError, match=r"above 0\.02"):
         m.check(opt)
     assert len(m.history) == 2
 

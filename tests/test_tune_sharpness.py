@@ -456,7 +456,7 @@ def test_a_changed_container_is_refused_and_restored():
         ({"iterations": 0}, ValueError, "`iterations`"),
         ({"hvp": 3}, TypeError, "`hvp`"),
         ({"optimizer": "Adam"}, TypeError, "`optimizer`"),
-        ({"optimizer": flr.SGD(np.ones(3), lr=0.1)}, ValueError, "over `params`"),
+        ({"optimizer": flr.SGD(np.ones(3), lr=0.1)}, ValueError, "of `params`"),
         ({"params": np.ones(0)}, ValueError, "elements"),
         ({"params": [1.0]}, TypeError, "params"),
         ({"loss_and_grad": 3}, TypeError, "`loss_and_grad`"),

@@ -1,1 +1,1 @@
-"""End a run in time, and keep spikes of the loss from ruining it."""
+"""Early stopping, and protection against spikes of the loss."""

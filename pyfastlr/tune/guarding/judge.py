@@ -1,4 +1,4 @@
-"""What a `SpikeGuard` sees: spikes of the loss and of the gradient's norm, and oscillation."""
+"""Detection for `SpikeGuard`: spikes of the loss and of the gradient's norm, and oscillation."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from pyfastlr.schedules.gradients import cosine, dot
 from .unrest import chance_of_turns, least_cosine, upper_bound
 
 WATCHED = ("loss", "grad_norm", "cosine")
-BLOCK = 32  # steps that are looked at together for oscillation
+BLOCK = 32  # steps that are tested together for oscillation
 
 
 class SpikeEvent(NamedTuple):
-    """What the guard found, and did.
+    """What the guard detected, and what it did.
 
     Attributes
     ----------
     call
         Index of the call of `step`, from 0.
     kind
-        "spike", "not finite", "oscillation" or "recovery" (the rate was raised again).
+        "spike", "not finite", "oscillation" or "recovery" (a cut of the rate was undone).
     what
         "loss", "grad_norm", "cosine" or "rate".
     value, bound
-        The value, and the bound that it passed. Of an oscillation of the loss: the probability of so many turning
-        points by chance. Of a recovery: the scale of the rate, which may not pass 1.
+        The value, and the bound that it exceeded. For an oscillation of the loss, the value is the probability of that
+        many turning points by chance. For a recovery, the value is the scale of the rate, and the bound is 1.
     actions
-        What was done: any of "skip", "rollback" and "cut".
+        The actions taken: any of "skip", "rollback" and "cut".
 
     Examples
     --------
@@ -52,7 +52,7 @@ class SpikeEvent(NamedTuple):
 
 
 class Judge:
-    """Functions of a guard's state and of the new loss and gradient; nothing changes here.
+    """Pure functions of a guard's state and of the new loss and gradient.
 
     Parameters
     ----------
@@ -74,12 +74,14 @@ class Judge:
         self._watch, self._oscillation, self._early = tuple(watch), oscillation, early
 
     def check(self, loss: float) -> None:
-        """Raise an error for a loss that has no logarithm."""
+        """Refuse a loss that has no logarithm."""
         if self._log and -math.inf < loss < 0.0:
-            raise ValueError(f"`loss` must be >= 0 where logarithms are compared, got {loss}: pass log=False")
+            raise ValueError(
+                f"`loss` must be >= 0 because logarithms are compared, got {loss}; otherwise pass log=False"
+            )
 
     def spike(self, state: Mapping[str, Any], loss: float, norm: float) -> tuple[SpikeEvent | None, float]:
-        """What is wrong with this loss and norm, if something is; and the bound of the loss."""
+        """Return the event if this loss or norm is a spike, and the bound of the loss."""
         alarm, loss_bound = None, math.inf
         for what, value in (("loss", loss), ("grad_norm", norm)):
             log = self._log or what != "loss"
@@ -95,7 +97,7 @@ class Judge:
         return alarm, loss_bound
 
     def levels(self, state: Mapping[str, Any], loss: float, norm: float) -> dict[str, tuple[float, ...]]:
-        """Levels with those of a good step."""
+        """Levels with those of this good step added."""
         new = {}
         for what, value, log in (("loss", loss, self._log), ("grad_norm", norm, True)):
             if what in self._watch and (value > 0.0 or not log):  # 0 has no logarithm
@@ -105,7 +107,7 @@ class Judge:
     def oscillation(
         self, state: Mapping[str, Any], loss: float, arrays: Sequence[Any]
     ) -> tuple[dict[str, Any], SpikeEvent | None]:
-        """Block of steps with this loss and gradient; an event at its end, if they oscillate."""
+        """Add this loss and gradient to the block of steps. At its end, return an event if they oscillate."""
         chance = self._oscillation
         if chance is None:
             return {}, None

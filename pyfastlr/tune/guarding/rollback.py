@@ -1,4 +1,4 @@
-"""Parameters and optimizer at one moment, and back to it."""
+"""Snapshots of parameters and optimizer, and restoring them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Snapshot(NamedTuple):
 
 
 def take(opt: Optimizer, levels: Mapping[str, tuple[float, ...]]) -> Snapshot:
-    """Copy everything."""
+    """Take a snapshot."""
     params = tuple(np.array(x) for x in opt._parameters.arrays)
     return Snapshot(params, opt.state_dict(), dict(levels))
 
 
 def check_in_place(opt: Optimizer) -> None:
-    """Raise the error that says which of the parameters' arrays was replaced or cannot be written."""
+    """If an array of the parameters was replaced or is read-only, raise an error that names it."""
     parameters = opt._parameters
     for k, (now, given, array) in enumerate(zip(parameters.inside(), parameters.given, parameters.arrays, strict=True)):
         if now is not given or not array.flags.writeable:
@@ -35,9 +35,9 @@ def check_in_place(opt: Optimizer) -> None:
 
 
 def restore(opt: Optimizer, snapshot: Snapshot) -> None:
-    """Write a snapshot back: all of it or, if an error is raised, nothing.
+    """Write a snapshot back. If an error is raised, nothing has changed.
 
-    A controller that the optimizer has got since in place of another, and that does not take its state, stays as it is.
+    A controller that has replaced another since the snapshot, and refuses its state, is left unchanged.
     """
     there = opt._hyper.controllers()
     controllers = [

@@ -1,4 +1,4 @@
-"""`SpikeGuard`: a step that is left out, undone or made with a lower rate when the run gets out of hand."""
+"""`SpikeGuard`: skips steps, rolls back or cuts the rate when a run becomes unstable."""
 
 from __future__ import annotations
 
@@ -26,54 +26,55 @@ _KEPT = 100_000  # losses for `plot`
 
 
 class SpikeGuard:
-    """Take a run's steps, and act when its loss or gradient spikes, is not finite, or oscillates.
+    """Makes a run's steps, and acts when the loss or gradient spikes, is not finite, or oscillates.
 
-    ``guard.step(loss, grads)`` stands for ``opt.step(grads)``. It says what became of the step: "step" if it was made,
-    "skip" if it was left out, "rollback" if parameters and optimizer were set back.
+    Call ``guard.step(loss, grads)`` instead of ``opt.step(grads)``. It returns "step" if it made the step, "skip" if it
+    skipped it, and "rollback" if it restored parameters and optimizer from a snapshot.
 
-    - A *spike* is a loss, or a norm of the gradient, above median + threshold·σ of the last `window` good ones, where σ
-      is 1.4826 times the median of absolute deviations, and above the median by more than the share `rise`. Where the
-      loss falls, both are those around a line. They are compared by their logarithms. What is *not finite* is always
-      a spike.
-    - A run *oscillates* if 32 successive losses turn from rising to falling and back more often than independent ones
-      do with the probability `oscillation`; or, with "cosine" in `watch`, if the mean cosine of 32 successive gradients
-      is so low that chance has it no more often. So it is where the rate is near or above 2/L, L the largest curvature.
+    - A *spike* is a loss, or a norm of the gradient, above median + threshold·σ of the last `window` good values, where
+      σ is 1.4826 times the median absolute deviation, and above the median by more than the fraction `rise`. If the
+      loss is falling, both are computed around a line. Logarithms are compared. Values that are *not finite* are always
+      spikes.
+    - A run *oscillates* if 32 successive losses switch between rising and falling more often than independent losses do
+      with probability `oscillation`; or, with "cosine" in `watch`, if the mean cosine of 32 successive gradients is so
+      low that it has at most that probability by chance. This happens if the rate is near or above 2/L, where L is the
+      largest curvature.
 
     Parameters
     ----------
     opt : Optimizer
-        Its parameters are in host memory.
+        An optimizer with parameters in host memory.
     action : {"skip", "rollback", "cut"} or several of them
-        - "skip" leaves the step out.
-        - "rollback" also sets parameters, and all of the optimizer's state with its controllers, back to a snapshot
-          that at least `every` good steps followed. With "skip" named too only after `max_skips` spikes in a row.
-        - "cut" also multiplies the rate by `factor`: at each rollback if "rollback" is named, else at each spike; and
-          at each oscillation. For this the guard puts an `S.Adjustable` around the rate of every group that has one.
+        - "skip" skips the step.
+        - "rollback" also restores the parameters, and the optimizer's state including its controllers, from a snapshot
+          that was followed by at least `every` good steps. With "skip" too, only after `max_skips` spikes in a row.
+        - "cut" also multiplies the rate by `factor`: at each rollback if "rollback" is given, otherwise at each spike;
+          and at each oscillation. To do so, the guard wraps the rate of every group that has one in an `S.Adjustable`.
     threshold : float > 0
-        Of noise without a trend, independent and normal on the scale of the logarithm, a share of 2e-8 of the losses is
-        taken for a spike at 8 and a `window` of 64; 3e-6 at 6, 4e-4 at 4; while there are only 32 losses 3e-6 at 8.
+        False alarms per loss, for independent normal noise on the logarithmic scale without a trend: 2e-8 at 8 with a
+        `window` of 64; 3e-6 at 6, 4e-4 at 4; with only 32 losses, 3e-6 at 8.
     rise : float >= 0
-        What is no higher than 1 + rise times the median is no spike.
+        A value up to ``1 + rise`` times the median is never a spike.
     window : int >= 32
-        Good losses that are compared with.
+        Number of good losses to compare with.
     log : bool
-        Whether losses are compared by their logarithms; they must be >= 0 then. False for losses of any sign.
+        Whether logarithms of losses are compared. Losses must then be >= 0. Use False for losses of any sign.
     watch : "loss", "grad_norm", "cosine" or several of them
-        Where spikes are looked for; "cosine" is for oscillation, and keeps a copy of one gradient.
+        Quantities to watch for spikes. "cosine" is for oscillation, and keeps a copy of one gradient.
     oscillation : float from 2e-6 to 1, or None
-        Probability of a false alarm in 32 steps; None looks for none.
+        Probability of a false alarm in 32 steps. None turns the detection off.
     early : float > 1 or None
-        Before there are 32 good losses, what is above `early` times the largest of them is a spike; None: nothing is.
-        Only where logarithms are compared.
+        Before there are 32 good losses, a value above `early` times the largest of them is a spike. None: never.
+        Only used if logarithms are compared.
     every : int >= 1
         Good steps between two snapshots.
     factor : float in (0, 1)
     recovery : int >= 1 or None
-        The rate rises again, by 1/factor, after so many good steps since it was last cut or raised; None: never.
+        Good steps since the last change of the rate after which one cut is undone (times 1/factor). None: never.
     max_skips : int >= 1
-        Steps in a row that are left out.
+        Most steps to skip in a row.
     max_rollbacks : int >= 0
-        Rollbacks to the same snapshot.
+        Most rollbacks to the same snapshot.
 
     Attributes
     ----------
@@ -101,22 +102,22 @@ class SpikeGuard:
 
     Notes
     -----
-    Memory: "rollback" keeps two copies of parameters and optimizer state, "cosine" one of the gradient. Time: one pass
-    over the gradient for its norm, in float64, and for each snapshot one over parameters and state.
+    Memory: "rollback" keeps two copies of parameters and optimizer state, "cosine" one copy of the gradient. Time: one
+    pass over the gradient for its norm, in float64, and one pass over parameters and state per snapshot.
 
-    After a rollback the optimizer's count, and so its schedule, is back too, but your batches go on: those between are
-    not seen again. The cuts stay in force. A loss that is higher for a good reason (other data, another term) is a
-    spike to the guard: call `forget` there.
+    A rollback also restores the optimizer's count, and so its schedule. Your loop continues with the next batches, so
+    the batches since the snapshot are not seen again. Cuts stay in force. A loss that is higher for a good reason (new
+    data, another term) also counts as a spike: call `forget` first.
 
-    A gradient whose square is beyond float64 counts as not finite. ``opt.lr = x`` sets a new rate, without cuts.
+    A gradient whose square overflows float64 counts as not finite. ``opt.lr = x`` sets a new rate, without cuts.
 
-    It gives up with a RuntimeError, which changes nothing, where it would pass `max_skips` or `max_rollbacks`.
+    Instead of exceeding `max_skips` or `max_rollbacks`, the guard raises a RuntimeError, and nothing changes.
 
     Sources: A. Chowdhery et al., PaLM: Scaling Language Modeling with Pathways, 2022, section 5.1: back by 100 steps,
-    and 200 to 500 batches left out; S. Zhang et al., OPT: Open Pre-trained Transformer Language Models, 2022, section
+    and 200 to 500 batches skipped; S. Zhang et al., OPT: Open Pre-trained Transformer Language Models, 2022, section
     2.5: back to an earlier checkpoint, with a lower rate; D. André, Étude sur les maxima, minima et séquences des
     permutations, 1884, for the number of turning points. Elsewhere: Keras' TerminateOnNaN ends the run; optax's
-    apply_if_finite and skip_large_updates leave steps out; none returns to an earlier state or cuts the rate.
+    apply_if_finite and skip_large_updates skip steps. None of them restores an earlier state or cuts the rate.
     """
 
     def __init__(
@@ -155,28 +156,28 @@ class SpikeGuard:
         self._max_skips = checks.positive_integer(max_skips, "max_skips")
         self._max_rollbacks = checks.natural(max_rollbacks, "max_rollbacks")
         self.state: dict[str, Any] = dict(spike_state.START)
-        self.history: deque[tuple[float, float, str]] = deque(maxlen=_KEPT)  # for `plot`: loss, bound, what was done
+        self.history: deque[tuple[float, float, str]] = deque(maxlen=_KEPT)  # for `plot`: loss, bound, action
         if "cut" in self.actions:
             try:
                 whole(self._adjustables)
             except ValueError as error:
-                raise ValueError(f"`action` must be without 'cut' for this optimizer: {error}") from None
+                raise ValueError(f"`action` must not contain 'cut' for this optimizer: {error}") from None
         if "rollback" in self.actions:
             self.state["snapshot"] = self._snapshot(self.state)
 
     # --- A step -------------------------------------------------------------------------------------------------------
 
     def step(self, loss: float, grads: Any, *, inv_scale: float = 1.0) -> str:
-        """Make the optimizer's step, or do what is to be done instead.
+        """Make the optimizer's step, or act on a spike instead.
 
         Parameters
         ----------
         loss : float
-            Of the batch that the gradient is of. NaN and infinity are spikes.
+            Loss of the batch of `grads`. NaN and infinity are spikes.
         grads : like the parameters
             As for the optimizer's `step`.
         inv_scale : float > 0
-            As for the optimizer's `step`: the gradients are multiplied by it first. The loss is taken as it is.
+            As for the optimizer's `step`: a factor for the gradients. The loss is not multiplied.
 
         Returns
         -------
@@ -185,9 +186,9 @@ class SpikeGuard:
         Raises
         ------
         TypeError, ValueError
-            If an argument is wrong: nothing is changed then.
+            If an argument is wrong. Nothing changes then.
         RuntimeError
-            If it would pass `max_skips` or `max_rollbacks`: nothing is changed then.
+            If the step would exceed `max_skips` or `max_rollbacks`. Nothing changes then.
         """
         value = observed(loss, "loss")
         self._judge.check(value)
@@ -211,15 +212,15 @@ class SpikeGuard:
     # --- Spikes -------------------------------------------------------------------------------------------------------
 
     def _react(self, alarm: SpikeEvent, value: float, bound: float) -> str:
-        """Do what the actions say about a spike: all of it, or nothing if it is to give up."""
+        """React to a spike. If the guard gives up, nothing changes."""
         state, actions = self.state, self.actions
         in_a_row = state["skips"] + 1
         back = "rollback" in actions and ("skip" not in actions or in_a_row > self._max_skips)
         if not back and in_a_row > self._max_skips:
-            raise RuntimeError(self._gives_up(alarm, f"`max_skips` ({self._max_skips}) steps in a row were left out"))
+            raise RuntimeError(self._gives_up(alarm, f"`max_skips` ({self._max_skips}) steps in a row were skipped"))
         if back and state["rollbacks"] >= self._max_rollbacks:
             raise RuntimeError(
-                self._gives_up(alarm, f"the run was set back `max_rollbacks` ({self._max_rollbacks}) times in a row")
+                self._gives_up(alarm, f"the run was rolled back `max_rollbacks` ({self._max_rollbacks}) times in a row")
             )
         cut = "cut" in actions and (back or "rollback" not in actions)
         done = tuple(name for name, holds in (("skip", not back), ("rollback", back), ("cut", cut)) if holds)
@@ -237,7 +238,7 @@ class SpikeGuard:
     def _gives_up(self, alarm: SpikeEvent, why: str) -> str:
         name = {"loss": "a loss", "grad_norm": "a gradient of norm"}[alarm.what]
         return (
-            f"{why}, and here is {name} {alarm.value:.6g} again ({alarm.kind}"
+            f"{why}, and the next step has {name} {alarm.value:.6g} ({alarm.kind}"
             + (f", bound {alarm.bound:.6g}" if alarm.kind == "spike" else "")
             + "): lower the rate, look at the last batches, or, if the loss is higher for a good reason, call forget()"
         )
@@ -245,7 +246,7 @@ class SpikeGuard:
     # --- Good steps ---------------------------------------------------------------------------------------------------
 
     def _after(self, value: float, bound: float, norm: float, arrays: Sequence[Any]) -> None:
-        """Take note of a step that was made."""
+        """Update the state after a step."""
         state = self.state
         new = {**state, "calls": state["calls"] + 1, "skips": 0, "good": state["good"] + 1, "since": state["since"] + 1}
         new |= self._judge.levels(state, value, norm)
@@ -280,14 +281,14 @@ class SpikeGuard:
         return take(self.opt, {"loss": state["loss"], "grad_norm": state["grad_norm"]})
 
     def _adjustables(self) -> tuple[list[Adjustable], bool]:
-        """An Adjustable around the rate of each group that has one; whether some were missing, and are new."""
+        """The Adjustable of each group that has its own rate, and whether any had to be created."""
         found: dict[int, Adjustable] = {}
         fresh = False
         for row, own in enumerate(self.opt._hyper.current.own):
             if "lr" not in own:
                 continue
             rate = self.opt.groups[row]["lr"]
-            key = id(rate) if callable(rate) else -row - 1  # one schedule in two groups stays one
+            key = id(rate) if callable(rate) else -row - 1  # a schedule shared by two groups stays shared
             if isinstance(rate, Adjustable):
                 found[key] = rate
                 continue
@@ -297,7 +298,7 @@ class SpikeGuard:
         return list(found.values()), fresh
 
     def _commit(self, new: dict[str, Any], factor: float, snapshot: Snapshot | None) -> None:
-        """Make this the state, with a change of the rate and a snapshot to go back to: all of it or nothing."""
+        """Store the new state, change the rate, and restore a snapshot: all of it or nothing."""
         if factor == 1.0 and snapshot is None:
             self.state = new
             return
@@ -309,7 +310,7 @@ class SpikeGuard:
             kept = [(x, x.scale, x.limit) for x in adjustables]
             if snapshot is not None:
                 restore(self.opt, snapshot)
-            raised = factor > 1.0 and fresh  # somebody has set the rate: there is no cut of it to take back
+            raised = factor > 1.0 and fresh  # the user has set a new rate, so there is no cut to undo
             for x, scale, limit in kept:  # a rollback does not undo the cuts
                 x.observe(scale=scale if raised else scale * factor, limit=limit)
             self.state = {**new, "cuts": 1 if factor < 1.0 else 0} if fresh else new
@@ -317,9 +318,9 @@ class SpikeGuard:
         whole(work)
 
     def forget(self) -> None:
-        """Forget the losses and norms so far, where the next will be others for a good reason.
+        """Forget all losses and norms. Call it when the next losses differ for a good reason.
 
-        Snapshots are forgotten too: the next is made now.
+        It also replaces the snapshots by one of the current state.
         """
         new = {**self.state, **{x: spike_state.START[x] for x in ("loss", "grad_norm", "block", "cosines", "last")}}
         new |= {"skips": 0, "rollbacks": 0, "good": 0, "candidate": None}
@@ -331,7 +332,7 @@ class SpikeGuard:
 
     @property
     def events(self) -> list[SpikeEvent]:
-        """What was found and done, the last 1,000."""
+        """The last 1,000 events."""
         return list(self.state["events"])
 
     @property
@@ -344,35 +345,35 @@ class SpikeGuard:
         return f"SpikeGuard({type(self.opt).__name__}, action={self.actions!r}, calls={self.state['calls']})"
 
     def state_dict(self) -> dict[str, Any]:
-        """Copy of all that changes, snapshots included, as numbers, strings, None, lists, dicts and numpy arrays.
+        """Copy the state, including snapshots, as numbers, strings, None, lists, dicts and numpy arrays.
 
-        The optimizer's own state, and the cuts in its rates, are in ``opt.state_dict()``.
+        ``opt.state_dict()`` has the optimizer's state and the cuts in its rates.
         """
         return spike_state.export(self.state)
 
     def load_state_dict(self, d: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` returned, all of it or, if an error is raised, nothing.
+        """Load the output of `state_dict`. If an error is raised, nothing has changed.
 
-        Build optimizer and guard first, then load both: the guard makes the places for the cuts.
+        Build optimizer and guard first, then load both, because the guard wraps the rates that it cuts.
 
         Raises
         ------
         TypeError, ValueError
-            If it does not fit, or is damaged.
+            If the state does not fit or is damaged.
         """
         new = spike_state.checked(d, self.opt, self._judge.window, "rollback" in self.actions)
         self.history.clear()
         self.state = new
 
     def plot(self, ax: Axes | None = None, **kwargs: Any) -> Axes:
-        """Draw the losses since it was built or loaded, the bound above which one is a spike, and what was done.
+        """Draw the losses since the guard was built or loaded, the bound for spikes, and the actions.
 
-        Of more than 100,000 calls the last.
+        After more than 100,000 calls, only the latest are drawn.
 
         Parameters
         ----------
         ax : matplotlib.axes.Axes, optional
-            Where to draw; without it in a new pyplot figure.
+            Where to draw. By default a new pyplot figure.
         **kwargs
             Keywords of `matplotlib.lines.Line2D` for the losses.
 
@@ -395,7 +396,7 @@ class SpikeGuard:
 
 
 def _several(given: Any, name: str, known: Sequence[str]) -> tuple[str, ...]:
-    """One name, or several different ones, in the order of `known`."""
+    """Check one name or several different names; return them in the order of `known`."""
     listed = [given] if isinstance(given, str) else given
     if not isinstance(listed, list | tuple) or not listed or len(set(map(str, listed))) < len(listed):
         raise TypeError(f"`{name}` must be one of {', '.join(map(repr, known))}, or several of them, got {given!r:.60}")

@@ -1,4 +1,4 @@
-"""The state of a `SpikeGuard`: what it is at the beginning, as a dict for files, and back."""
+"""The state of a `SpikeGuard`: its initial value, and conversion to and from a dict for files."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from pyfastlr.schedules.controller import observed
 from .judge import BLOCK, SpikeEvent
 from .rollback import Snapshot
 
-EVENTS = 1_000  # that are kept
+EVENTS = 1_000  # events that are kept
 FORMAT = 1
 
 START: Mapping[str, Any] = MappingProxyType({
     "calls": 0, "loss": (), "grad_norm": (),  # levels of good steps
     "block": (), "cosines": (), "last": None,  # for oscillation
-    "skips": 0, "rollbacks": 0, "good": 0,  # in a row; good steps since the last snapshot
-    "cuts": 0, "since": 0,  # in force; good steps since the last change of the rate
-    "snapshot": None, "candidate": None,  # to go back to; one that too few good steps followed
+    "skips": 0, "rollbacks": 0, "good": 0,  # skips in a row, rollbacks in a row; good steps since the last snapshot
+    "cuts": 0, "since": 0,  # cuts in force; good steps since the last change of the rate
+    "snapshot": None, "candidate": None,  # the one to restore; a newer one without enough good steps yet
     "events": (),
 })  # fmt: skip
 _COUNTS = [key for key, value in START.items() if type(value) is int]
@@ -48,7 +48,7 @@ def export(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def checked(d: Any, opt: Optimizer, window: int, rolls_back: bool) -> dict[str, Any]:
-    """State from what `export` returned, or the error that says what is wrong with it."""
+    """Check the output of `export`, and convert it to a state."""
     if not isinstance(d, Mapping) or d.get("type") != "SpikeGuard" or d.get("format") != FORMAT:
         raise ValueError(
             f"the state of SpikeGuard must be a dict from its state_dict(), format {FORMAT}, got {d!r:.60}"
@@ -61,7 +61,7 @@ def checked(d: Any, opt: Optimizer, window: int, rolls_back: bool) -> dict[str, 
     for key in ("snapshot", "candidate"):
         state[key] = None if d[key] is None else _snapshot(opt, d[key], key, window)
     if (state["snapshot"] is not None) != rolls_back:
-        need = "a snapshot, as this guard rolls back" if rolls_back else "no snapshot, as this guard does not roll back"
+        need = "a snapshot, because this guard rolls back" if rolls_back else "no snapshot, because it never rolls back"
         raise ValueError(f"the state of SpikeGuard must have {need}")
     state["events"] = _events(d["events"])
     return state
@@ -74,7 +74,7 @@ def _numbers(value: Any, key: str, most: int) -> tuple[float, ...]:
 
 
 def _like(opt: Optimizer, value: Any, key: str, may_be_none: bool = False) -> tuple[Any, ...]:
-    """Copies of arrays that are like the parameters', in shape or flat."""
+    """Copies of arrays like the parameters, in their shape or flat."""
     arrays = opt._parameters.arrays
     fits = isinstance(value, list | tuple) and len(value) == len(arrays) and all(
         (x is None and may_be_none)

@@ -1,4 +1,4 @@
-"""Stop when a loss no longer gets better, and have the parameters of its best value."""
+"""Stop when a loss no longer improves, and restore the parameters of its best value."""
 
 import math
 from collections.abc import Mapping
@@ -14,53 +14,54 @@ from pyfastlr_kernels.compile.first_use import whole
 
 
 class _Progress(NamedTuple):
-    """All that changes, replaced by one store: an interrupt leaves the old or the new."""
+    """The state, replaced by one assignment, so an interrupt leaves the old or the new one."""
 
     seen: int = 0
     wait: int = 0
     stopped: bool = False
     best: float = math.nan
     best_index: int = -1
-    kept: int = 0  # which of the two copies of the parameters is the best's
+    kept: int = 0  # index of the copy that has the best parameters
 
 
 class EarlyStopping:
-    r"""Says when to stop: when the loss has not become better for `patience` observations.
+    r"""Says when to stop: when the loss has not improved for `patience` observations.
 
     A loss is better than the best before it if, for mode "min",
 
     .. math:: \mathrm{loss} + \mathrm{threshold} < \mathrm{best} \quad\text{("abs")}, \qquad
         \mathrm{loss} + \mathrm{threshold} \cdot |\mathrm{best}| < \mathrm{best} \quad\text{("rel")},
 
-    and for "max" if it is as much above it. NaN is never better, nor is the worst infinity as the first.
+    and for mode "max" if it is above the best by as much. NaN never counts as better, and neither does the worst
+    infinity, even as the first value.
 
     Parameters
     ----------
     patience : int >= 0
-        Observations in a row without a better loss after which to stop. 0 is the same as 1. The very first observation
-        never stops.
+        Number of observations in a row without a better loss after which to stop. 0 is the same as 1. The first
+        observation never stops.
     mode : {"min", "max"}
-        Whether smaller or greater is better.
+        Whether smaller or larger is better.
     threshold : float >= 0
-        How much better a loss must be.
+        Smallest improvement that counts.
     threshold_mode : {"abs", "rel"}
-        Whether `threshold` is in the loss's unit, or a part of the best.
+        Whether `threshold` is absolute, or a fraction of the best loss.
     min_updates : int >= 0
-        As many observations at the start are counted and otherwise ignored: none of them is the best, none counts as
-        without improvement.
+        Number of observations at the start that are counted but otherwise ignored: they neither set the best loss nor
+        use up patience.
     params : array, Flat, dict or list, optional
-        Parameters in host memory, of which a copy is kept: those of the best loss. `restore` writes it back.
+        Parameters in host memory. A copy of those with the best loss is kept, and `restore` writes it back.
 
     Attributes
     ----------
     best : float or None
-        Best loss; None as long as there is none.
+        Best loss; None before the first.
     best_index : int or None
-        Its observation, counting from 0; None as long as there is none.
+        Observation of the best loss, counting from 0; None before the first.
     stopped : bool
-        Whether patience ran out. It stays so until `reset`.
+        Whether patience has run out. It stays True until `reset`.
     wait : int
-        Observations since the best.
+        Observations since the best loss.
     seen : int
         Observations so far.
 
@@ -76,7 +77,7 @@ class EarlyStopping:
     >>> params = np.zeros(2)
     >>> stop = tune.EarlyStopping(patience=2, params=params)
     >>> for loss in [3.0, 1.0, float("nan"), 2.0, 0.5]:
-    ...     params += 1  # in earnest: an update, and the loss on data that it did not see
+    ...     params += 1  # in real use: updates, then the loss on validation data
     ...     if stop.observe(loss):
     ...         break
     >>> loss, stop.best, stop.best_index
@@ -87,13 +88,13 @@ class EarlyStopping:
 
     Notes
     -----
-    The decisions are those of Keras' ``EarlyStopping``, whose `min_delta` is `threshold` in "abs" and whose
-    `start_from_epoch` is `min_updates`, but for these. Keras' patience is 0 by default. Its first value is the best
-    even if it is NaN, and then nothing is ever better. Before the first best it keeps the parameters of the first
-    epoch; here they are those that there were when this was made. It has no relative threshold; torch's
-    ReduceLROnPlateau has one, but multiplies the best by 1 - threshold, and below zero worse losses then count as
-    better. Not here: a `baseline`, and ``mode="auto"``, which guesses from a metric's name. torch and optax have no
-    early stopping.
+    The decisions are those of Keras' ``EarlyStopping``; its `min_delta` is `threshold` with "abs", and its
+    `start_from_epoch` is `min_updates`. The differences: Keras' patience is 0 by default. In Keras the first value is
+    the best even if it is NaN, and then nothing ever counts as better. Before the first best loss, Keras keeps the
+    parameters of the first epoch; this class keeps those at its construction. Keras has no relative threshold. torch's
+    ReduceLROnPlateau has one, but it multiplies the best by 1 - threshold, so for negative losses worse values count as
+    better. `baseline` and ``mode="auto"``, which guesses from a metric's name, are not supported here. torch and optax
+    have no early stopping.
 
     Lutz Prechelt, Early Stopping - But When?, 1998, compares such criteria.
     """
@@ -117,17 +118,17 @@ class EarlyStopping:
         self._parameters = None if params is None else Parameters(params)
         if self._parameters is not None and self._parameters.device is not None:
             raise ValueError("`params` must be in host memory, got arrays on a CUDA device")
-        #: Two copies: the best's, and one to write the next into, so that an interrupt leaves one whole.
+        #: Two copies: the best parameters, and room for the next best. An interrupt leaves one of them whole.
         arrays = [] if self._parameters is None else self._parameters.arrays
         self._copies: list[list[Any]] = [[x.copy() for x in arrays] for _ in range(2)]
 
     def observe(self, loss: float) -> bool:
-        """Take in one loss; whether to stop.
+        """Take a loss, and return whether to stop.
 
         Parameters
         ----------
         loss : float
-            Of the parameters as they are now: call it before the step that changes them.
+            Loss of the current parameters: call this before the next step changes them.
 
         Returns
         -------
@@ -166,16 +167,16 @@ class EarlyStopping:
         if math.isnan(best):  # none yet
             best = sign * math.inf
         margin = self._threshold * (abs(best) if self._threshold_mode == "rel" and math.isfinite(best) else 1.0)
-        return sign * loss + margin < sign * best  # in this order Keras adds, and so rounds
+        return sign * loss + margin < sign * best  # the same order of operations as Keras, for the same rounding
 
     def _arrays(self) -> list[Any]:
         return [] if self._parameters is None else self._parameters.arrays
 
     def restore(self) -> None:
-        """Write the parameters of the best loss back into the arrays that were given, whole also if interrupted.
+        """Write the parameters of the best loss back into the given arrays. An interrupt cannot leave this half-done.
 
-        Where no loss was better than none (all of them NaN), these are the parameters as they were when this was made.
-        An optimizer's state stays as it is.
+        If no loss ever counted (all were NaN), these are the parameters at construction. The optimizer's state does not
+        change.
 
         Raises
         ------
@@ -192,7 +193,7 @@ class EarlyStopping:
         whole(work)
 
     def reset(self) -> None:
-        """Forget all losses, for another run; the parameters as they are now take the place of the best's."""
+        """Forget all losses, for another run. The current parameters replace the kept ones."""
         fresh = _Progress(kept=1 - self._progress.kept)
         for copy, array in zip(self._copies[fresh.kept], self._arrays(), strict=True):
             np.copyto(copy, array)
@@ -202,22 +203,22 @@ class EarlyStopping:
 
     @property
     def best(self) -> float | None:
-        """Best loss; None as long as there is none."""
+        """Best loss; None before the first."""
         return None if math.isnan(self._progress.best) else self._progress.best
 
     @property
     def best_index(self) -> int | None:
-        """Observation of the best loss, counting from 0; None as long as there is none."""
+        """Observation of the best loss, counting from 0; None before the first."""
         return None if self._progress.best_index < 0 else self._progress.best_index
 
     @property
     def stopped(self) -> bool:
-        """Whether patience ran out."""
+        """Whether patience has run out."""
         return self._progress.stopped
 
     @property
     def wait(self) -> int:
-        """Observations since the best."""
+        """Observations since the best loss."""
         return self._progress.wait
 
     @property
@@ -232,13 +233,13 @@ class EarlyStopping:
     # --- Saving -------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Copy all that a resumed run needs beside the constructor's arguments.
+        """Copy everything that a resumed run needs besides the constructor's arguments.
 
         Returns
         -------
         dict
-            seen, wait, stopped, best and best_index (None as long as there is none), and params: the kept arrays by
-            name, of a `Flat` its buffer as "", None if none are kept.
+            seen, wait, stopped, best and best_index (None before the first), and params: the kept arrays by name, the
+            buffer of a `Flat` as "", None if no parameters are kept.
         """
         now = self._progress
         kept = [x.copy() for x in self._copies[now.kept]]
@@ -256,17 +257,17 @@ class EarlyStopping:
         return [] if parameters is None else [""] if parameters.layout is not None else parameters.names
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` returned, all of it or, if an error is raised, nothing.
+        """Load the output of `state_dict`. If an error is raised, nothing has changed.
 
         Parameters
         ----------
         state : dict
-            Of an EarlyStopping that kept parameters of the same names, shapes and dtype, or none, as this one.
+            From an EarlyStopping that keeps parameters of the same names, shapes and dtype as this one, or none.
 
         Raises
         ------
         TypeError, ValueError
-            If it does not fit.
+            If the state does not fit.
         """
         need = set(self.state_dict())
         if not isinstance(state, Mapping) or set(state) != need:

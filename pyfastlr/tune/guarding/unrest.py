@@ -1,4 +1,4 @@
-"""When is a loss a spike, and when does a run oscillate? Functions of numbers, with the share of false alarms known."""
+"""Tests for spikes and for oscillation, with known rates of false alarms."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import math
 from collections.abc import Sequence
 from functools import cache
 
-FEWEST = 32  # values before anything is judged
-CONSISTENT = 1.4826  # a normal distribution's deviation is so many times the median of absolute deviations
+FEWEST = 32  # values that the test for spikes needs
+CONSISTENT = 1.4826  # standard deviation of a normal distribution divided by its median absolute deviation
 LEAST_LIKELY = 2e-6  # about the probability that all 30 inner values of 32 are turning points
 
 
 def upper_bound(levels: Sequence[float], threshold: float, rise: float, log: bool, early: float | None) -> float:
-    """Level above which a value is a spike: median + threshold·σ, and at least the median raised by the share `rise`.
+    """Level above which a value is a spike: median + threshold·σ, and at least the median raised by `rise`.
 
-    σ is 1.4826 times the median of absolute deviations. Where levels fall, both are those around a line through the
-    medians of the two halves, and the median is the line's value a quarter of the window ago: else a run that learns
-    fast would hide its spikes. While there are fewer than 32 levels the bound is `early` times the largest, if these
-    are logarithms; else infinite.
+    σ is 1.4826 times the median absolute deviation. If levels fall, both are computed around a line through the medians
+    of the two halves, and the median is the line's value a quarter of the window ago. Otherwise a run that learns fast
+    would hide its spikes. With fewer than 32 levels, the bound is `early` times the largest if levels are logarithms,
+    otherwise infinite.
     """
     n = len(levels)
     if n < FEWEST:
@@ -38,15 +38,15 @@ def _median(ordered: Sequence[float]) -> float:
 
 
 def turning_points(values: Sequence[float]) -> int:
-    """How many inner values are above or below both of their neighbours."""
+    """Number of inner values that are above or below both neighbours."""
     return sum(a < b > c or a > b < c for a, b, c in zip(values, values[1:], values[2:], strict=False))
 
 
 @cache
 def _tails(n: int) -> tuple[float, ...]:
-    """P(at least k turning points) of n independent values of any one continuous distribution, for k = 0, 1, ...
+    """P(at least k turning points) in n independent values of one continuous distribution, for k = 0, 1, ...
 
-    The number of monotonic runs is one more. Of n! orders R(n, k) have k runs, and (D. André, 1884)
+    The number of monotonic runs is one more. R(n, k) of the n! orders have k runs, and (D. André, 1884)
     R(n, k) = k·R(n-1, k) + 2·R(n-1, k-1) + (n-k)·R(n-1, k-2).
     """
     shares = [0.0, 1.0]  # of two values: one run
@@ -59,15 +59,15 @@ def _tails(n: int) -> tuple[float, ...]:
 
 
 def chance_of_turns(values: Sequence[float]) -> float:
-    """Probability that so many turning points, or more, come by chance; equal values make it larger."""
+    """Probability of at least this many turning points by chance. Equal values make it larger."""
     tails = _tails(len(values))
     turns = turning_points(values)
     return tails[turns] if turns < len(tails) else 0.0
 
 
 def least_cosine(n: int, probability: float) -> float:
-    """Mean of n cosines below which gradients oppose each other: chance has it at most with this probability.
+    """Mean of n cosines below which gradients oppose each other, with at most this probability by chance.
 
-    Azuma's bound exp(-n·c²/2), for gradients each of which is as likely as its negative.
+    Azuma's bound exp(-n·c²/2), if each gradient is as likely as its negative.
     """
     return -math.sqrt(2.0 * math.log(1.0 / probability) / n)

@@ -1,1 +1,1 @@
-"""The rate at which an optimizer turns unstable, from the curvature of the loss."""
+"""The rate above which an optimizer is unstable, from the curvature of the loss."""

@@ -1,4 +1,4 @@
-"""The largest eigenvalue of a symmetric operator, from its products with vectors."""
+"""Largest eigenvalue of a symmetric operator, from its products with vectors."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,18 +10,18 @@ Vector = npt.NDArray[np.float64]
 
 
 class Ritz(NamedTuple):
-    """What `largest` found.
+    """Result of `largest`.
 
     Attributes
     ----------
     values, errors
-        Estimate and residual bound after each product; the last ones are the result.
+        Estimate and residual bound after each product. The last ones are the result.
     vector
         Unit vector of the last estimate.
     left
-        Lanczos' own part of the last residual bound, which more products make smaller.
+        Part of the last residual bound that more products make smaller.
     converged
-        Whether `left` is within the tolerance; it is zero where the operator maps the vectors' space to itself.
+        Whether `left` is within the tolerance. `left` is zero if the operator maps the basis into its own span.
     """
 
     values: tuple[float, ...]
@@ -32,33 +32,34 @@ class Ritz(NamedTuple):
 
 
 def largest(product: Callable[[Vector], Vector], start: Vector, tol: float, most: int, least: int = 1) -> Ritz:
-    r"""Largest (most positive) eigenvalue by the method of Lanczos with full reorthogonalisation.
+    r"""Compute the largest (most positive) eigenvalue by Lanczos' method with full reorthogonalisation.
 
     After k products there is an orthonormal basis V of k vectors, in which the operator A is the small matrix
-    T = V' A V. Its largest eigenvalue theta, of the vector s, is the estimate, and y = V s its vector. Within
+    T = V' A V. Its largest eigenvalue theta, with eigenvector s, is the estimate, and y = V s its vector. A has an
+    eigenvalue within
 
     .. math:: \| A y - \theta y \| = \sqrt{ (\beta_k s_k)^2 + \| (V^T A V - T)\, s \|^2 }
 
-    of theta there is an eigenvalue of A. The first term is Lanczos' own; the second is zero for exact products. It is
-    what is not symmetric in T because products have errors, as differences of gradients do.
+    of theta. The first term is that of Lanczos' method. The second is zero for exact products: it is the asymmetry of T
+    that comes from errors of the products, as in differences of gradients.
 
     Parameters
     ----------
     product : callable
         Product of the operator with a vector.
     start : float64[n]
-        Not zero; need not be of length 1.
+        Nonzero; need not have length 1.
     tol : float
-        Stops where the first term is at most ``tol * |theta|``: more products do not make the second smaller.
+        Stops when the first term is at most ``tol * |theta|``: more products do not reduce the second term.
     most : int >= 1
-        Products that it may take.
+        Most products.
     least : int
-        Products that it takes at least, so that a start near one eigenvector does not hide that another is larger.
+        Fewest products, so that a start near one eigenvector does not hide a larger eigenvalue.
 
     Notes
     -----
-    Each new vector is made orthogonal to all others, twice: without that, rounding lets copies of eigenvalues that have
-    converged appear (Paige, "The computation of eigenvalues and eigenvectors of very large sparse matrices", 1971).
+    Each new vector is made orthogonal to all others, twice. Otherwise rounding produces copies of converged eigenvalues
+    (Paige, "The computation of eigenvalues and eigenvectors of very large sparse matrices", 1971).
     Lanczos, "An iteration method for the solution of the eigenvalue problem of linear differential and integral
     operators", 1950.
     """
@@ -67,7 +68,7 @@ def largest(product: Callable[[Vector], Vector], start: Vector, tol: float, most
     projected = np.zeros((most, most))  # V' A V
     values: list[float] = []
     errors: list[float] = []
-    scale = 0.0  # largest product, to tell when what is left of a vector is rounding alone
+    scale = 0.0  # largest product, to detect a vector that is only rounding error
     for k in range(1, most + 1):
         spanned = basis[:k]
         w = product(spanned[-1])
@@ -98,5 +99,5 @@ def largest(product: Callable[[Vector], Vector], start: Vector, tol: float, most
 
 
 def random_unit(size: int, seed: Any) -> Vector:
-    """Vector of independent normal numbers, from a generator of its own."""
+    """Vector of independent normal numbers from a new generator."""
     return np.random.default_rng(seed).standard_normal(size)

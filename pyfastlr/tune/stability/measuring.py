@@ -21,7 +21,7 @@ from .result import Sharpness
 
 _TOL = Range(1e-12, 0.5, "a number from 1e-12 to 0.5")
 _DESCENT = "gradient descent"
-_LEAST = 5  # products of a measurement that starts near the last one's vector
+_LEAST = 5  # fewest products of a measurement that starts near the previous vector
 
 
 class Measured(NamedTuple):
@@ -42,7 +42,7 @@ def measure(
     start: Vector | None = None,
     seed: Any = 0,
 ) -> Measured:
-    """Measure from a random vector; or, again, from one that is near: then nothing is checked a second time."""
+    """Measure from a random vector, or from the previous one: then the checks are not repeated."""
     again = start is not None
     problem = Problem(loss_and_grad, params)
     tol, iterations = checked(hvp, tol, iterations)
@@ -89,14 +89,14 @@ def measure(
 
 
 def checked(hvp: Any, tol: Any, iterations: Any) -> tuple[float, int]:
-    """Tolerance and number of products, or the error that says what is wrong."""
+    """Check the arguments; return tolerance and number of products."""
     if hvp is not None and not callable(hvp):
         raise TypeError(f"`hvp` must be None or a function (params, batch, v) -> Hv, got {type(hvp).__name__}")
     return number(tol, "tol", _TOL), positive_integer(iterations, "iterations")
 
 
 def _change(hessian: Hessian, held: Recursion, found: Ritz) -> float:
-    """By how much the result changes when the step of the differences is doubled."""
+    """Change of the result if the step of the differences is doubled."""
     u = held.root * found.vector
     if not u.any():
         return 0.0
@@ -105,19 +105,19 @@ def _change(hessian: Hessian, held: Recursion, found: Ritz) -> float:
 
 
 def _bound(value: float, held: Recursion, found: Ritz, error: float, tol: float) -> tuple[float | None, str]:
-    """Bound, and the reason for what it is."""
+    """Bound, and the reason why it is missing, infinite or doubtful."""
     if held.reason:
         return None, held.reason
     doubt = ""
     if not found.converged:
         doubt = (
-            f"not converged: the residual is {found.left:.2g} after {len(found.values)} products, and should be "
+            f"not converged: the residual is {found.left:.2g} after {len(found.values)} products, and must be at most "
             f"{tol * abs(value):.2g}"
         )
     elif error > 2.0 * tol * abs(value):
         doubt = (
-            f"uncertain: the error is {error:.2g}, because products differ by the step (kinks as ReLU's, rounding, a "
-            "loss that is far from a quadratic); float64 parameters or an exact `hvp` have less of it"
+            f"uncertain: the error is {error:.2g}, because the products depend on the step (kinks such as ReLU's, "
+            "rounding, or a loss far from quadratic); use float64 parameters or an exact `hvp`"
         )
     if value <= 0.0:
         return math.inf, doubt or "no direction curves upwards"
@@ -129,4 +129,4 @@ def _check_optimizer(optimizer: Any, problem: Problem) -> None:
         raise TypeError(f"`optimizer` must be None or an optimizer of pyfastlr, got {type(optimizer).__name__}")
     mine, theirs = problem.parameters, optimizer._parameters
     if [*map(address, mine.arrays)] != theirs.addresses or mine.sizes != theirs.sizes:
-        raise ValueError(f"`optimizer` must be over `params`, got one over other arrays: {theirs.names}")
+        raise ValueError(f"`optimizer` must be an optimizer of `params`, got one of other arrays: {theirs.names}")

@@ -1,4 +1,4 @@
-"""Watch during training whether the rate is one that the optimizer is stable at."""
+"""Watch during training whether the optimizer is stable at its rate."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ACTIONS = ("warn", "cap", "raise", "record")
 _MARGIN = Range(1e-6, 1.0, "a number from 1e-6 to 1")
-_FRESH = 0.1  # length of the random part of the vector that a measurement starts from
+_FRESH = 0.1  # length of the random part of a measurement's start vector
 
 
 class Measurement(NamedTuple):
@@ -34,9 +34,9 @@ class Measurement(NamedTuple):
     Attributes
     ----------
     update : int
-        Updates done before it.
+        Updates done before the measurement.
     lr : float
-        Rate of the base group for the next update, before it was capped.
+        Rate of the base group for the next update, before any new cap.
     sharpness : Sharpness
 
     Examples
@@ -56,29 +56,29 @@ class Measurement(NamedTuple):
 
 
 class StabilityMonitor:
-    """Measures the sharpness now and then during training, and warns of a rate that the optimizer is unstable at.
+    """Measures the sharpness at intervals during training, and warns if the optimizer is unstable at its rate.
 
     Parameters
     ----------
     loss_and_grad : callable
         ``loss_and_grad(params, batch) -> (loss, gradient)``, as for `sharpness`.
     every : int >= 1
-        The first call of `check` measures, and each `every`-th after it. So does the second one, where an adaptive
-        optimizer had no denominators before its first update.
+        `check` measures at its first call, and at every `every`-th call after that. It also measures at the second call
+        if an adaptive optimizer had no denominators before its first update.
     action : {"warn", "cap", "raise", "record"}
-        What happens when the rate is beyond the bound. "warn": one RuntimeWarning, and no other until it was below
-        again. "cap": the rates of all groups are limited to `margin` times the bound, by `schedules.Adjustable`, until
-        the next measurement. "raise": a FloatingPointError. "record": nothing.
+        What to do when the rate is above the bound. "warn": give one RuntimeWarning, and no other until the rate has
+        been below the bound. "cap": limit the rates of all groups to `margin` times the bound, with
+        `schedules.Adjustable`, until the next measurement. "raise": raise a FloatingPointError. "record": nothing.
     hvp : callable, optional
         ``hvp(params, batch, v) -> Hv``, as for `sharpness`.
     tol : float
         Tolerance of a measurement.
     iterations : int
-        Most products with the Hessian in one.
+        Most products with the Hessian in one measurement.
     margin : float in (0, 1]
-        Part of the bound that "cap" allows.
+        Fraction of the bound that "cap" allows.
     seed : int
-        Of the random vectors.
+        Seed of the random vectors.
 
     Attributes
     ----------
@@ -108,13 +108,13 @@ class StabilityMonitor:
 
     Notes
     -----
-    A measurement starts from the vector of the last one, with a random part so that another direction can overtake.
-    It takes 2 gradients for each product with the Hessian and usually the least number of products, 5: with
-    ``every=10`` one more gradient for each update. `latest.evaluations` says how many it took. Only the first
-    measurement checks that gradients repeat themselves, and what a step of another length changes.
+    A measurement starts from the vector of the previous one, plus a random part so that another direction can overtake.
+    Each product with the Hessian takes 2 gradients, and a measurement usually needs the fewest products, 5. So with
+    ``every=10`` it costs one extra gradient per update. `latest.evaluations` is the number of gradients. Only the first
+    measurement checks that gradients are repeatable and that the length of the step fits.
 
-    The Hessian of another batch is another one: give `check` a fixed batch (docs/stability.md). Cohen et al., "Gradient
-    descent on neural networks typically occurs at the edge of stability", 2021. No framework has such a tool.
+    Each batch has its own Hessian, so pass `check` a fixed batch (docs/stability.md). Cohen et al., "Gradient descent
+    on neural networks typically occurs at the edge of stability", 2021. No framework has such a tool.
     """
 
     def __init__(
@@ -145,25 +145,25 @@ class StabilityMonitor:
         self._told: set[str] = set()
 
     def check(self, opt: Optimizer, batch: Any = None) -> Sharpness:
-        """Measure if it is time to, and act on it. Call it before each step.
+        """Measure if a measurement is due, and act on it. Call it before each step.
 
         Parameters
         ----------
         opt : Optimizer
         batch
-            Passed on to `loss_and_grad`.
+            Passed to `loss_and_grad`.
 
         Returns
         -------
         Sharpness
-            The latest one.
+            The latest measurement.
 
         Raises
         ------
         TypeError, ValueError
             As `sharpness`.
         FloatingPointError
-            If the gradient is not finite; or, with the action "raise", if the rate is beyond the bound.
+            If the gradient is not finite, or, under the action "raise", if the rate is above the bound.
         """
         if not isinstance(opt, Optimizer):
             raise TypeError(f"`opt` must be an optimizer of pyfastlr, got {type(opt).__name__}")
@@ -174,7 +174,7 @@ class StabilityMonitor:
         return self.latest
 
     def _waits(self, opt: Optimizer) -> bool:
-        """Whether there was nothing to measure before the first update, and now there is."""
+        """Whether the first update has just created the denominators that were missing before."""
         return self.latest is None or (self.latest.bound is None and self.history[-1].update == 0 < opt.steps)
 
     def _measure(self, opt: Optimizer, batch: Any) -> None:
@@ -188,7 +188,7 @@ class StabilityMonitor:
         self._act(opt, lr, found)
 
     def _start(self, opt: Optimizer) -> Vector | None:
-        """Last vector, and a random part of its own for each measurement."""
+        """Previous vector plus a new random part."""
         if self._vector is None or self._vector.size != opt._parameters.size:
             return None
         fresh = random_unit(self._vector.size, [self.seed, len(self.history)])
@@ -206,21 +206,21 @@ class StabilityMonitor:
             self._told.discard("above")
         else:
             words = (
-                f"the rate {lr:.4g} is beyond {found.bound:.4g}, where {found.optimizer} turns unstable on the present "
-                f"loss (update {opt.steps}, sharpness {found:.4g})"
+                f"the rate {lr:.4g} is above {found.bound:.4g}, where {found.optimizer} becomes unstable at the "
+                f"current curvature (update {opt.steps}, sharpness {found:.4g})"
             )
             if self.action == "raise":
                 raise FloatingPointError(words)
             self._tell("above", words)
 
     def _tell(self, what: str, words: str) -> None:
-        """Warn once, until it was otherwise."""
+        """Warn once, until the condition has ended."""
         if what not in self._told and self.action != "record":
             self._told.add(what)
             warnings.warn(words, RuntimeWarning, stacklevel=5)
 
     def _cap(self, opt: Optimizer, bound: float) -> None:
-        """Limit the rate of every group that has one of its own."""
+        """Limit the rate of every group that has its own rate."""
         own = opt._hyper.current.own
         for row, ratio in enumerate(group_ratios(opt) or ()):
             if "lr" not in own[row]:
@@ -232,12 +232,12 @@ class StabilityMonitor:
             source.observe(limit=None if math.isinf(bound) else self.margin * bound * ratio)
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw the rate, the bound and 2/L over the updates, with the places where the rate went beyond the bound.
+        """Draw the rate, the bound and 2/L against the updates, and mark where the rate crosses the bound.
 
         Parameters
         ----------
         ax : matplotlib.axes.Axes, optional
-            Where to draw; without it in a new figure.
+            Where to draw. By default a new figure.
 
         Returns
         -------

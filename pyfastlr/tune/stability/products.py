@@ -1,4 +1,4 @@
-"""Products of a loss's Hessian with vectors: by a function of the user's, or by differences of gradients."""
+"""Products of a loss's Hessian with vectors: by a user's function, or by differences of gradients."""
 
 import math
 from collections.abc import Callable
@@ -13,17 +13,17 @@ from .lanczos import Vector
 
 Hvp = Callable[[Any, Any, Any], Any]
 
-_NOISE = 0.1  # part of a difference of gradients that two calls at one point may differ by
+_NOISE = 0.1  # largest difference of two calls at one point, as a fraction of a difference of gradients
 
 
 class Hessian:
-    """Hessian of the loss on a batch, at the present parameters.
+    """Hessian of the loss on a batch, at the current parameters.
 
     Parameters
     ----------
     problem : Problem
     batch
-        Passed on.
+        Passed to the functions.
     hvp : callable or None
         ``hvp(params, batch, v) -> Hv``; None for differences of gradients.
 
@@ -36,7 +36,7 @@ class Hessian:
     tol
         Relative error that the step may have.
     repeats
-        Whether the gradient is known to be the same at each call.
+        Whether the gradient is known to be repeatable.
     """
 
     def __init__(self, problem: Problem, batch: Any, hvp: Hvp | None, tol: float, repeats: bool = False) -> None:
@@ -67,7 +67,7 @@ class Hessian:
         return difference * (length / (2.0 * self.step))
 
     def curvature(self, v: Vector, doubling: float = 1.0) -> float:
-        """Second derivative along a vector, with the step of the differences times `doubling`."""
+        """Second derivative along a vector, with the step of the differences multiplied by `doubling`."""
         length = float(np.linalg.norm(v))
         step = doubling * self.step
         along = float(v @ self._difference(v / length, step))
@@ -91,19 +91,19 @@ class Hessian:
         return self._finite(vector, "`hvp` must return finite numbers")
 
     def _difference(self, direction: Vector, step: float) -> Vector:
-        """Gradient one step ahead minus that one step behind. The parameters are put back by whoever saved them."""
+        """Gradient one step ahead minus the gradient one step behind. The caller restores the parameters."""
         ahead = self._gradient(self.at + step * direction, "a small step away from the parameters")
         return ahead - self._gradient(self.at - step * direction, "a small step away from the parameters")
 
     def _check_repeats(self, difference: Vector) -> None:
-        """Refuse a gradient that is another one at each call: its noise would pass for curvature."""
+        """Refuse a gradient that differs from call to call, because its noise would look like curvature."""
         first, second = (self._gradient(self.at, "at the parameters") for _ in range(2))
         noise = float(np.linalg.norm(first - second))
         if noise > _NOISE * float(np.linalg.norm(difference)):
             raise ValueError(
                 "`loss_and_grad` must return the same gradient for the same parameters and batch, got two that differ "
-                f"by {noise:.2g} in norm ({float(np.linalg.norm(first)):.2g}): fix what it draws (dropout, a batch of "
-                "its own), for example by a seed set inside"
+                f"by {noise:.2g} in norm (norm {float(np.linalg.norm(first)):.2g}): remove its randomness (dropout, a "
+                "batch drawn inside), for example with a fixed seed"
             )
         self._checked = True
 
@@ -125,7 +125,7 @@ class Hessian:
         return vector
 
     def _parameters(self) -> Vector:
-        """Parameters as one float64 vector."""
+        """Return the parameters as one float64 vector."""
         return np.concatenate([np.asarray(x, np.float64).reshape(-1) for x in self.problem.parameters.arrays])
 
     def _put(self, at: Vector) -> None:
@@ -137,15 +137,15 @@ class Hessian:
 
 
 def _step(at: Vector, dtype: np.dtype[Any], tol: float) -> float:
-    """Length of the step h of central differences: a small number times the norm of the parameters, at least 1.
+    """Length of the step h of central differences: a small number times the norm of the parameters (at least 1).
 
-    A gradient is rounded to about eps times its size, so a difference over 2h has a relative error of some eps/h from
-    rounding, and of h² from the next derivatives. Their sum is least near h = cbrt(eps), 4.9e-3 for float32 and 6.1e-6
-    for float64 (measured on a network: 4e-5 and 6e-11). But where a gradient has kinks (ReLU), each one within reach of
-    the step adds an error of 1/h, and fewer are within reach of a smaller step. So the step is the smallest whose
-    rounding is far below the tolerance, 1000 eps / tol, between sqrt(eps), 1.5e-8 for float64, and cbrt(eps).
+    A gradient has a relative rounding error of about eps, so a difference over 2h has a relative error of about eps/h
+    from rounding, and h² from higher derivatives. Their sum is smallest near h = cbrt(eps), 4.9e-3 for float32 and
+    6.1e-6 for float64 (errors measured on a network: 4e-5 and 6e-11). But each kink of a gradient (ReLU) within the
+    step adds an error of 1/h, and a smaller step crosses fewer kinks. So the step is the smallest whose rounding error
+    is far below the tolerance, 1000 eps / tol, between sqrt(eps), 1.5e-8 for float64, and cbrt(eps).
 
-    A norm below 1 counts as 1: parameters that begin at zero have no scale of their own.
+    A norm below 1 counts as 1, because parameters that start at zero have no scale.
     """
     eps = float(np.finfo(dtype).eps)
     relative = min(max(1000.0 * eps / tol, math.sqrt(eps)), math.cbrt(eps))

@@ -1,21 +1,21 @@
-r"""An optimizer on a quadratic, with its denominators held as they are: a linear recursion, and the rate it bears.
+r"""An optimizer on a quadratic with fixed denominators: a linear recursion, and the largest rate at which it is stable.
 
-Every rule of the library whose move is proportional to the gradient is, for one element,
+Every rule of the library whose step is proportional to the gradient is, for one element,
 
 .. math::
     b &\leftarrow \mu b + w\, g \\
     p &\leftarrow (1 - \delta)\, p - \eta\, s\, (a\, g + c\, b) / P
 
-with a denominator P that the state gives, the rate eta, and s the factor of the element's rate (lr_scale, and its
-group's rate by the base group's). With g = H p and H symmetric and positive semidefinite, this becomes unstable where
-the recursion gets the eigenvalue -1, that is b = w H p / (1 + mu) and
+with the denominator P from the state, the rate eta, and s the factor of the element's rate (lr_scale times the group's
+rate divided by the base group's). With g = H p and H symmetric and positive semidefinite, this becomes unstable when
+the recursion has the eigenvalue -1, that is, b = w H p / (1 + mu) and
 
 .. math:: (2 - \delta)\, p = \eta\, D H p, \qquad D = \frac{s}{P} \Bigl( a + \frac{c\, w}{1 + \mu} \Bigr)
 
 No other eigenvalue can reach the unit circle first: for z = exp(i phi), (z - 1 + delta) / D(z) has an imaginary part of
-one sign for all elements, and the real number p' H p cannot balance that. So the rate at which it turns unstable is 2
-by the largest eigenvalue of D^1/2 H D^1/2, whatever mu, w, s and P are element by element. Weight decay stays within
-the same form: coupled decay is added to H, decoupled decay (delta = eta s lambda) to the matrix, independent decay
+one sign for all elements, and the real number p' H p cannot balance that. So the recursion becomes unstable at the rate
+2 divided by the largest eigenvalue of D^1/2 H D^1/2, whatever the mu, w, s and P of each element. Weight decay keeps
+the same form: coupled decay is added to H, decoupled decay (delta = eta s lambda) to the matrix, and independent decay
 divides D by 1 - lambda/2.
 """
 
@@ -33,7 +33,7 @@ from .lanczos import Vector
 
 
 class Frozen(NamedTuple):
-    """One tensor's recursion at rate 1: numbers, and what may be an array, one number for each element."""
+    """One tensor's recursion at rate 1. `p` and `moves` are a number or an array with one number per element."""
 
     p: Any = 1.0  # denominator
     now: float = 0.0  # a
@@ -45,23 +45,23 @@ class Frozen(NamedTuple):
 
     @property
     def factor(self) -> float:
-        """What the momentum multiplies the rate by where the recursion turns unstable: a + c w / (1 + mu)."""
+        """Factor by which momentum multiplies the rate at the limit of stability: a + c w / (1 + mu)."""
         return self.now + self.ahead * self.w / (1.0 + self.mu)
 
 
 class Recursion(NamedTuple):
-    """What is needed for the bound of an optimizer.
+    """Data for the bound of an optimizer.
 
     Attributes
     ----------
     root
         Root of D for each element, D relative to the base group's factor.
     shift, decay
-        Added to the Hessian's diagonal, and to that of the preconditioned Hessian.
+        Terms added to the diagonal of the Hessian, and to the diagonal of the preconditioned Hessian.
     sign
         -1 if the optimizer ascends.
     base
-        The recursion of the base group, or of the first group that moves.
+        Recursion of the base group, or of the first group that moves.
     reason
         Why there is no bound; empty if there is one.
     """
@@ -76,9 +76,9 @@ class Recursion(NamedTuple):
 
 # --- What each rule is, with its state held fixed ------------------------------------------------------------------
 #
-# h and r are the numbers of the rule's fold for rate 1, so that conventions and bias corrections are in them; c are the
-# hyperparameters, t is the count of updates, s the state. An element whose second moment is zero never had a gradient:
-# eps alone would be its denominator, and a rounding error of its curvature would count 1 / eps times. It is left out.
+# h and r are the numbers of the rule's fold for rate 1, so they include conventions and bias corrections; c are the
+# hyperparameters, t is the count of updates, s the state. An element whose second moment is zero never had a gradient.
+# Its denominator would be eps alone, which would multiply a rounding error of its curvature by 1 / eps. It is left out.
 
 
 def _sgd(h: Any, r: Any, c: Any, t: float, s: Any) -> Frozen:
@@ -116,7 +116,7 @@ def _adadelta(h: Any, r: Any, c: Any, t: float, s: Any) -> Frozen:
 
 
 def _adam_like(slot: str) -> Callable[..., Frozen]:
-    """Adam, with this second moment; its bias correction of the first moment is a part of P."""
+    """Adam with this second moment. P includes the bias correction of the first moment."""
 
     def frozen(h: Any, r: Any, c: Any, t: float, s: Any) -> Frozen:
         p = (np.sqrt(s[slot]) * h.v_scale + h.eps) / r.step
@@ -135,8 +135,8 @@ def _adamax(h: Any, r: Any, c: Any, t: float, s: Any) -> Frozen:
 
 
 def _asgd(h: Any, r: Any, c: Any, t: float, s: Any) -> Frozen:
-    # The next rate is lr / (1 + lambd lr t)^alpha. Its ratio to lr is taken at the present lr: so lr is beyond the
-    # bound exactly where the next rate is.
+    # The next rate is lr / (1 + lambd lr t)^alpha. Its ratio to lr is taken at the current lr, so lr is above the bound
+    # exactly when the next rate is.
     return Frozen(now=(1.0 + c.lambd * c.lr * t) ** -c.alpha, shift=c.lambd)
 
 
@@ -172,7 +172,7 @@ _FROZEN: dict[str, Callable[..., Frozen]] = {
     "ftrl": _ftrl,
 }
 _BY_SIGN = "it moves by the gradient's sign, so the length of its step is not proportional to the gradient"
-_WITHOUT_STATE = ("sgd", "momentum", "nesterov", "asgd")  # whose denominators are not state
+_WITHOUT_STATE = ("sgd", "momentum", "nesterov", "asgd")  # without denominators in the state
 
 
 def _decoupled(c: Any) -> float:
@@ -187,7 +187,7 @@ def _independent(c: Any) -> float:
 
 
 def recursion(optimizer: Optimizer) -> Recursion:
-    """Recursion of an optimizer with its present state and hyperparameters."""
+    """Recursion of an optimizer with its current state and hyperparameters."""
     sizes = optimizer._parameters.sizes
     sign = -1.0 if optimizer._given["maximize"] else 1.0
     plain = Recursion(np.ones(sum(sizes)), np.zeros(sum(sizes)), np.zeros(sum(sizes)), sign, Frozen(now=1.0))
@@ -197,7 +197,7 @@ def recursion(optimizer: Optimizer) -> Recursion:
     members, groups = optimizer._hyper.members, optimizer._groups
     ratios = group_ratios(optimizer)
     if ratios is None:
-        return plain._replace(reason="the base group's rate is 0, and others are relative to it")
+        return plain._replace(reason="the base group's rate is 0, so the other groups have no ratio to it")
     configs = [_config(optimizer, row) for row in range(len(groups))]
     parts: list[tuple[Frozen | None, Any, Any, int]] = []
     found: list[tuple[int, Frozen]] = []
@@ -216,24 +216,24 @@ def recursion(optimizer: Optimizer) -> Recursion:
     base = next((x for row, x in found if row == 0), found[0][1])
     for _, x in found:
         if not 0.0 <= x.mu < 1.0:
-            return plain._replace(reason=f"with a momentum of {x.mu:g} no rate is stable")
+            return plain._replace(reason=f"no rate is stable with a momentum of {x.mu:g}")
         if x.factor <= 0.0 or x.w < 0.0:
-            return plain._replace(reason=f"with a weight of {x.w:g} for the gradient the momentum ascends")
+            return plain._replace(reason=f"the momentum ascends, because the weight of the gradient is {x.w:g}")
     if any(_independent(configs[row]) >= 2.0 for row, _ in found):
-        return plain._replace(reason="with an independent weight decay of 2 or more no rate is stable")
+        return plain._replace(reason="no rate is stable with an independent weight decay of 2 or more")
     columns = [_columns(*part, base.factor) for part in parts]
     root, shift, decay = (np.concatenate(column) for column in zip(*columns, strict=True))
     return Recursion(root, shift, decay, sign, base) if root.any() else plain._replace(reason="nothing moves")
 
 
 def _columns(frozen: Frozen | None, scale: Any, config: Any, size: int, factor: float) -> tuple[Vector, Vector, Vector]:
-    """Root of D, and what is added inside and outside, of one tensor."""
+    """Root of D, and the terms added inside and outside, for one tensor."""
     zeros = np.zeros(size)
     if frozen is None:
         return zeros, zeros, zeros
     moving = zeros + scale * frozen.moves
     below = zeros + frozen.p * (1.0 if config.sets else 1.0 - _independent(config) / 2.0)
-    moves = (moving > 0) & (below > 0)  # a denominator of 0 is that of an element without a gradient, where eps is 0
+    moves = (moving > 0) & (below > 0)  # the denominator is 0 if eps is 0 and the element had no gradient
     d = np.divide(moving * (frozen.factor / factor), below, out=np.zeros(size), where=moves)
     root = np.sqrt(np.where(np.isfinite(d), d, 0.0))
     shift = zeros + frozen.shift + (config.weight_decay if config.decay == COUPLED else 0.0)
@@ -242,12 +242,12 @@ def _columns(frozen: Frozen | None, scale: Any, config: Any, size: int, factor: 
 
 
 def _tensor(optimizer: Optimizer, k: int, config: Any) -> Frozen | None:
-    """Recursion of tensor k; None if its denominators are of no update yet."""
+    """Recursion of tensor k; None before the first update sets its denominators."""
     rule = RULES[optimizer.rule]
     counts = optimizer._state.counts
     count = int(counts["count"][k])
     if optimizer.rule in _WITHOUT_STATE:
-        t = float(max(count, 2))  # the first update of momentum is another: its gradient enters undampened
+        t = float(max(count, 2))  # momentum's first update is different: its gradient enters undampened
     elif count == 0:
         return None
     else:
@@ -262,7 +262,7 @@ def _tensor(optimizer: Optimizer, k: int, config: Any) -> Frozen | None:
 
 
 def _before(carry: Any, config: Any, convention: str, t: float) -> Any:
-    """NAdam's product before update t, from the one after it that is saved."""
+    """NAdam's product before update t, from the saved product after it."""
     if convention == "optax":
         return carry
     psi = config.momentum_decay if convention == "torch" else 1.0
@@ -271,7 +271,7 @@ def _before(carry: Any, config: Any, convention: str, t: float) -> Any:
 
 
 def _config(optimizer: Optimizer, row: int) -> SimpleNamespace:
-    """Hyperparameters of a group for the next update, as a fold reads them."""
+    """Hyperparameters of a group for the next update, in the form that a fold reads."""
     hyper, rule = optimizer._hyper, RULES[optimizer.rule]
     values = dict.fromkeys(rule.hyper, 0.0) | constants(optimizer._parameters.dtype)
     for field in hyper.fields:
@@ -280,7 +280,7 @@ def _config(optimizer: Optimizer, row: int) -> SimpleNamespace:
 
 
 def _rate_factors(optimizer: Optimizer, k: int, row: int) -> Any:
-    """lr_scale of tensor k: a number, or one for each element."""
+    """`lr_scale` of tensor k: a number, or one number per element."""
     rates = optimizer._hyper.current.rates[k]
     if rates is not None:
         return np.asarray(rates.array, np.float64).reshape(-1)
@@ -288,7 +288,7 @@ def _rate_factors(optimizer: Optimizer, k: int, row: int) -> Any:
 
 
 def rate(optimizer: Optimizer, row: int) -> float:
-    """Rate of a group for the next update, without the limit that a monitor has set."""
+    """Rate of a group for the next update, without a monitor's limit."""
     source = optimizer._hyper.current.source(row, "lr")
     if hasattr(source, "limit") and hasattr(source, "base") and source.limit is not None:
         return float(source.scale * source.base(optimizer.steps))

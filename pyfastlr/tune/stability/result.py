@@ -1,4 +1,4 @@
-"""The sharpness as a number, with what is known of it."""
+"""The sharpness: a float with its error, its bound and more."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ if TYPE_CHECKING:
 
 
 class Sharpness(float):
-    """Largest eigenvalue of a Hessian, with what is known of it. `sharpness` makes it.
+    """Largest eigenvalue of a Hessian: a float with its error, the bound of the rate, and more. Made by `sharpness`.
 
     Attributes
     ----------
     error : float
-        Within this distance of the number there is an eigenvalue of the (preconditioned) Hessian: it is the norm of the
-        residual ``H v - L v`` for the unit vector v that was found, not relative to L. Where products came from
-        differences of gradients, it is an estimate, and the change of ``v' H v`` when the step is doubled is added.
+        The (preconditioned) Hessian has an eigenvalue within this distance of L: it is the norm of the residual
+        ``H v - L v`` for the unit vector v that was found, not relative to L. If products are differences of gradients,
+        it is an estimate that includes the change of ``v' H v`` when the step is doubled.
     bound : float or None
-        Rate of the base group at which the optimizer turns unstable on a quadratic with this Hessian; infinite if no
-        direction curves upwards; None if there is none.
+        Rate of the base group above which the optimizer is unstable on a quadratic with this Hessian. Infinite if no
+        direction curves upwards; None if there is no bound.
     reason : str
-        Why `bound` is None or infinite, or what makes the estimate doubtful; empty otherwise.
+        Why `bound` is None or infinite, or why the estimate is doubtful; otherwise empty.
     optimizer : str
-        What the bound is for: the class and convention, or "gradient descent".
+        Optimizer of the bound: its class and convention, or "gradient descent".
     lr : float or None
         Rate of the optimizer's base group for its next update.
     converged : bool
@@ -80,9 +80,10 @@ class Sharpness(float):
         return float(self)
 
     def growth(self, lr: float) -> float:
-        """Factor by which an oscillation along the sharpest direction grows at each update, at a rate.
+        """Return the factor by which an oscillation along the sharpest direction grows per update at this rate.
 
-        Below 1 it dies out. It is the spectral radius of the optimizer's recursion, with its denominators held fixed.
+        Below 1 the oscillation dies out. The factor is the spectral radius of the optimizer's recursion with fixed
+        denominators.
 
         Examples
         --------
@@ -99,12 +100,12 @@ class Sharpness(float):
         return max(abs(trace + root), abs(trace - root)) / 2.0
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw how an oscillation along the sharpest direction grows by the rate, with the bound and the present rate.
+        """Draw the growth of an oscillation along the sharpest direction against the rate, with bound and current rate.
 
         Parameters
         ----------
         ax : matplotlib.axes.Axes, optional
-            Where to draw. Without it in a new figure, which also shows how the estimate converged.
+            Where to draw. By default a new figure, which also shows how the estimate converged.
 
         Returns
         -------

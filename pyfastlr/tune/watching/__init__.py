@@ -1,1 +1,1 @@
-"""Record the numbers of a run, and watch them while it goes on."""
+"""Record the numbers of a run, and show them during the run."""
