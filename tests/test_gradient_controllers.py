@@ -273,8 +273,8 @@ def test_noise_that_is_not_finite_leaves_the_rate():
     [
         (None, "`grads` must"), ("abc", "`grads` must"), (3.0, "`grads` must"), (np.ones(3, int), "`grads` must"),
         (np.ones(3, np.float16), "`grads` must"), ({}, "`grads` must contain"), ([None, None], "`grads` must have"),
-        (np.ones(2), r"`grads` must have the shape \(3,\) as before, got \(2,\)"),
-        ({"a": np.ones(3)}, r"`grads` must have the names \[''\] as before, got \['a'\]"),
+        (np.ones(2), r"`grads` must have the shape \(3,\), as observed before, got \(2,\)"),
+        ({"a": np.ones(3)}, r"`grads` must have the names \[''\], as observed before, got \['a'\]"),
         (np.ones((3, 1)), "`grads` must have the shape"),
     ],
 )  # fmt: skip
@@ -400,7 +400,7 @@ def test_a_state_of_other_tensors_is_refused():
     rate, other = S.Hypergradient(0.1), S.Hypergradient(0.1)
     rate.observe(grads=np.ones(3))
     other.observe(grads={"a": np.ones(3)})
-    with pytest.raises(ValueError, match="of tensors as it observed before"):
+    with pytest.raises(ValueError, match="the tensors that it observed before"):
         rate.load_state_dict(other.state_dict())
     S.Hypergradient(0.1).load_state_dict(other.state_dict())  # nothing is known to contradict it
 

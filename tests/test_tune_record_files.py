@@ -171,7 +171,7 @@ def test_half_a_line_is_not_read_and_is_cut_off_when_the_run_goes_on(tmp_path):
 def test_a_file_of_something_else_is_refused_and_left_alone(tmp_path, text):
     path = tmp_path / "run.jsonl"
     path.write_text(text)
-    with pytest.raises(ValueError, match="`file` must be a file of records or new"):
+    with pytest.raises(ValueError, match="`file` must be new or a file of records"):
         tune.Recorder(file=path)
     assert path.read_text() == text
 
@@ -299,7 +299,7 @@ def test_another_ending_is_refused(tmp_path, name):
 )
 def test_a_file_that_has_no_records_is_an_error_with_the_line(tmp_path, name, text, words):
     (tmp_path / name).write_text(text)
-    with pytest.raises(ValueError, match="is no file of records: line") as caught:
+    with pytest.raises(ValueError, match="is not a file of records: line") as caught:
         tune.Recorder.read(tmp_path / name)
     assert words in str(caught.value)
 

@@ -38,7 +38,7 @@ def as_schedule(value: Any, name: str = "lr") -> Schedule:
             raise TypeError(
                 f"`{name}` must be a number, a schedule or a callable n -> float, got the controller "
                 f"{type(value).__name__}: it reacts to the run, so it cannot be part of a schedule; put the schedule "
-                "into the controller"
+                "inside the controller"
             )
         return Custom(value)
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):

@@ -1,6 +1,6 @@
-"""`Controller`: a rate that reacts to the run, and what all controllers share.
+"""`Controller`: a rate that reacts to the run, and the base of all controllers.
 
-A schedule is a pure function of the update's index. A controller has state: it is told what happens (`observe`), and
+A schedule is a pure function of the update's index. A controller has state: you tell it what happens (`observe`), and
 its next rates depend on that. It wraps a schedule, and an optimizer takes it wherever it takes a schedule.
 """
 
@@ -26,7 +26,7 @@ _KEPT = 100_000  # observations for `plot`
 
 
 def is_controller(value: Any) -> bool:
-    """Whether a value has the methods of the protocol: `Controller` need not be its base."""
+    """Whether a value has the methods of the protocol. It need not inherit from `Controller`."""
     return isinstance(value, Controller) or (
         callable(value)
         and not isinstance(value, type)
@@ -35,22 +35,22 @@ def is_controller(value: Any) -> bool:
 
 
 class Controller:
-    """A rate that reacts to the run: the protocol, and the base of your own controllers.
+    """A rate that reacts to the run: the protocol, and a base class for your controllers.
 
-    Four methods are all that an optimizer, its `state_dict` and the tools in `pyfastlr.tune` need:
+    An optimizer, its `state_dict` and the tools in `pyfastlr.tune` need only four methods:
 
-    - ``c(n)`` returns the rate in force for update n, a float. It must not change anything: `opt.lr` calls it too.
-    - ``c.observe(**what)`` is told what happened, for example ``loss=0.3``. You call it, as often as you like, between
-      steps. It takes what it needs by name and ignores everything else.
-    - ``c.state_dict()`` returns all that changes, as numbers, strings, None, lists, dicts and numpy arrays.
-    - ``c.load_state_dict(d)`` checks all of `d`, then takes it over, or raises an error and changes nothing.
+    - ``c(n)`` returns the rate of update n, a float. It must not change anything, because `opt.lr` calls it too.
+    - ``c.observe(**what)`` receives what happened, for example ``loss=0.3``. You call it between steps, as often as you
+      like. It uses the arguments that it needs and ignores all others.
+    - ``c.state_dict()`` returns the state, as numbers, strings, None, lists, dicts and numpy arrays.
+    - ``c.load_state_dict(d)`` checks all of `d`, then loads it. On an error nothing changes.
 
-    A subclass that keeps all that changes in ``self.state``, a dict that `observe` replaces by another one, inherits
-    the last two.
+    If a subclass keeps its whole state in the dict ``self.state``, and `observe` replaces that dict, it inherits the
+    last two methods.
 
-    `opt.state_dict()` has the states of the optimizer's controllers, and `opt.load_state_dict` writes them into the
-    controllers that the optimizer has: they stay the same objects. A controller is equal only to itself. It has no
-    `compiled` form and is not part of a schedule: put the schedule inside, as in ``Plateau(Cosine(...).warmup(500))``.
+    `opt.state_dict()` has the states of the optimizer's controllers. `opt.load_state_dict` writes them into the
+    controllers that the optimizer has; these stay the same objects. A controller is equal only to itself. It has no
+    `compiled` form and cannot be part of a schedule. Put the schedule inside: ``Plateau(Cosine(...).warmup(500))``.
 
     Examples
     --------
@@ -75,37 +75,37 @@ class Controller:
 
     Notes
     -----
-    Elsewhere: torch's ReduceLROnPlateau is not a scheduler (no `get_last_lr` in groups, not in SequentialLR); Keras has
-    callbacks, whose state is not saved; optax scales updates in a GradientTransformation.
+    Other libraries: torch's ReduceLROnPlateau is not a scheduler (no `get_last_lr` in groups, not in SequentialLR).
+    Keras has callbacks, whose state is not saved. optax scales updates in a GradientTransformation.
     """
 
     state: dict[str, Any]
-    __array_ufunc__ = None  # numpy's scalars leave `scalar * controller` to __rmul__
+    __array_ufunc__ = None  # so that numpy scalars call __rmul__ for `scalar * controller`
 
     def __call__(self, n: int, /) -> float:
-        """Rate in force for update n, counting from 0."""
+        """Return the rate of update n, counting from 0."""
         raise NotImplementedError(f"{type(self).__name__} needs a method __call__(self, n) that returns the rate")
 
     def observe(self, **what: Any) -> Any:
-        """Take note of what happened."""
+        """Receive what happened."""
         raise NotImplementedError(f"{type(self).__name__} needs a method observe(self, **what)")
 
     def state_dict(self) -> dict[str, Any]:
-        """Copy of all that changes."""
+        """Copy of the state."""
         return {"type": type_name(type(self)), **copy.deepcopy(self.state)}
 
     def load_state_dict(self, d: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` returned, all of it or, if an error is raised, nothing.
+        """Load the output of `state_dict`. If an error is raised, nothing has changed.
 
         Raises
         ------
         TypeError, ValueError
-            If it is the state of another kind of controller, or is damaged.
+            If the state belongs to another kind of controller, or is damaged.
         """
         self.state = self.checked_state(d)
 
     def checked_state(self, d: Mapping[str, Any]) -> dict[str, Any]:
-        """State from what `state_dict` returned; every value must be of the kind that it is now."""
+        """State from the output of `state_dict`. Each value must have the kind of the current value."""
         if not isinstance(d, Mapping):
             raise TypeError(f"the state of {type(self).__name__} must be a dict from state_dict(), got {d!r:.60}")
         if d.get("type") != type_name(type(self)):
@@ -125,27 +125,27 @@ class Controller:
 
     @property
     def compiled(self) -> NoReturn:
-        """Refused: what reacts to the run is not a function of the index alone."""
+        """Refused: the rate is not a function of the index alone."""
         raise TypeError(
-            f"{type(self).__name__} reacts to the run and cannot be compiled: pass its rate, c(n), to compiled code at "
-            "each update"
+            f"{type(self).__name__} reacts to the run and cannot be compiled: at each update, pass its rate c(n) to "
+            "the compiled code"
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Arguments for JSON, without the state; a subclass of your own has none unless it defines this."""
-        raise TypeError(f"{type(self).__name__} has no JSON form: state_dict() has its state")
+        """Arguments for JSON, without the state. Your subclasses have none unless they define this."""
+        raise TypeError(f"{type(self).__name__} has no JSON form; use state_dict() for its state")
 
     def _no_algebra(self, *_: Any) -> NoReturn:
         raise TypeError(
-            f"{type(self).__name__} reacts to the run, so it cannot be part of a schedule: put the schedule into it, "
-            "as in Plateau(0.5 * schedule), or scale the rate by `lr_scale`"
+            f"{type(self).__name__} reacts to the run, so it cannot be part of a schedule: put the schedule inside, "
+            "as in Plateau(0.5 * schedule), or scale the rate with `lr_scale`"
         )
 
     __mul__ = __rmul__ = __add__ = __radd__ = _no_algebra
 
 
 def _of_kind(value: Any, now: Any, what: str) -> Any:
-    """Copy of a value of the present one's kind: a flag, an integer, a number or None, or anything of the same type."""
+    """Copy a value that must have the kind of the current one: bool, int, number or None, or the same type."""
     if isinstance(value, np.generic):
         value = value.item()
     kinds: tuple[type, ...]
@@ -170,16 +170,16 @@ def _of_kind(value: Any, now: Any, what: str) -> Any:
 
 
 class Wrapper(Controller):
-    """A controller of the library: it wraps a base rate, and has arguments that never change.
+    """Base of the library's controllers: wraps a base rate, and has arguments that never change.
 
     Parameters
     ----------
     base : float, Schedule, callable or Controller
-        The rate that it changes.
+        The rate that the controller changes.
     state : dict
-        What changes.
+        The initial state.
     **arguments
-        All other arguments of the constructor, checked.
+        All other arguments of the constructor, already checked.
     """
 
     defaults: ClassVar[Mapping[str, Any]] = {}
@@ -191,20 +191,20 @@ class Wrapper(Controller):
         self.base: Any = base if is_controller(base) else as_schedule(base, "base")
         self.state, self.arguments = state, arguments
         self.history: deque[tuple[float, bool]] = deque(maxlen=_KEPT)  # for `plot`: each value, and whether it acted
-        self._n = 0  # of the last update
+        self._n = 0  # index of the last update
 
     def __call__(self, n: int, /) -> float:
-        """Rate in force for update n, counting from 0.
+        """Return the rate of update n, counting from 0.
 
         Raises
         ------
         TypeError, ValueError
-            If n is not an integer >= 0. Arrays are refused: rates of other updates depend on what will be observed.
+            If n is not an integer >= 0. Arrays are refused, because future rates depend on future observations.
         """
         return self._rate(n if type(n) is int and n >= 0 else checks.index(n))
 
     def _at(self, n: int) -> float:
-        """Rate of update n, which an optimizer makes now."""
+        """Rate of update n, called by the optimizer when it makes that update."""
         self._n = n
         if isinstance(self.base, Wrapper):
             self.base._at(n)
@@ -219,19 +219,19 @@ class Wrapper(Controller):
         return rate
 
     def state_dict(self) -> dict[str, Any]:
-        """Copy of all that changes: counts, the best value, and the state of a controller that is inside."""
+        """Copy of the state: counts, the best value, and the state of a controller inside."""
         inside = {"base": self.base.state_dict()} if isinstance(self.base, Controller) else {}
         return {**super().state_dict(), "n": self._n, **inside}
 
     def load_state_dict(self, d: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` returned, all of it or, if an error is raised, nothing."""
+        """Load the output of `state_dict`. If an error is raised, nothing has changed."""
         new, n, inside = self.parts(d)
         if inside is not None:
             load_checked([(self.base, inside)])
         self.state, self._n = new, n
 
     def parts(self, d: Mapping[str, Any]) -> tuple[dict[str, Any], int, Any]:
-        """Checked state, index of the last update, and the state of a controller inside; nothing is changed."""
+        """Checked state, index of the last update, and the state of a controller inside. Changes nothing."""
         given = dict(d) if isinstance(d, Mapping) else d
         inside, n = (given.pop("base", None), given.pop("n", 0)) if isinstance(given, dict) else (None, 0)
         new = self.checked_state(given)
@@ -242,7 +242,7 @@ class Wrapper(Controller):
         return new, checks.natural(n, "state['n']"), inside
 
     def checked_state(self, d: Mapping[str, Any]) -> dict[str, Any]:
-        """State with counts that are none below 0."""
+        """State whose counts are not negative."""
         state = super().checked_state(d)
         for key, value in state.items():
             if type(value) is int and value < 0:
@@ -250,7 +250,7 @@ class Wrapper(Controller):
         return state
 
     def __copy__(self) -> Wrapper:
-        """Controller with a state of its own, also of a controller inside."""
+        """Copy with an independent state, including that of a controller inside."""
         twin: Wrapper = object.__new__(type(self))
         twin.__dict__.update(self.__dict__, history=self.history.copy())
         if is_controller(self.base):
@@ -258,7 +258,7 @@ class Wrapper(Controller):
         return twin
 
     def to_dict(self) -> dict[str, Any]:
-        """Type and arguments, ready for JSON, without the state; `from_dict` makes a new controller of them."""
+        """Type and arguments, ready for JSON, without the state. `from_dict` makes a new controller from them."""
         return {"type": type_name(type(self)), "base": self.base.to_dict(), **self.arguments}
 
     def __repr__(self) -> str:
@@ -268,12 +268,12 @@ class Wrapper(Controller):
         )
 
     def plot(self, ax: Axes | None = None, **kwargs: Any) -> Axes:
-        """Draw what was observed, the last 100,000 values, with a line where the controller acted.
+        """Draw the last 100,000 observed values, with a line where the controller acted.
 
         Parameters
         ----------
         ax : matplotlib.axes.Axes, optional
-            Where to draw; without it in a new pyplot figure.
+            Where to draw. By default a new pyplot figure.
         **kwargs
             Keywords of `matplotlib.lines.Line2D` for the observed values.
 
@@ -296,11 +296,11 @@ class Wrapper(Controller):
 
     observes: ClassVar[str] = "loss"  # the values in the picture
     acted: ClassVar[str] = "rate changed"  # what the lines in the picture mean
-    title: ClassVar[str] = ""  # what the picture shows, if it is not what was observed
+    title: ClassVar[str] = ""  # title of the picture if it does not show observed values
 
 
 def load_checked(pairs: Sequence[tuple[Any, Any]]) -> None:
-    """Have each controller take over its state: all of them, or none if one of them refuses."""
+    """Load the state of each controller. If one refuses, none is changed."""
     for controller, state in pairs:
         trial(controller, state)
     before: list[tuple[Any, Any]] = []
@@ -315,7 +315,7 @@ def load_checked(pairs: Sequence[tuple[Any, Any]]) -> None:
 
 
 def trial(controller: Any, state: Any) -> None:
-    """Raise the error that taking over this state would raise, and change nothing."""
+    """Raise the error that loading this state would raise. Changes nothing."""
     if not isinstance(state, Mapping):
         raise TypeError(f"the state of {type(controller).__name__} must be a dict from state_dict(), got {state!r:.60}")
     if isinstance(controller, Wrapper):
@@ -323,13 +323,13 @@ def trial(controller: Any, state: Any) -> None:
         return
     try:
         twin = copy.deepcopy(controller)
-    except Exception:  # noqa: BLE001  # a user's object may be anything; `load_checked` undoes what it then refuses
+    except Exception:  # noqa: BLE001  # not every user's object can be copied; `load_checked` undoes a refused load
         return
     twin.load_state_dict(state)
 
 
 def observed(value: Any, name: str) -> float:
-    """Check a value that was observed: any number, NaN and infinity too."""
+    """Check an observed value: any number, including NaN and infinity."""
     if (
         isinstance(value, bool | np.bool_ | str | bytes | complex | np.complexfloating)
         or not hasattr(value, "__float__")
@@ -347,18 +347,17 @@ _limit = checks.number("a number >= 0, or None for no limit", 0.0)
 
 
 class Adjustable(Wrapper):
-    """A rate with a scale and an upper limit that are set while it runs: ``min(scale·base(n), limit)``.
+    """A rate with a scale and an upper limit that can be set during the run: ``min(scale·base(n), limit)``.
 
-    By this the tools that bound the rate act on it, such as `tune.StabilityMonitor` and `tune.SpikeGuard`; a loop of
-    your own can do the same.
+    Tools that change the rate use it, such as `tune.StabilityMonitor` and `tune.SpikeGuard`. Your loop can use it too.
 
     Parameters
     ----------
     base : float, Schedule, callable or Controller
     scale : float >= 0
-        Factor at the beginning.
+        Initial factor.
     limit : float >= 0 or None
-        Upper limit at the beginning; None for no limit.
+        Initial upper limit; None for no limit.
 
     Raises
     ------
@@ -380,8 +379,8 @@ class Adjustable(Wrapper):
 
     Notes
     -----
-    Elsewhere: `opt.groups[0]["lr"] *= 0.5` does the first with a schedule of its own each time; torch and Keras set the
-    optimizer's rate, which their schedulers then overwrite or multiply.
+    `opt.groups[0]["lr"] *= 0.5` also scales the rate, but makes a new schedule each time. In torch and Keras you set
+    the optimizer's rate, which their schedulers then overwrite or multiply.
     """
 
     defaults: ClassVar[Mapping[str, Any]] = {"scale": 1.0, "limit": None}
@@ -394,13 +393,13 @@ class Adjustable(Wrapper):
 
     @property
     def scale(self) -> float:
-        """Factor that is in force."""
+        """Current factor."""
         scale: float = self.state["scale"]
         return scale
 
     @property
     def limit(self) -> float | None:
-        """Upper limit that is in force, or None."""
+        """Current upper limit, or None."""
         limit: float | None = self.state["limit"]
         return limit
 
@@ -410,18 +409,18 @@ class Adjustable(Wrapper):
         return rate if state["limit"] is None else min(rate, state["limit"])
 
     def observe(self, *, scale: Any = ..., limit: Any = ..., **others: Any) -> None:
-        """Set the scale, the limit, or both; what is left out stays.
+        """Set the scale, the limit, or both. An argument that is left out does not change.
 
         Parameters
         ----------
         scale : float >= 0
         limit : float >= 0 or None
-            None, or infinity, for no limit.
+            None or infinity for no limit.
 
         Raises
         ------
         TypeError, ValueError
-            If a number has the wrong type or is out of range.
+            If a value has the wrong type or is out of range.
         """
         new = dict(self.state)
         if scale is not ...:
@@ -432,7 +431,7 @@ class Adjustable(Wrapper):
         self.state = new
 
     def checked_state(self, d: Mapping[str, Any]) -> dict[str, Any]:
-        """Scale and limit in their ranges."""
+        """State with scale and limit in their ranges."""
         state = super().checked_state(d)
         limit = state["limit"]
         return {"scale": _scale(state["scale"], "scale"), "limit": None if limit is None else _limit(limit, "limit")}

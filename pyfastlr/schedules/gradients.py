@@ -1,4 +1,4 @@
-"""What controllers of gradients share: what they observe as tensors, dot products, a rate between bounds."""
+"""Shared parts of the controllers that observe gradients: tensors, dot products, bounds of the rate."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from .base import RateLike
 from .controller import Controller, Wrapper
 
 Arrays = Sequence[Array | None]
-BLOCK = 1 << 15  # elements: so many are float64 at a time
-WIDEST = 1e12  # a learned factor stays between its inverse and this: it can always come back
+BLOCK = 1 << 15  # elements that are converted to float64 at a time
+WIDEST = 1e12  # a learned factor stays between 1/WIDEST and WIDEST, so that it can always recover
 
 
 class Tensors(NamedTuple):
-    """Arrays with names, one-dimensional; None where there is none.
+    """Named one-dimensional arrays. An array may be None.
 
     Attributes
     ----------
     names, shapes, arrays
-        Of each tensor. An array that is None has no shape.
+        Name, original shape and flat array of each tensor. Shape and array may be None.
     """
 
     names: tuple[str, ...]
@@ -51,22 +51,24 @@ class Tensors(NamedTuple):
         return cls(tuple(names), shapes, tuple(None if x is None else x.reshape(-1) for x in arrays))
 
     def in_order_of(self, names: Sequence[str], shapes: Sequence[Sequence[int] | None], argument: str) -> Self:
-        """The same tensors in that order, or the error that says what differs; a shape that is None is not known."""
+        """Return the tensors in the order of `names`. Refuse other names or shapes; None fits any shape."""
         places = {name: k for k, name in enumerate(self.names)}
         if set(places) != set(names):
-            raise ValueError(f"`{argument}` must have the names {list(names)} as before, got {list(self.names)}")
+            raise ValueError(
+                f"`{argument}` must have the names {list(names)}, as observed before, got {list(self.names)}"
+            )
         order = [places[name] for name in names]
         for k, shape in zip(order, shapes, strict=True):
             found = self.shapes[k]
             if shape is not None and found is not None and tuple(shape) != found:
                 label = tree.label(argument, self.names[k])
-                raise ValueError(f"`{label}` must have the shape {tuple(shape)} as before, got {found}")
+                raise ValueError(f"`{label}` must have the shape {tuple(shape)}, as observed before, got {found}")
         return type(self)(
             tuple(names), tuple(self.shapes[k] for k in order), tuple(self.arrays[k] for k in order)
         )  # fmt: skip
 
     def copied(self) -> Self:
-        """Tensors with memory of their own."""
+        """Copies of the tensors."""
         return self._replace(arrays=tuple(None if x is None else x.copy() for x in self.arrays))
 
 
@@ -81,9 +83,9 @@ def _array(x: Any, name: str) -> Array:
 
 
 def dot(a: Arrays, b: Arrays) -> float:
-    """Dot product over all tensors that both have, in float64; NaN if it is not finite.
+    """Dot product over all tensors that both sides have, in float64. NaN if it is not finite.
 
-    Its bits do not depend on where the arrays lie in memory.
+    The bits do not depend on the alignment of the arrays.
     """
     sums = []
     with np.errstate(all="ignore"):
@@ -96,13 +98,13 @@ def dot(a: Arrays, b: Arrays) -> float:
                 sums.append(float(np.add.reduce(u)))
     try:
         total = math.fsum(sums)
-    except (OverflowError, ValueError):  # infinities of both signs, or a sum beyond the largest float
+    except (OverflowError, ValueError):  # infinities of both signs, or overflow
         return math.nan
     return total if math.isfinite(total) else math.nan
 
 
 def difference(a: Arrays, b: Arrays) -> list[Array | None]:
-    """Tensors a - b in float64."""
+    """Differences a - b in float64."""
     with np.errstate(all="ignore"):
         return [
             None if x is None or y is None else np.subtract(x, y, dtype=np.float64) for x, y in zip(a, b, strict=True)
@@ -110,7 +112,7 @@ def difference(a: Arrays, b: Arrays) -> list[Array | None]:
 
 
 def cosine(product: float, a: float, b: float) -> float | None:
-    """Cosine of two vectors from their product and their squares; None if one of them is zero or too small."""
+    """Cosine of two vectors from their product and their squared norms. None if one is zero or too small."""
     if not (a > 0.0 and b > 0.0):
         return None
     return min(1.0, max(-1.0, product / math.sqrt(a) / math.sqrt(b)))
@@ -120,21 +122,21 @@ def cosine(product: float, a: float, b: float) -> float | None:
 
 
 class Bounded(Wrapper):
-    """A rate between two bounds, which has learned something from gradients.
+    """Base of controllers that learn a rate from gradients, within bounds.
 
     Parameters
     ----------
     base : float, Schedule, callable or Controller
     state : dict
-        What changes.
+        The initial state.
     low, high : float
         Bounds of the rate; `high` may be None.
     **arguments
-        All other arguments of the constructor, checked.
+        All other arguments of the constructor, already checked.
     """
 
     observes, acted = "rate", "gradient ignored: not finite"
-    title = "the rate that is in force"
+    title = "the rate over the observations"
     defaults: ClassVar[Mapping[str, Any]] = {"low": 0.0, "high": None}
 
     def __init__(
@@ -156,7 +158,7 @@ class Bounded(Wrapper):
         raise NotImplementedError
 
     def _take(self, state: dict[str, Any]) -> bool:
-        """Make this the state; whether the rate changed."""
+        """Store the new state, and return whether the rate changed."""
         before, self.state = self._rate(self._n), state
         after = self._rate(self._n)
         self.history.append((after, False))
@@ -167,28 +169,28 @@ class Bounded(Wrapper):
         return False
 
     def _scaled(self, scale: float, factor: float) -> float:
-        """Learned factor of the base, times this; no further beyond the bounds than the rate may be."""
+        """Multiply the learned factor of the base, but keep the rate within its bounds."""
         base, scale = self._base_at(self._n), min(max(scale * factor, 1 / WIDEST), WIDEST)
         if base <= 0.0:
             return scale
-        # Where the base alone is outside of the bounds, a factor that brings it nearer is kept.
+        # If the base alone is out of bounds, a factor that brings the rate nearer is allowed.
         least, most = min(self._low / base, 1.0), max(self._high / base, 1.0)
         return min(max(scale, least), most)
 
 
 class Sight(NamedTuple):
-    """What a gradient says of the last step.
+    """Comparison of a gradient with the last step.
 
     Attributes
     ----------
     kept
-        The part of the state that is kept for the next.
+        The part of the state for the next comparison.
     product
-        Of the gradient and the direction of the last step; None where that direction is not known.
+        Dot product of the gradient and the direction of the last step; None if that direction is not known.
     cosine
-        Of the angle between them; None where one of the two is zero or not known.
+        Cosine of the angle between them; None if one of them is zero or not known.
     moved
-        Whether the direction is of the parameters, and so has the rate in it.
+        Whether the direction is a change of the parameters, which includes the rate.
     """
 
     kept: dict[str, Any]
@@ -200,15 +202,15 @@ class Sight(NamedTuple):
 class Remembering(Bounded):
     """A controller that compares a gradient with the direction of the last step.
 
-    That is the last gradient or, where parameters are observed, the way that they went. So one of the two is in its
-    state: "of" says which, "names" and "shapes" are of the tensors and "last" are the values, all three None before the
-    first.
+    The direction is the last gradient or, if parameters are observed, their change. The state has the last values of
+    one of the two: "of" says which, "names" and "shapes" describe the tensors, and "last" has the values. These three
+    are None before the first observation.
     """
 
     nothing: ClassVar[Mapping[str, Any]] = {"names": None, "shapes": None, "last": None, "of": "grads"}
 
     def _look(self, grads: Any, params: Any) -> Sight | None:
-        """Compare the gradient with the last step; None if there is NaN or infinity in something."""
+        """Compare the gradient with the last step. None if a value is NaN or infinite."""
         g, state = self._observed(grads, "grads"), self.state
         moved = params is not None
         now = self._observed(params, "params").in_order_of(g.names, g.shapes, "params") if moved else g
@@ -223,18 +225,18 @@ class Remembering(Bounded):
         return Sight(kept, product, cosine(product, square, dot(step, step)), moved)
 
     def _observed(self, value: Any, argument: str) -> Tensors:
-        """Tensors in the order that was observed first."""
+        """Tensors in the order of the first observation."""
         found, state = Tensors.of(value, argument), self.state
         return found if state["names"] is None else found.in_order_of(state["names"], state["shapes"], argument)
 
     def _kept(self, tensors: Tensors) -> dict[str, Any]:
-        """State that has copies of these tensors."""
+        """State with copies of these tensors."""
         known = self.state["shapes"] or ()
         shapes = tuple(old if new is None else new for new, old in zip_longest(tensors.shapes, known))
         return {"names": tensors.names, "shapes": shapes, "last": tensors.copied().arrays}
 
     def checked_state(self, d: Mapping[str, Any]) -> dict[str, Any]:
-        """State whose tensors have the sizes of their shapes; lists of numbers, which JSON makes, become arrays."""
+        """State whose tensors fit their shapes. Lists of numbers (from JSON) become arrays."""
         state = super().checked_state(d)
         if state["of"] not in ("grads", "params"):
             raise ValueError(
@@ -248,7 +250,7 @@ class Remembering(Bounded):
             any(isinstance(part, str) or not isinstance(part, Sequence) for part in parts)
             or len(set(map(len, parts))) > 1
         ):
-            raise TypeError(f"the state of {name} must have lists of one length for 'names', 'shapes' and 'last'")
+            raise TypeError(f"the state of {name} must have lists of equal length for 'names', 'shapes' and 'last'")
         shapes = tuple(None if x is None else _shape(x, name) for x in state["shapes"])
         arrays = tuple(None if x is None else _vector(x, name) for x in state["last"])
         if not all(isinstance(x, str) for x in state["names"]) or len(set(state["names"])) < len(state["names"]):
@@ -262,7 +264,7 @@ class Remembering(Bounded):
             if [x for x, _ in known] != [x for x, _ in given] or any(
                 None not in (a, b) and a != b for (_, a), (_, b) in zip(known, given, strict=True)
             ):
-                raise ValueError(f"the state of {name} must be of tensors as it observed before, got others")
+                raise ValueError(f"the state of {name} must have the tensors that it observed before, got others")
         return {**state, "names": tuple(state["names"]), "shapes": shapes, "last": arrays}
 
 

@@ -1,4 +1,4 @@
-"""Rates that are learned from gradients while a run goes on: by the hypergradient, and by the cosine."""
+"""Controllers that learn the rate from gradients during a run: by the hypergradient, and by the cosine."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from .controller import Controller
 from .gradients import Remembering, Sight
 
 _mode = checks.choice("additive", "multiplicative")
-STEP = 0.02  # of the multiplicative mode
+STEP = 0.02  # default of `beta` in multiplicative mode
 
 
 class Hypergradient(Remembering):
-    """Learn the rate by gradient descent on it: raise it while the last step's direction would still lower the loss.
+    """Learn the rate by gradient descent on it: raise it while the direction of the last step still lowers the loss.
 
-    h = g·d, the derivative of the loss by the rate of the last step with the sign changed: g is the gradient now, and
-    d the direction of that step, so that it was p -= rate·d. The rate in force is ::
+    h = g·d is the negative derivative of the loss with respect to the rate of the last step. g is the current gradient,
+    and d the direction of that step, p -= rate·d. The rate is ::
 
         additive:        base(n) + δ    δ += beta·h
         multiplicative:  base(n)·σ      σ *= 1 + beta·h/(|g|·|d|)
 
-    kept between `low` and `high`. Call ``observe(grads=g)`` once before each step. Then d is the last gradient, which
-    is right for SGD without momentum. With ``observe(grads=g, params=p)`` it is (p_before - p)/rate, which is right for
-    every optimizer, with its momentum, decay and `lr_scale`.
+    clipped to `low` and `high`. Call ``observe(grads=g)`` once before each step. Then d is the last gradient, which is
+    correct for SGD without momentum. With ``observe(grads=g, params=p)``, d is (p_before - p)/rate, which is correct
+    for every optimizer, including momentum, decay and `lr_scale`.
 
     Parameters
     ----------
     base : float, Schedule, callable or Controller
-        The rate to begin with.
+        The initial rate.
     beta : float > 0
-        Step of the learning. By default 0.02 in the multiplicative mode, where it must be below 1: one step changes the
-        rate by at most that share. It must be given in the additive mode, where it depends on the gradients' size; the
-        paper has 1e-3 for SGD and 1e-7 for Adam in its small problems.
+        Step size of the learning. In multiplicative mode it is below 1, by default 0.02: one step changes the rate by
+        at most that fraction. In additive mode it must be given, because it depends on the gradients' size; the paper
+        uses 1e-3 for SGD and 1e-7 for Adam on its small problems.
     mode : {"multiplicative", "additive"}
     low : float >= 0
-        Lower bound of the rate. In the additive mode give one above 0: at a rate of 0 parameters do not move, and with
-        `params` their direction is not known any more.
+        Lower bound of the rate. In additive mode use one above 0: at a rate of 0 parameters do not move, and with
+        `params` their direction is then unknown.
     high : float > 0 or None
-        Upper bound; None for none.
+        Upper bound of the rate; None for no bound.
 
     Raises
     ------
@@ -64,15 +64,15 @@ class Hypergradient(Remembering):
 
     Notes
     -----
-    It keeps a copy of one gradient, or of the parameters. A gradient with NaN or infinity in it leaves the rate as it
-    is, and is forgotten. The rate follows what lowers the loss of the next batch; that is greedy, so on noisy problems
-    it tends to end lower than a good schedule. A learned factor stays within 1e-12 and 1e12.
+    The controller keeps a copy of one gradient, or of the parameters. A gradient with NaN or infinity is ignored. The
+    rate follows what lowers the loss of the next batch. That is greedy, so on noisy problems the rate tends to end
+    lower than in a good schedule. A learned factor stays between 1e-12 and 1e12.
 
-    With `params`, float32 parameters bound the precision of d: their rounding is about 6e-8·|p|/rate of each element.
+    With `params`, float32 parameters limit the precision of d: rounding adds about 6e-8·|p|/rate to each element.
 
     Source: A. G. Baydin, R. Cornish, D. Martinez Rubio, M. Schmidt and F. Wood, Online Learning Rate Adaptation with
-    Hypergradient Descent, 2018. Elsewhere: none of torch, Keras and optax has it. The authors' code updates the rate
-    of a group tensor by tensor inside of one step, so that it depends on their order; this takes one product over all.
+    Hypergradient Descent, 2018. torch, Keras and optax do not have it. The authors' code updates a group's rate
+    tensor by tensor within one step, so the result depends on their order. This class uses one product over all.
     """
 
     defaults: ClassVar[Mapping[str, Any]] = {**Remembering.defaults, "beta": STEP, "mode": "multiplicative"}
@@ -87,7 +87,7 @@ class Hypergradient(Remembering):
     ) -> None:
         mode = _mode(mode, "mode")
         if beta is None and mode == "additive":
-            raise ValueError("`beta` must be given in the additive mode, got None: it depends on the gradients' size")
+            raise ValueError("`beta` must be given in additive mode, got None: it depends on the gradients' size")
         beta = (checks.positive if mode == "additive" else checks.fraction)(STEP if beta is None else beta, "beta")
         learned = {"offset": 0.0} if mode == "additive" else {"scale": 1.0}
         super().__init__(base, {**learned, **self.nothing}, low, high, beta=beta, mode=mode)
@@ -97,14 +97,14 @@ class Hypergradient(Remembering):
         return learned
 
     def observe(self, grads: Any, params: Any = None, **others: Any) -> bool:  # type: ignore[override]
-        """Take note of the gradient of the next step, before that step.
+        """Observe the gradient of the next step, before that step.
 
         Parameters
         ----------
         grads : array, dict or list of arrays, or Flat
             float32 or float64. Leaves may be None; they count as zeros.
         params : like grads, optional
-            The parameters, at which that gradient was taken.
+            The parameters at which the gradient was computed.
 
         Returns
         -------
@@ -114,7 +114,7 @@ class Hypergradient(Remembering):
         Raises
         ------
         TypeError, ValueError
-            If something is no array, or its names or shapes are not those of the first call. Nothing is changed then.
+            If a value is not an array, or names or shapes differ from the first call. Nothing changes then.
         """
         sight = self._look(grads, params)
         if sight is None:
@@ -122,7 +122,7 @@ class Hypergradient(Remembering):
         return self._take({**self.state, **sight.kept, **self._step(sight)})
 
     def _step(self, sight: Sight) -> dict[str, float]:
-        """Learned number after this gradient, if there is one."""
+        """New learned number after this gradient; empty if it does not change."""
         state, beta = self.state, self.arguments["beta"]
         if "scale" in state:
             cos = sight.cosine
@@ -136,7 +136,7 @@ class Hypergradient(Remembering):
         return {"offset": min(max(learned, min(self._low, base)), max(self._high, base)) - base}
 
     def checked_state(self, d: Mapping[str, Any]) -> dict[str, Any]:
-        """State with numbers in their ranges."""
+        """State with numbers in range."""
         state = super().checked_state(d)
         if "scale" in state:
             return {**state, "scale": checks.positive(state["scale"], "state['scale']")}
@@ -146,29 +146,29 @@ class Hypergradient(Remembering):
 class GradientCosine(Remembering):
     """Raise the rate while successive gradients agree, and lower it when they oppose each other.
 
-    c is the mean cosine between a gradient and the one before it, the newest with the weight 1 - smoothing. The rate in
-    force is base(n)·σ, kept between `low` and `high`, and each observation makes ::
+    c is the moving average of the cosine between successive gradients; the newest has the weight 1 - smoothing. The
+    rate is base(n)·σ, clipped to `low` and `high`, and each observation sets ::
 
         σ *= 1 + up·c  if c > 0,   σ *= 1 + down·c  if c < 0
 
-    so it changes by at most the shares `up` and `down`. Gradients that oppose each other say that a step went beyond
-    the bottom: on a quadratic with the curvature L along the step that is a rate above 1/L; at 2/L it diverges.
+    so the rate changes by at most the fractions `up` and `down`. Opposing gradients show that a step went past the
+    minimum: on a quadratic with curvature L along the step, the rate is then above 1/L; above 2/L the run diverges.
 
     Call ``observe(grads=g)`` once before each step of SGD. With momentum, or another optimizer, call
-    ``observe(grads=g, params=p)``: then the cosine is that of the gradient and the way that the parameters went in the
-    last step, downhill counted as positive.
+    ``observe(grads=g, params=p)``. The cosine is then that of the gradient and the parameters' change in the last step,
+    positive for a descent direction.
 
     Parameters
     ----------
     base : float, Schedule, callable or Controller
-        The rate to begin with.
+        The initial rate.
     up, down : float in (0, 1)
-        Largest share of the rate by which one observation raises or lowers it. With `down` above `up` noise around a
-        cosine of 0, where no progress is made, lowers the rate slowly.
+        Largest fraction by which one observation raises or lowers the rate. If `down` is above `up`, noise around a
+        cosine of 0, where there is no progress, slowly lowers the rate.
     smoothing : float in [0, 1)
-        Share of the past in the mean.
+        Weight of the past in the moving average.
     low, high
-        Bounds of the rate: low >= 0, high > 0 or None for none.
+        Bounds of the rate: low >= 0; high > 0, or None for no bound.
 
     Raises
     ------
@@ -189,14 +189,14 @@ class GradientCosine(Remembering):
 
     Notes
     -----
-    It keeps a copy of one gradient, or of the parameters. Gradients that are zero, or have NaN or infinity in them,
-    leave the rate as it is. Where the noise of gradients is larger than their mean, the cosine is near 0 at every rate.
-    Under momentum successive gradients agree at rates that are far too high: pass `params` there.
+    The controller keeps a copy of one gradient, or of the parameters. Gradients that are zero, or have NaN or infinity,
+    do not change the rate. If the noise of gradients is larger than their mean, the cosine is near 0 at every rate.
+    With momentum, successive gradients agree even at rates that are far too high, so pass `params`.
 
-    Sources: L.-W. Chan and F. Fallside, An Adaptive Training Algorithm for Back Propagation Networks, 1987, who have
-    rate *= 1 + cos/2, with the way that the weights went, and no mean; R. A. Jacobs, Increased Rates of Convergence
-    Through Learning Rate Adaptation, 1988, for the mean over the past and a fall that is steeper than the rise.
-    Elsewhere: none of torch, Keras and optax has it.
+    Sources: L.-W. Chan and F. Fallside, An Adaptive Training Algorithm for Back Propagation Networks, 1987, with
+    rate *= 1 + cos/2, for the weights' last change, without averaging; R. A. Jacobs, Increased Rates of Convergence
+    Through Learning Rate Adaptation, 1988, for averaging over the past, and a larger decrease than increase.
+    torch, Keras and optax do not have it.
     """
 
     defaults: ClassVar[Mapping[str, Any]] = {**Remembering.defaults, "up": 0.05, "down": 0.1, "smoothing": 0.9}
@@ -227,14 +227,14 @@ class GradientCosine(Remembering):
         return learned
 
     def observe(self, grads: Any, params: Any = None, **others: Any) -> bool:  # type: ignore[override]
-        """Take note of the gradient of the next step, before that step.
+        """Observe the gradient of the next step, before that step.
 
         Parameters
         ----------
         grads : array, dict or list of arrays, or Flat
             float32 or float64. Leaves may be None; they count as zeros.
         params : like grads, optional
-            The parameters, at which that gradient was taken.
+            The parameters at which the gradient was computed.
 
         Returns
         -------
@@ -244,7 +244,7 @@ class GradientCosine(Remembering):
         Raises
         ------
         TypeError, ValueError
-            If something is no array, or its names or shapes are not those of the first call. Nothing is changed then.
+            If a value is not an array, or names or shapes differ from the first call. Nothing changes then.
         """
         sight = self._look(grads, params)
         if sight is None:
@@ -259,7 +259,7 @@ class GradientCosine(Remembering):
         return self._take(new)
 
     def checked_state(self, d: Mapping[str, Any]) -> dict[str, Any]:
-        """State with numbers in their ranges."""
+        """State with numbers in range."""
         state = super().checked_state(d)
         weight = checks.share(state["weight"], "state['weight']")
         mean = checks.number("a number between ±weight", -weight, weight)(state["mean"], "state['mean']")

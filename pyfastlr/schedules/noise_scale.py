@@ -1,4 +1,4 @@
-"""A rate that falls as the noise of the gradients grows beside the batch."""
+"""A rate that falls as gradient noise grows relative to the batch."""
 
 from __future__ import annotations
 
@@ -26,36 +26,36 @@ def _noise_scale(state: Mapping[str, Any]) -> float | None:
 
 
 class NoiseScale(Bounded):
-    """Lower the rate as the gradient noise scale B grows beside the batch: ``base(n)/(1 + B/batch_size)``.
+    """Lower the rate as the gradient noise scale B grows relative to the batch: ``base(n)/(1 + B/batch_size)``.
 
-    B = tr(Σ)/|G|², where G is the true gradient and Σ the covariance of the gradient of one example. At a batch of B
-    examples noise and gradient are of the same length. `base` is the best rate without noise; the formula is that
-    of the largest fall of the loss by one step of SGD.
+    B = tr(Σ)/|G|², where G is the true gradient and Σ the covariance of the gradient of one example. In a batch of B
+    examples, noise and gradient have the same length. `base` is the best rate without noise. The formula maximises the
+    decrease of the loss in one step of SGD.
 
-    The mean square of the gradient of b examples is |G|² + tr(Σ)/b. So the squares at two sizes, of a whole batch and
-    of parts of it, give both without bias::
+    The expected squared norm of the gradient of b examples is |G|² + tr(Σ)/b. So the squared norms for a whole batch
+    and for parts of it give unbiased estimates of both::
 
         |G|²  = (batch·|g|² - part·|g_part|²)/(batch - part)
         tr(Σ) = (|g_part|² - |g|²)/(1/part - 1/batch)
 
-    Both are averaged, and B is the quotient of the averages. Call ``observe(grads=g, parts=[g_1, g_2])`` where you have
-    the gradients of parts: those of gradient accumulation, or of several workers.
+    Both are averaged, and B is the quotient of the averages. Call ``observe(grads=g, parts=[g_1, g_2])`` when you have
+    the gradients of parts, from gradient accumulation or from several workers.
 
     Parameters
     ----------
     base : float, Schedule, callable or Controller
-        The rate without noise.
+        The best rate without noise.
     batch_size : float > 0
-        Examples in the batch of a step.
+        Number of examples in the batch of a step.
     smoothing : float in [0, 1)
-        Share of the past in the averages.
+        Weight of the past in the moving averages.
     warmup : int >= 1
-        Observations before the rate is lowered: before that the averages say little.
+        Number of observations before the rate is lowered. With fewer, the averages are unreliable.
     cap : float > 0
-        Largest B/batch_size that is believed, so that the rate is at least base(n)/(1 + cap). Where the average of |G|²
-        is not positive, B is infinite.
+        Largest B/batch_size in the formula, so the rate is at least base(n)/(1 + cap). If the average of |G|² is not
+        positive, B is infinite.
     low, high
-        Bounds of the rate: low >= 0, high > 0 or None for none.
+        Bounds of the rate: low >= 0; high > 0, or None for no bound.
 
     Raises
     ------
@@ -75,16 +75,16 @@ class NoiseScale(Bounded):
 
     Notes
     -----
-    Nothing is kept of the gradients but two numbers. Where `parts` is left out, or has NaN or infinity in it, the rate
-    stays as it is. The gradients must be means over their examples, not sums. Adam divides by the size of the
-    gradients: there B is as useful as a measure of the batch, but the formula of the rate is that of SGD.
+    The controller keeps only two numbers of the gradients. If `parts` is left out, or has NaN or infinity, the rate
+    does not change. The gradients must be means over their examples, not sums. The formula of the rate is for SGD. With
+    Adam, which divides by the size of the gradients, B is still a useful measure for the batch size.
 
     Source: S. McCandlish, J. Kaplan and D. Amodei, An Empirical Model of Large-Batch Training, 2018, equation 2.6 and
-    appendix A.1. Elsewhere: none of torch, Keras and optax has it.
+    appendix A.1. torch, Keras and optax do not have it.
     """
 
     defaults: ClassVar[Mapping[str, Any]] = {**Bounded.defaults, "smoothing": 0.99, "warmup": 20, "cap": 99.0}
-    observes, title = "noise scale B (examples)", "the noise scale, beside the batch"
+    observes, title = "noise scale B (examples)", "noise scale and batch size"
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class NoiseScale(Bounded):
 
     @property
     def noise_scale(self) -> float | None:
-        """B in examples, may be infinite; None before the first observation."""
+        """B in examples; may be infinite. None before the first observation."""
         return _noise_scale(self.state)
 
     def _learned(self, base: float, state: dict[str, Any]) -> float:
@@ -115,16 +115,16 @@ class NoiseScale(Bounded):
         return base / (1.0 + ratio)
 
     def observe(self, grads: Any, parts: Any = None, part_size: float | None = None, **others: Any) -> bool:  # type: ignore[override]
-        """Take note of the gradient of a batch, and of the gradients of parts of it.
+        """Observe the gradient of a batch, and the gradients of parts of it.
 
         Parameters
         ----------
         grads : array, dict or list of arrays, or Flat
-            Of the whole batch, the mean over its examples. float32 or float64; leaves may be None.
+            Gradient of the whole batch, the mean over its examples. float32 or float64; leaves may be None.
         parts : list, each like grads, optional
-            Each of as many examples, drawn at random. Left out, nothing is learned.
+            Gradients of equally many random examples each. If left out, nothing is learned.
         part_size : float in (0, batch_size), optional
-            Examples in a part. By default the parts are the whole batch: batch_size/len(parts).
+            Number of examples in a part. By default the parts make up the whole batch: batch_size/len(parts).
 
         Returns
         -------
@@ -134,7 +134,7 @@ class NoiseScale(Bounded):
         Raises
         ------
         TypeError, ValueError
-            If something is no array, or parts are not like the whole. Nothing is changed then.
+            If a value is not an array, or the parts are not like the whole. Nothing changes then.
         """
         if parts is None:
             return False
@@ -154,7 +154,7 @@ class NoiseScale(Bounded):
             return self._ignore()
         keep, state = self.arguments["smoothing"], self.state
         weight = keep * state["weight"] + (1 - keep)
-        share = (1 - keep) / weight  # of the newest in the average
+        share = (1 - keep) / weight  # weight of the newest value in the average
         return self._take({
             "gradient": state["gradient"] + share * (gradient - state["gradient"]),
             "noise": state["noise"] + share * (noise - state["noise"]),
@@ -164,7 +164,7 @@ class NoiseScale(Bounded):
     def _part_size(self, parts: Sequence[Any], given: float | None) -> float:
         batch: float = self.arguments["batch_size"]
         if given is None and len(parts) == 1:
-            raise ValueError("`part_size` must be given for one part, got None")
+            raise ValueError("`part_size` must be given if there is only one part, got None")
         part: float = checks.positive(batch / len(parts) if given is None else given, "part_size")
         if not part < batch:
             raise ValueError(f"`part_size` must be below `batch_size` ({batch:g}), got {part:g}")
@@ -184,19 +184,19 @@ class NoiseScale(Bounded):
         return math.nan if noise is None else noise
 
     def checked_state(self, d: Mapping[str, Any]) -> dict[str, Any]:
-        """State with numbers in their ranges."""
+        """State with numbers in range."""
         state = super().checked_state(d)
         for key in ("gradient", "noise"):
             state[key] = checks.number("a finite number")(state[key], f"state[{key!r}]")
         return {**state, "weight": checks.share(state["weight"], "state['weight']")}
 
     def plot(self, ax: Axes | None = None, **kwargs: Any) -> Axes:
-        """Draw the noise scale, and the batch as a line: below it, noise is what is smaller.
+        """Draw the noise scale, and the batch size as a line. Below the line, the gradient is larger than the noise.
 
         Parameters
         ----------
         ax : matplotlib.axes.Axes, optional
-            Where to draw; without it in a new pyplot figure.
+            Where to draw. By default a new pyplot figure.
         **kwargs
             Keywords of `matplotlib.lines.Line2D` for the noise scale.
 

@@ -1,4 +1,4 @@
-"""Rates that react to a loss that no longer falls: cut them, or start the schedule again."""
+"""Controllers that react when the loss stops falling: they cut the rate, or restart the schedule."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .base import RateLike
 from .controller import Controller, Wrapper, observed
 from .stagnation import STEPS, Criterion, start
 
-MIN_WINDOW = 3  # values that a slope and its error need
+MIN_WINDOW = 3  # fewest values for a slope and its error
 _convention = checks.choice("torch", "keras", "optax", "slope")
 _probability = checks.fraction
 
 
 class _OnStagnation(Wrapper):
-    """What `Plateau` and `RestartOnPlateau` share: the criterion, and the mean of several values."""
+    """Base of `Plateau` and `RestartOnPlateau`: the criterion, and the mean of several values."""
 
     defaults: ClassVar[Mapping[str, Any]] = {
         "patience": 10, "threshold": 1e-4, "cooldown": 0, "min_lr": 0.0, "mode": "min", "convention": "torch",
@@ -78,17 +78,17 @@ class _OnStagnation(Wrapper):
         return None if best is None or best in (np.inf, -np.inf) else best
 
     def observe(self, loss: float, **others: Any) -> bool:  # type: ignore[override]
-        """Take note of a loss, or of another number that tells how the run does.
+        """Observe a loss, or another measure of progress.
 
         Parameters
         ----------
         loss : float
-            NaN and infinity are taken for no progress (Keras' convention: a NaN that comes first is the best value).
+            NaN and infinity are not an improvement (but under Keras' convention, a NaN as the first value is the best).
 
         Returns
         -------
         bool
-            Whether the rate was changed.
+            Whether this observation changed the rate.
 
         Raises
         ------
@@ -114,17 +114,17 @@ class _OnStagnation(Wrapper):
         raise NotImplementedError
 
     def _take(self, before: dict[str, Any], state: dict[str, Any], value: float, acts: bool) -> None:
-        """Make this the state."""
+        """Store the new state."""
         self.history.append((value, acts))
         self.state = state
 
     def checked_state(self, d: Mapping[str, Any]) -> dict[str, Any]:
-        """State whose window is of numbers, fewer than the patience."""
+        """State whose window has fewer numbers than the patience."""
         state = super().checked_state(d)
         window = tuple(observed(x, "state['window']") for x in state["window"] or ())
         if len(window) >= max(1, self._criterion.patience) or state["count"] >= self.arguments["average"]:
             raise ValueError(
-                f"the state of {type(self).__name__} must have fewer observations than these arguments, got {d}"
+                f"the state of {type(self).__name__} must have fewer values than `patience` and `average`, got {d}"
             )
         if state["mean"] is None or isinstance(state["best"], str | list | tuple | dict):
             raise TypeError(f"the state of {type(self).__name__} must have numbers for 'mean' and 'best', got {d}")
@@ -132,10 +132,9 @@ class _OnStagnation(Wrapper):
 
 
 class Plateau(_OnStagnation):
-    """Cut the rate when the loss no longer falls: ``max(factor·rate, min_lr)`` at each reduction.
+    """Cut the rate when the loss stops falling: ``max(factor·rate, min_lr)`` at each reduction.
 
-    `observe(loss)` is called once an epoch, or once an evaluation. p(n) is the rate in force:
-    ``base(n)`` with all reductions so far.
+    Call `observe(loss)` once per epoch or evaluation. The rate is ``base(n)`` with all reductions so far.
 
     Parameters
     ----------
@@ -143,29 +142,29 @@ class Plateau(_OnStagnation):
         The rate without reductions.
     factor : float in (0, 1)
     patience : int
-        Observations without progress. torch's convention reduces at the next one, Keras' and optax' at the last of
-        them. Under "slope" it is the number of values that are looked at together, at least 3.
+        Number of observations without an improvement. torch's convention reduces at the next one, Keras' and optax' at
+        the last of them. Under "slope", the number of values that are tested together, at least 3.
     threshold : float >= 0
-        Progress is a fall by more than this. Not used under "slope".
+        A fall by more than this is an improvement. Not used under "slope".
     threshold_mode : {"rel", "abs"}
-        Whether the threshold is a share of the best value. By default "rel"; Keras has only "abs".
+        Whether the threshold is a fraction of the best value, or absolute. By default "rel"; Keras has only "abs".
     cooldown : int >= 0
-        Observations after a reduction that do not count.
+        Number of observations to ignore after a reduction.
     min_lr : float >= 0
-        The rate is not reduced below it. Under optax's convention it is the smallest factor of the base.
+        Lower bound of the reduced rate. Under optax's convention, lower bound of the factor of the base.
     mode : {"min", "max"}
-        Whether the number is to be made small or large.
+        Whether smaller or larger values are better.
     convention : {"torch", "keras", "optax", "slope"}
-        Whose rule says that the loss no longer falls; see Notes.
+        Rule that decides when the loss has stopped falling; see Notes.
     average : int >= 1
-        The mean of so many losses is one observation (optax's `accumulation_size`): for losses of mini-batches.
+        Number of losses whose mean is one observation (optax's `accumulation_size`). For losses of mini-batches.
     probability : float in (0, 1)
-        Under "slope": how often noise without a trend is taken for progress.
+        Under "slope": how often noise without a trend passes for an improvement.
     eps : float >= 0
-        Under torch's convention: a reduction by no more than this is left out.
+        Under torch's convention: a reduction by this or less is not made.
     params : array, Flat, dict or list, optional
         Parameters in host memory. A copy is kept at each new best loss, and copied back at each reduction. The
-        optimizer's state stays; `opt.reset()` forgets it.
+        optimizer's state does not change; `opt.reset()` resets it.
 
     Raises
     ------
@@ -181,17 +180,17 @@ class Plateau(_OnStagnation):
 
     Notes
     -----
-    The conventions differ in when they reduce. With losses that do not fall, patience 10 and no cooldown:
+    The conventions reduce at different times. For losses that do not fall, with patience 10 and no cooldown:
 
     - "torch" at the 11th loss after the best (bad > patience), `threshold` relative;
-    - "keras" at the 10th (bad >= patience), `threshold` absolute. The first value is the best, even NaN: then nothing
-      ever is progress;
+    - "keras" at the 10th (bad >= patience), `threshold` absolute. The first value is the best, even if NaN: then
+      nothing ever counts as an improvement;
     - "optax" at the 10th (bad == patience); the reductions multiply one scale, which multiplies the base;
-    - "slope" looks at 10 losses at a time. It keeps the rate if a least-squares line through them falls so steeply
-      that noise without a trend (independent, normal) does so with at most `probability`, by Student's t-test.
+    - "slope" tests blocks of 10 losses. It keeps the rate if a least-squares line through them is so steep that noise
+      without a trend (independent, normal) falls as steeply with at most `probability`, by Student's t-test.
 
-    Sources: D. E. King, Automatic Learning Rate Scheduling That Really Works (dlib.net), 2018, for the slope; there
-    the probability is 0.51 and the windows overlap. torch.optim.lr_scheduler.ReduceLROnPlateau,
+    Sources: D. E. King, Automatic Learning Rate Scheduling That Really Works (dlib.net), 2018, for the slope (with
+    probability 0.51 and overlapping windows). torch.optim.lr_scheduler.ReduceLROnPlateau,
     keras.callbacks.ReduceLROnPlateau, optax.contrib.reduce_on_plateau.
     """
 
@@ -228,7 +227,7 @@ class Plateau(_OnStagnation):
 
     @property
     def reductions(self) -> int:
-        """Reductions so far."""
+        """Number of reductions so far."""
         reductions: int = self.state["reductions"]
         return reductions
 
@@ -240,7 +239,7 @@ class Plateau(_OnStagnation):
         return cached[2]
 
     def _reduced(self, rate: float, reductions: int) -> float:
-        """Rate after so many reductions, rounded after each as the peers' rates are."""
+        """Rate after this many reductions, rounded after each one as in the other libraries."""
         factor, low = self.arguments["factor"], self.arguments["min_lr"]
         if self.arguments["convention"] == "optax":
             scale = 1.0
@@ -256,7 +255,7 @@ class Plateau(_OnStagnation):
         return rate
 
     def _may_act(self) -> bool:
-        """Keras counts on, and starts no cooldown, where the rate is at its minimum, compared in float32."""
+        """Under Keras' convention, False if the rate is at its minimum, compared in float32."""
         if self.arguments["convention"] != "keras":
             return True
         return bool(np.float32(self._rate(self._n)) > np.float32(self.arguments["min_lr"]))
@@ -275,20 +274,20 @@ class Plateau(_OnStagnation):
         super()._take(before, state, value, acts)
 
     def checked_state(self, d: Mapping[str, Any]) -> dict[str, Any]:
-        """State whose kept parameters are like the present ones."""
+        """State whose kept parameters are like the current ones."""
         state = super().checked_state(d)
         kept = state["kept"]
         arrays = [] if self._parameters is None else self._parameters.arrays
         if kept is not None:
             if self._parameters is None:
-                raise ValueError("the state of Plateau has kept parameters: it needs `params` in the constructor")
+                raise ValueError("the state of Plateau has kept parameters, so the constructor needs `params`")
             found = [(x.dtype, x.shape) for x in kept] if all(isinstance(x, np.ndarray) for x in kept) else None
             if found != [(x.dtype, x.shape) for x in arrays]:
                 raise ValueError("the state 'kept' of Plateau must be arrays like `params`, got others")
         return state
 
     def __getstate__(self) -> dict[str, Any]:
-        """With the container of the parameters: an optimizer that is copied or pickled along shares it."""
+        """Include the container of the parameters, so that an optimizer that is copied or pickled too shares it."""
         given = None if self._parameters is None else self._parameters.params
         return {**self.__dict__, "_parameters": given}
 
@@ -300,19 +299,19 @@ class Plateau(_OnStagnation):
 
 
 class RestartOnPlateau(_OnStagnation):
-    """Start a schedule again when the loss no longer falls: ``factor^k·base(n - start)`` after k restarts.
+    """Restart a schedule when the loss stops falling: ``factor^k·base(n - start)`` after k restarts.
 
-    `start` is the first update after the observation that said so. Warm restarts (Loshchilov and Hutter 2017) come at
-    fixed times; these come when nothing more is to be had from the cycle.
+    `start` is the first update after the observation that triggered the restart. Warm restarts (Loshchilov and Hutter
+    2017) happen at fixed times; these happen when the cycle no longer improves the loss.
 
     Parameters
     ----------
     base : Schedule or callable
-        The cycle: it begins again at base(0).
+        The cycle. It starts again at base(0).
     patience, threshold, threshold_mode, cooldown, mode, convention, average, probability
         As for `Plateau`.
     factor : float in (0, 1]
-        Of the rate, at each restart.
+        Factor of the rate at each restart.
 
     Raises
     ------
@@ -334,7 +333,7 @@ class RestartOnPlateau(_OnStagnation):
     Notes
     -----
     Source: I. Loshchilov and F. Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, 2017, for the restarts.
-    Elsewhere: none of torch, Keras and optax has it.
+    torch, Keras and optax do not have it.
     """
 
     defaults: ClassVar[Mapping[str, Any]] = {**_OnStagnation.defaults, "factor": 1.0}
@@ -361,12 +360,12 @@ class RestartOnPlateau(_OnStagnation):
 
     @property
     def restarts(self) -> int:
-        """Restarts so far."""
+        """Number of restarts so far."""
         restarts: int = self.state["restarts"]
         return restarts
 
     def _at(self, n: int) -> float:
-        """Rate of update n; the first one after a restart is the restart's."""
+        """Rate of update n. The first update after a restart becomes its start."""
         state = self.state
         if state["pending"]:
             self.state = {**state, "start": n, "pending": False}

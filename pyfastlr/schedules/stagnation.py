@@ -1,7 +1,6 @@
-"""When does a run stagnate? One function for each convention: torch, Keras, optax, and a test of the slope.
+"""Tests for stagnation: one function per convention (torch, Keras, optax, and a test of the slope).
 
-Each takes the state and the next value, and returns the new state and whether the run stagnates now. Values are to be
-made small; a caller who wants them large passes them with the other sign where the convention allows it.
+Each takes the state and the next value, and returns the new state and whether the run stagnates now.
 """
 
 from __future__ import annotations
@@ -16,18 +15,18 @@ State = dict[str, Any]
 
 
 class Criterion(NamedTuple):
-    """What stagnation is.
+    """Parameters of a test for stagnation.
 
     Attributes
     ----------
     patience, cooldown
-        Observations without progress; observations that do not count after a reaction.
+        Observations without an improvement before a reaction; observations to ignore after a reaction.
     threshold, relative
-        What progress is: a fall by more than this share of the best value, or by more than this amount.
+        An improvement is a fall by more than this amount or, if relative, by more than this fraction of the best value.
     largest
-        Whether values are to be made large.
+        Whether larger values are better.
     probability
-        Of the slope's test: how often noise without a trend passes for progress.
+        For the slope: how often noise without a trend passes for an improvement.
     """
 
     patience: int
@@ -49,7 +48,7 @@ def start(convention: str, criterion: Criterion) -> State:
 
 
 def _torch(state: State, value: float, criterion: Criterion, may_act: bool) -> tuple[State, bool]:
-    """torch.optim.lr_scheduler.ReduceLROnPlateau.step: acts when the bad values are more than `patience`."""
+    """torch.optim.lr_scheduler.ReduceLROnPlateau.step: acts at more than `patience` bad values."""
     best, threshold = state["best"], criterion.threshold
     if criterion.largest:
         better = value > (best * (threshold + 1.0) if criterion.relative else best + threshold)
@@ -68,7 +67,7 @@ def _torch(state: State, value: float, criterion: Criterion, may_act: bool) -> t
 def _keras(state: State, value: float, criterion: Criterion, may_act: bool) -> tuple[State, bool]:
     """keras.callbacks.ReduceLROnPlateau: acts at `patience` bad values; the first value is the best, even if it is NaN.
 
-    A cooldown ends before its last value is looked at, and nothing is reset while the rate cannot be reduced.
+    A cooldown ends before its last value is used, and nothing is reset while the rate cannot be reduced.
     """
     best, bad, cooldown = state["best"], state["bad"], state["cooldown"]
     if cooldown:
@@ -87,7 +86,7 @@ def _keras(state: State, value: float, criterion: Criterion, may_act: bool) -> t
 
 
 def _optax(state: State, value: float, criterion: Criterion, may_act: bool) -> tuple[State, bool]:
-    """optax.contrib.reduce_on_plateau: acts when the bad values are exactly `patience`."""
+    """optax.contrib.reduce_on_plateau: acts at exactly `patience` bad values."""
     best = state["best"]
     rtol, atol = (criterion.threshold, 0.0) if criterion.relative else (0.0, criterion.threshold)
     better = value < (1.0 - rtol) * best - atol
@@ -100,7 +99,7 @@ def _optax(state: State, value: float, criterion: Criterion, may_act: bool) -> t
 
 
 def _slope(state: State, value: float, criterion: Criterion, may_act: bool) -> tuple[State, bool]:
-    """Look at `patience` values at a time, each of them once: stagnates if their slope may well be noise."""
+    """Test blocks of `patience` values, each value once. The run stagnates if the slope of a block may be noise."""
     if state["cooldown"]:
         return {**state, "cooldown": state["cooldown"] - 1}, False
     sign = -1.0 if criterion.largest else 1.0
@@ -119,10 +118,10 @@ STEPS: dict[str, Step] = {"torch": _torch, "keras": _keras, "optax": _optax, "sl
 
 
 def falls(values: Sequence[float], probability: float) -> bool:
-    """Whether values fall: a least-squares line so steep that noise makes it with at most this probability.
+    """Whether values fall: noise gives a least-squares line this steep with at most this probability.
 
-    For independent normal noise the slope over its standard error has Student's t distribution with n - 2 degrees of
-    freedom, so the probability is exact.
+    For independent normal noise, the slope divided by its standard error has Student's t distribution with n - 2
+    degrees of freedom, so the probability is exact.
     """
     y = np.asarray(values, np.float64)
     if not np.isfinite(y).all():
@@ -133,7 +132,7 @@ def falls(values: Sequence[float], probability: float) -> bool:
     scale = float(np.abs(y).max())
     if scale == 0.0:
         return False
-    y = y / scale  # no square of it overflows
+    y = y / scale  # squares do not overflow
     squares = float(x @ x)
     slope = float(x @ y) / squares
     residual = float(np.square(y - slope * x).sum())

@@ -1,4 +1,4 @@
-"""What `track` shows: a bar in a terminal, lines elsewhere."""
+"""The display of `track`: a bar in a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from .recorder import Recorder
 if TYPE_CHECKING:
     from rich.console import Console
 
-_REFRESH = 0.1  # seconds between two pictures of the bars
-_SHORT, _STRIDE = 50e-6, 16  # in a loop whose rounds take less seconds, the clock is looked at in each so-many-th
-_FIRST_LINE = 10.0  # seconds to the first line of a loop without a length; then twice as long, and so on
-_SHOWN = 4  # numbers, where none are named
+_REFRESH = 0.1  # seconds between two refreshes of the bars
+_SHORT, _STRIDE = 50e-6, 16  # if an iteration takes fewer seconds, only every _STRIDE-th reads the clock
+_FIRST_LINE = 10.0  # seconds to the first line of a loop of unknown length; doubles for each further line
+_SHOWN = 4  # numbers to show by default
 _lock = threading.RLock()
-_screens: dict[Any, _Screen] = {}  # those with bars now, by console; None is ours
+_screens: dict[Any, _Screen] = {}  # screens with bars, by console; None is our own console
 
 
 class Words:
-    """What is written beside a bar, or in a line."""
+    """Text beside a bar, or in a line."""
 
     def __init__(self, recorder: Recorder | None, names: tuple[str, ...] | None, description: str) -> None:
         self._recorder, self._names, self.description = recorder, names, description
 
     def numbers(self) -> str:
-        """Names and values, those that are recorded yet."""
+        """Names and values of the numbers that have been recorded."""
         if self._recorder is None:
             return ""
         latest = self._recorder.latest
@@ -39,9 +39,9 @@ class Words:
 
 
 class _Shown(Protocol):
-    """A form of display."""
+    """One form of display."""
 
-    due: float  # the number of items at which to look again
+    due: float  # number of items at which to call `look` again
 
     def begin(self) -> None: ...
     def look(self, done: int) -> None: ...
@@ -49,12 +49,12 @@ class _Shown(Protocol):
 
 
 class Display:
-    """A bar, or lines where there is no terminal; nothing once the output is closed.
+    """A bar, or lines if there is no terminal. Nothing once the output is closed.
 
     Attributes
     ----------
     due : float
-        The number of items at which `look` is to be called.
+        Number of items at which to call `look`.
     """
 
     def __init__(self, words: Words, total: int | None, console: Console | None) -> None:
@@ -63,7 +63,7 @@ class Display:
         self.due = float("inf")
 
     def begin(self) -> None:
-        """Show it."""
+        """Start the display."""
         console = _own_console() if self._console is None else self._console
         is_screen = (console.is_terminal and not console.is_dumb_terminal) or console.is_jupyter
         self._shown = _Bar(self._words, self._total, self._console, console) if is_screen else None
@@ -74,25 +74,25 @@ class Display:
         self.due = self._shown.due
 
     def look(self, done: int) -> None:
-        """Show that so many are done, if it is time to; say in `due` when to ask again."""
+        """Show progress if an update is due, and set `due`."""
         if self._shown is not None:
             self._try(self._shown.look, done)
             self.due = self._shown.due if self._shown is not None else float("inf")
 
     def end(self, done: int) -> None:
-        """Show that so many were done, and leave the terminal."""
+        """Show the final progress, and release the terminal."""
         if self._shown is not None:
             self._try(self._shown.end, done)
 
     def _try(self, work: Callable[..., None], *arguments: int) -> bool:
-        """Draw; a loop does not end because its progress cannot be written, or another bar has the terminal."""
+        """Draw. A loop must not end because its progress cannot be written, or because another bar has the terminal."""
         from rich.errors import LiveError
 
         try:
             work(*arguments)
         except LiveError:
             return False
-        except (OSError, ValueError):  # ValueError: of a closed file
+        except (OSError, ValueError):  # ValueError: the file is closed
             self._shown = None
         return True
 
@@ -102,14 +102,14 @@ def _own_console() -> Console:
 
     class Ours(Console):
         def on_broken_pipe(self) -> None:
-            """Say no more; rich's would end the program."""
+            """Stop printing. rich's own method would end the program."""
             self.quiet = True
 
     return Ours(stderr=True)
 
 
 class _Lines:
-    """A line for each tenth, or at growing intervals of time."""
+    """A line at each tenth, or at growing intervals of time."""
 
     def __init__(self, words: Words, total: int | None, console: Console) -> None:
         self._words, self._total, self._console = words, total, console
@@ -120,7 +120,7 @@ class _Lines:
     def begin(self) -> None: ...
 
     def _next(self) -> float:
-        """Number of items at the next tenth that has one."""
+        """Number of items at the next tenth that is not printed yet."""
         assert self._total is not None
         while self._tenth < 10:
             self._tenth += 1
@@ -150,17 +150,17 @@ class _Lines:
         parts = (self._words.description, f"{done:>{max(0, len(total) - 1)}}{total}", self._words.numbers())
         text = "  ".join(part for part in parts if part)
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
-        self._console.file.flush()  # a pipe would show all of it at the end
+        self._console.file.flush()  # otherwise a pipe would show everything at the end
 
 
 def stride(done: int, now: float, before: tuple[int, float]) -> int:
-    """Items until the clock is looked at again: few, so that a loop that slows down is seen to."""
+    """Items until the clock is read again. Few, so that a loop that slows down is still updated."""
     items, seconds = done - before[0], now - before[1]
     return _STRIDE if seconds < items * _SHORT else 1
 
 
 class _Bar:
-    """A bar among those of its console."""
+    """One bar of a console's screen."""
 
     def __init__(self, words: Words, total: int | None, key: Console | None, console: Console) -> None:
         self.words, self.total = words, total
@@ -196,7 +196,7 @@ class _Bar:
         self._leave()
 
     def _leave(self) -> None:
-        """Go; the last one stops the display, whole: half of it would leave a terminal without its cursor."""
+        """Remove the bar. The last one stops the display, uninterrupted, or the cursor could stay hidden."""
         with _lock:
             screen, self._screen = self._screen, None
             if screen is None:
@@ -206,13 +206,13 @@ class _Bar:
                 try:
                     screen.refresh(time.monotonic())
                 finally:
-                    whole(screen.stop)  # in another thread, so it must not ask for our lock
+                    whole(screen.stop)  # runs in another thread, so it must not take our lock
             else:
                 screen.remove(self)
 
 
 class _Screen:
-    """The bars that a console shows at the same time."""
+    """All bars that a console shows at one time."""
 
     def __init__(self, console: Console) -> None:
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -224,7 +224,7 @@ class _Screen:
             TextColumn("{task.fields[numbers]}", markup=False),
             TimeRemainingColumn(elapsed_when_finished=True),
         )
-        # A thread that refreshes would take turns with the loop's.
+        # A refreshing thread would compete with the loop.
         self._progress = Progress(*columns, console=console, auto_refresh=False)
         self._tasks: dict[_Bar, Any] = {}
         self.next_time = 0.0
@@ -260,6 +260,6 @@ class _Screen:
 
 @atexit.register
 def _stop_all() -> None:
-    """Stop what loops that were left open show, while threads can still do it."""
+    """Stop the displays of unfinished loops, while threads still work."""
     for bar in [bar for screen in _screens.values() for bar in screen.bars()]:
         bar.end(bar.done)

@@ -1,4 +1,4 @@
-"""Records in files: CSV, lines of JSON, also as they come, and TensorBoard's events."""
+"""Records in files: CSV, JSON lines (whole or appended one by one), and TensorBoard events."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ from pyfastlr.arrays.host import Array
 from .table import Table, is_missing
 
 FORMATS = (".csv", ".jsonl")
-_BEGIN = b'{"step": '  # of every line of JSON
+_BEGIN = b'{"step": '  # start of every JSON line
 _TAIL = 1 << 16  # bytes: longer than a line
 
 Path_ = str | os.PathLike[str]
@@ -30,12 +30,12 @@ def _path(path: Path_, called: str, formats: Sequence[str]) -> Path:
 
 
 def _heads(names: Sequence[str]) -> list[str]:
-    """What stands before each number of a line."""
+    """Text before each number of a line."""
     return [f", {json.dumps(name)}: " for name in names]
 
 
 def _json(x: float) -> str:
-    """JSON of a number; it has no NaN and no infinity, but numbers that read as one."""
+    """JSON of a number. JSON has no NaN and no infinity, but 1e999 reads as infinity."""
     return repr(x) if math.isfinite(x) else "null" if math.isnan(x) else "1e999" if x > 0 else "-1e999"
 
 
@@ -45,33 +45,33 @@ def _line(heads: Sequence[str], row: Sequence[float], gone: Sequence[bool]) -> s
 
 
 class Log:
-    """A file to which records are appended, whole lines in one write.
+    """A file to which records are appended. One write appends whole lines.
 
     Parameters
     ----------
     path : str or path
-        Ends in ``.jsonl``; made if there is none.
+        Ends in ``.jsonl``. Created if it does not exist.
     """
 
     def __init__(self, path: Path_) -> None:
         self._path = _path(path, "file", (".jsonl",))
-        self._file = open(self._path, "ab+", buffering=0)  # noqa: SIM115  # open as long as the run
+        self._file = open(self._path, "ab+", buffering=0)  # noqa: SIM115  # stays open during the run
         try:
             self._cut_half_a_line()
         except BaseException:
             self._file.close()
             raise
-        self._written, self._end = 0, self._file.seek(0, os.SEEK_END)  # records, and bytes with them
-        self._begun: tuple[int, int] | None = None  # what these two are after the write that was begun
+        self._written, self._end = 0, self._file.seek(0, os.SEEK_END)  # records in the file, and their bytes
+        self._begun: tuple[int, int] | None = None  # both numbers after a write that has begun
         self._heads: tuple[tuple[str, ...], list[str]] = ((), [])
 
     def _cut_half_a_line(self) -> None:
-        """Make the file end with a whole line, if it is one of ours."""
+        """Check that this is a file of records, and cut off an incomplete last line."""
         size = self._file.seek(0, os.SEEK_END)
         self._file.seek(0)
         begin = self._file.read(len(_BEGIN)) or b""
         if not (begin == _BEGIN or _BEGIN.startswith(begin)):
-            raise ValueError(f"`file` must be a file of records or new, got {str(self._path)!r} that begins {begin!r}")
+            raise ValueError(f"`file` must be new or a file of records, got {str(self._path)!r}, begins with {begin!r}")
         self._file.seek(max(0, size - _TAIL))
         tail = self._file.read(_TAIL) or b""
         half = tail.rpartition(b"\n")[2]
@@ -93,7 +93,7 @@ class Log:
         self._written, self._end, self._begun = count, self._end + len(data), None
 
     def _settle(self, written: int, end: int) -> None:
-        """Find out what came of a write that was interrupted or failed; a part of it is cut off."""
+        """Find out whether an interrupted or failed write succeeded. Cut off a partial one."""
         if self._file.seek(0, os.SEEK_END) >= end:
             self._written, self._end, self._begun = written, end, None
         else:
@@ -125,7 +125,7 @@ def _gone(table: Table, at: int) -> list[bool]:
 
 
 def save(path: Path_, names: Sequence[str], rows: Array) -> None:
-    """Write records to a file that then takes the place of another."""
+    """Write records to a temporary file that then replaces `path`."""
     target = _path(path, "path", FORMATS)
     beside = target.with_name(f".{target.name}.{os.getpid()}.part")
     gone = is_missing(rows)
@@ -133,7 +133,7 @@ def save(path: Path_, names: Sequence[str], rows: Array) -> None:
     try:
         with open(beside, "w", encoding="utf-8", newline="") as file:
             if target.suffix.lower() == ".csv":
-                # Before Python 3.13 a carriage return alone gets no quotes.
+                # Before Python 3.13, a single carriage return is not quoted.
                 quoting: Any = csv.QUOTE_ALL if any("\r" in name for name in names) else csv.QUOTE_MINIMAL
                 csv.writer(file, lineterminator="\n", quoting=quoting).writerow(["step", *names])
                 writer = csv.writer(file, lineterminator="\n")
@@ -151,7 +151,7 @@ def _fields(row: Sequence[float], gone: Sequence[bool]) -> list[str]:
 
 
 def read(path: Path_, add: Callable[..., None]) -> None:
-    """Call ``add(step, **numbers)`` for each record of a file; an error has the line."""
+    """Call ``add(step, **numbers)`` for each record of a file. An error names the line."""
     source, number = _path(path, "path", FORMATS), 0
     with open(source, encoding="utf-8", newline="") as file:
 
@@ -165,7 +165,7 @@ def read(path: Path_, add: Callable[..., None]) -> None:
             for step, numbers in (_of_csv if source.suffix.lower() == ".csv" else _of_json)(lines()):
                 add(step, **numbers)
         except (ValueError, TypeError, csv.Error) as error:
-            raise ValueError(f"{str(source)!r} is no file of records: line {number}: {error}") from None
+            raise ValueError(f"{str(source)!r} is not a file of records: line {number}: {error}") from None
 
 
 def _of_csv(lines: Iterator[str]) -> Iterator[tuple[int, Mapping[str, float]]]:
@@ -182,7 +182,7 @@ def _of_csv(lines: Iterator[str]) -> Iterator[tuple[int, Mapping[str, float]]]:
 def _of_json(lines: Iterator[str]) -> Iterator[tuple[int, Mapping[str, float]]]:
     for line in lines:
         if not line.endswith("\n"):
-            return  # half a line
+            return  # an incomplete line
         record = json.loads(line)
         if not isinstance(record, dict) or type(record.get("step")) is not int:
             raise ValueError('there must be a JSON object with an integer "step"')
@@ -194,7 +194,7 @@ def _of_json(lines: Iterator[str]) -> Iterator[tuple[int, Mapping[str, float]]]:
 
 
 def to_tensorboard(folder: Path_, names: Sequence[str], rows: Array) -> None:
-    """Write every number as a scalar."""
+    """Write each number as a scalar."""
     writer = _event_writer(os.fspath(folder))
     try:
         for row, gone in zip(rows.tolist(), is_missing(rows).tolist(), strict=True):
@@ -206,7 +206,7 @@ def to_tensorboard(folder: Path_, names: Sequence[str], rows: Array) -> None:
 
 
 def _event_writer(folder: str) -> Any:
-    """Writer of tensorboardX or of tensorboard: torch's needs tensorboard too."""
+    """Writer of tensorboardX or of tensorboard. torch's needs tensorboard too."""
     try:
         from tensorboardX import SummaryWriter
     except ModuleNotFoundError:

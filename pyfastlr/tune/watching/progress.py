@@ -1,4 +1,4 @@
-"""`track`: a loop's progress, with the numbers that a recorder has."""
+"""`track`: a loop's progress, with the latest numbers of a recorder."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ def track(
     names: Sequence[str] | None = None,
     console: Console | None = None,
 ) -> Iterator[T]:
-    """Iterate, and show how far it is, how long it will take, and the latest numbers of a recorder.
+    """Iterate, and show the progress, the remaining time and the latest numbers of a recorder.
 
-    In a terminal that is a bar; elsewhere (a file, a pipe) a line for each tenth, or, where the length is not known,
-    after 10 seconds, 20, 40 and so on. Nested loops have bars below each other; an inner one goes when it is done.
+    A terminal shows a bar. Elsewhere (a file, a pipe) a line is printed at each tenth or, if the length is not known,
+    after 10, 20, 40, ... seconds. Nested loops have one bar each, and an inner bar disappears when its loop ends.
 
     Parameters
     ----------
     iterable : iterable
         What to iterate over.
     recorder : Recorder, optional
-        Its last numbers are shown.
+        The recorder whose latest numbers are shown.
     total : int >= 0, optional
-        How many items there are, where ``len`` does not say it.
+        Number of items, if ``len`` does not give it.
     description : str
-        Words before the bar or at the start of each line.
+        Text before the bar or at the start of each line.
     names : list of str, optional
-        Which numbers, as soon as they are recorded. By default the first four of the recorder's names.
+        Names of the numbers to show once they are recorded. By default the recorder's first four names.
     console : rich.console.Console, optional
-        Where to. By default standard error, as it is no result of the program.
+        Where to print. By default standard error, because progress is not a result of the program.
 
     Yields
     ------
@@ -79,9 +79,9 @@ def track(
 
     Notes
     -----
-    A round of the loop costs some 0.1 microseconds more: the clock is looked at rarely, and nothing is drawn more than
-    ten times a second. A loop that is left by ``break``, an exception or Ctrl-C leaves the last picture, and the
-    terminal as it was. If the output is closed, the loop goes on without it.
+    An iteration costs about 0.1 microseconds more: the clock is read rarely, and the display is drawn at most ten times
+    a second. If a loop ends by ``break``, an exception or Ctrl-C, the last display stays, and the terminal is restored.
+    If the output is closed, the loop continues without a display.
 
     `rich.progress.track` and tqdm do this without the numbers.
     """
@@ -110,6 +110,8 @@ def _tracked(iterable: Iterable[T], display: Display) -> Iterator[T]:
             if done >= display.due:
                 display.look(done)
             yield item
-            done += 1  # not the `if`: from there Python 3.13 jumps back without the `finally` that an interrupt needs
+            # Last in the loop: from an `if` here, Python 3.13 jumps back outside the `try`, and an interrupt at that
+            # point would skip `finally`.
+            done += 1
     finally:
         display.end(done)

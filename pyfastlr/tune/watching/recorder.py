@@ -1,4 +1,4 @@
-"""`Recorder`: numbers of a run, by update, kept in memory and written to a file as they come."""
+"""`Recorder`: keeps the numbers of a run by update, and can append them to a file."""
 
 import os
 import weakref
@@ -15,34 +15,33 @@ from .table import LARGEST_STEP, MISSING
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_WATCHED = ("lr", "grad_norm", "update_norm", "param_norm")  # of an optimizer's stats, as far as there are any
+_WATCHED = ("lr", "grad_norm", "update_norm", "param_norm")  # fields of an optimizer's stats; None is left out
 _LOOK_BACK = 256  # records at a time
 
 
 class Recorder(Records):
-    """Numbers of a run: loss, rate, norms, sharpness, whatever you name, for any update.
+    """Numbers of a run by update: loss, learning rate, norms, sharpness or any other name.
 
-    Each record has a step and any numbers by name; a number that a record lacks is NaN in arrays, and empty in files.
+    Each record has a step and any numbers by name. A missing number is NaN in arrays, and empty in files.
 
     Parameters
     ----------
     capacity : int > 0, optional
-        Keep as many of the latest records. By default all, in memory that doubles when it is full.
+        Number of latest records to keep. By default all, in memory that doubles when it is full.
     file : str or path, optional
-        A ``.jsonl`` file to which each record is written at once, as one line of JSON. Records are put behind what is
-        there, so a run that resumes goes on in its file; a line that a crash of the machine left half-written is cut
-        off. The folder must exist.
+        A ``.jsonl`` file to which each record is appended at once, as one line of JSON. A resumed run continues its
+        file. An incomplete last line, as a crash of the machine may leave it, is removed. The folder must exist.
 
     Attributes
     ----------
     names : tuple of str
-        In the order of their first record.
+        Names, in order of their first record.
     steps : int64 array[len]
-        Step of every record that is kept.
+        Step of each kept record.
     total : int
-        Records so far, also those that are no longer kept.
+        Number of records so far, including those that are no longer kept.
     latest : dict
-        The last number of each name, and "step".
+        Last number of each name, and "step".
 
     Raises
     ------
@@ -57,7 +56,7 @@ class Recorder(Records):
     >>> from pyfastlr import schedules as S, tune
     >>> p = np.ones(3)
     >>> opt = flr.SGD(p, lr=S.Linear(0.5, 0.25, steps=2))
-    >>> r = tune.Recorder().watch(opt)  # each record has the rate of the last step, and its index
+    >>> r = tune.Recorder().watch(opt)  # adds the rate of the last step and its index to each record
     >>> for _ in range(3):
     ...     loss, gradient = p @ p / 2, p.copy()
     ...     opt.step(gradient)
@@ -72,14 +71,14 @@ class Recorder(Records):
 
     Notes
     -----
-    What holds: `record` takes about a microsecond. Threads may record into one object at once, and no record is lost.
-    An interrupt during `record` leaves that record whole or absent, and all others whole. The file has whole lines, in
-    the order of the records. A record that could not be written (the disk is full) raises OSError, stays in memory,
+    `record` takes about a microsecond. Several threads may record at the same time, and no record is lost. An interrupt
+    during `record` leaves that record whole or absent, and all others whole. The file has whole lines, in the order of
+    the records. If a record cannot be written (the disk is full), `record` raises OSError; the record stays in memory,
     and is written with the next one. Two processes should not share a file.
 
-    Copies and pickles have the records, not the file and not the optimizer that is watched.
+    Copies and pickles have the records, but neither the file nor the watched optimizer.
 
-    Keras has a `History` of epochs and CSVLogger, torch a SummaryWriter for TensorBoard; optax has none.
+    Keras has `History` and CSVLogger, per epoch; torch has SummaryWriter for TensorBoard; optax has no recorder.
     """
 
     def __init__(self, capacity: int | None = None, *, file: "str | os.PathLike[str] | None" = None) -> None:
@@ -93,21 +92,21 @@ class Recorder(Records):
     # --- Writing ------------------------------------------------------------------------------------------------------
 
     def watch(self, optimizer: Optimizer | None) -> Self:
-        """Have each record from now on take what the optimizer knows of its last step.
+        """From now on, add the optimizer's measurements of its last step to each record.
 
-        That are `lr`, the base group's rate, and `grad_norm`, `update_norm` and `param_norm` where the optimizer
-        measures them; numbers that `record` is given come first. The step is by default the index of the last update,
-        as schedules count: ``optimizer.steps - 1``.
+        These are `lr`, the base group's rate, and `grad_norm`, `update_norm` and `param_norm` if the optimizer measures
+        them. Numbers passed to `record` take precedence. The default step is the index of the last update, as in
+        schedules: ``optimizer.steps - 1``.
 
         Parameters
         ----------
         optimizer : Optimizer or None
-            None ends it.
+            None stops watching.
 
         Returns
         -------
         Recorder
-            This one.
+            This recorder.
 
         Examples
         --------
@@ -131,16 +130,16 @@ class Recorder(Records):
         Parameters
         ----------
         step : int from 0 to 2**53, optional
-            Of which update the numbers are; positional or by name. By default the one behind the last record's, or, of
-            an optimizer that is watched, its last update.
+            Index of the update that the numbers belong to; positional or by name. By default the last record's step
+            plus 1, or the last update of a watched optimizer.
         **numbers : float or None
-            Real numbers of Python, numpy, torch or jax; True and False are 1 and 0, and None is a number that is
-            missing. Names that are no identifiers come from a dict: ``r.record(**{"loss/train": 0.5})``.
+            Real numbers of Python, numpy, torch or jax. True and False become 1 and 0, and None is a missing number.
+            Pass names that are not identifiers in a dict: ``r.record(**{"loss/train": 0.5})``.
 
         Raises
         ------
         TypeError, ValueError
-            If a number is none, such as an array, or the step is none; nothing is recorded then.
+            If a value is not a number (such as an array), or the step is not an integer. Nothing is recorded then.
         OSError
             If the file could not be written.
 
@@ -155,7 +154,7 @@ class Recorder(Records):
         """
         if "step" in numbers:
             if step is not None:
-                raise TypeError("`step` must be given once, got it by position and by name")
+                raise TypeError("`step` must be given once, got it both by position and by name")
             step = numbers.pop("step")  # type: ignore[assignment]
         optimizer = self._optimizer
         if optimizer is not None:
@@ -180,21 +179,21 @@ class Recorder(Records):
     # --- Files --------------------------------------------------------------------------------------------------------
 
     def save(self, path: "str | os.PathLike[str]") -> None:
-        """Write the records that are kept to a file, which takes the place of another only when it is complete.
+        """Write the kept records to a file. An existing file is replaced only when the new one is complete.
 
         Parameters
         ----------
         path : str or path
-            ``.csv``: a header and a row for each record, fields empty where a number is missing; or ``.jsonl``: a line
-            of JSON for each record, with null for NaN and 1e999 for infinity, as JSON has neither. The numbers are
-            those that were recorded, to the last bit.
+            ``.csv``: a header and one row per record, with empty fields for missing numbers; or ``.jsonl``: one line of
+            JSON per record, with null for NaN and 1e999 for infinity, because JSON has neither. Numbers are written
+            exactly, to the last bit.
 
         Raises
         ------
         ValueError
-            If the path ends otherwise.
+            If the path has another ending.
         OSError
-            If it cannot be written.
+            If the file cannot be written.
 
         Examples
         --------
@@ -214,22 +213,22 @@ class Recorder(Records):
 
     @classmethod
     def read(cls, path: "str | os.PathLike[str]", capacity: int | None = None) -> Self:
-        """Recorder with the records of a ``.csv`` or ``.jsonl`` file.
+        """Make a recorder with the records of a ``.csv`` or ``.jsonl`` file.
 
         Parameters
         ----------
         path : str or path
-            Written by `save`, or while the run went on, by ``file=``. A last line that is half-written, as a crash of
-            the machine may leave it, is left out.
+            A file written by `save` or, during a run, by ``file=``. An incomplete last line, as a crash of the machine
+            may leave it, is ignored.
         capacity : int > 0, optional
             As in the constructor.
 
         Raises
         ------
         ValueError
-            If it is not a file of records; the error has the line.
+            If it is not a file of records. The error names the line.
         OSError
-            If it cannot be read.
+            If the file cannot be read.
 
         Examples
         --------
@@ -250,12 +249,12 @@ class Recorder(Records):
         return recorder
 
     def to_tensorboard(self, folder: "str | os.PathLike[str]") -> None:
-        """Write the records that are kept as scalars for TensorBoard, to a new event file in a folder.
+        """Write the kept records as scalars for TensorBoard, to a new event file in a folder.
 
         Parameters
         ----------
         folder : str or path
-            Made if there is none. Called twice, it has all points twice.
+            Created if it does not exist. If you call this twice, TensorBoard shows all points twice.
 
         Raises
         ------
@@ -265,7 +264,7 @@ class Recorder(Records):
         record_files.to_tensorboard(folder, *self._kept())
 
     def close(self) -> None:
-        """Write what is not in the file yet, and close it; later records stay in memory. May be called twice."""
+        """Write the remaining records to the file, and close it. Later records stay in memory. May be called twice."""
         with self._lock:
             if self._log is not None:
                 self._log.catch_up(self._table, self._count)
@@ -287,27 +286,27 @@ class Recorder(Records):
     def plot(
         self, ax: "Axes | list[Axes] | None" = None, names: Any = None, *, smooth: int | None = None
     ) -> "list[Axes]":
-        """Draw the numbers over the steps: losses on top, rates below, and then each of the others.
+        """Draw the numbers against the steps: losses on top, rates below, then a panel for each other name.
 
-        An axis is logarithmic where all of its numbers are positive and spread widely. Crosses at the top mark numbers
-        that are NaN or infinite.
+        An axis is logarithmic if all its numbers are positive and span a wide range. Crosses at the top mark NaN and
+        infinity.
 
         Parameters
         ----------
         ax : matplotlib.axes.Axes or list of Axes, optional
-            Where to draw, one for each panel. By default a new figure (``[0].figure`` of the result), which pyplot does
+            Where to draw, one Axes per panel. By default a new figure (``[0].figure`` of the result), which pyplot does
             not keep.
         names : list of str or list of str, optional
-            The panels: for each a name, or a list of names that share one. By default all names: those with "loss" in
-            one panel, those that begin with "lr" in another, and a panel for each of the others.
+            The panels: each is a name, or a list of names that share a panel. By default all names: those that contain
+            "loss" share a panel, those that begin with "lr" share another, and each other name has its own.
         smooth : int >= 0, optional
-            Records over whose mean a line is drawn on top; 0 draws none. By default a fiftieth of the numbers, where
-            there are more than 100, for all but the rates.
+            Window of the moving average, in records; 0 draws none. By default a fiftieth of the numbers if there are
+            more than 100, but none for rates.
 
         Returns
         -------
         list of Axes
-            One for each panel.
+            One per panel.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Numbers by step, in memory: added whole, whatever interrupts, and read as arrays."""
+"""Records in memory: each is added whole or not at all, even if interrupted, and read as arrays."""
 
 import threading
 from collections.abc import Iterator, Mapping
@@ -10,29 +10,29 @@ from pyfastlr.arrays.host import Array
 
 from .table import MISSING, Table, is_missing
 
-_LOOK_BACK = 256  # records at first
+_LOOK_BACK = 256  # records in the first block that `latest` searches
 
 
 class Records:
-    """Records of a step and numbers by name: all, or the latest of them."""
+    """Records of a step and numbers by name: all of them, or only the latest."""
 
     def __init__(self, capacity: int | None) -> None:
         self._capacity = capacity
         self._start(Table.first(capacity), 0, -1)
 
     def _start(self, table: Table, total: int, last: int) -> None:
-        self._lock = threading.RLock()  # a signal's handler may record while this thread does
+        self._lock = threading.RLock()  # a signal handler may record in this thread during a record
         self._table, self._count, self._last = table, total, last
 
     def _append(self, step: int | None, names: tuple[str, ...], values: list[float]) -> None:
-        """Add a record, by who holds the lock; without a step it is the one behind the last."""
+        """Add a record. The caller holds the lock. The default step is the last one plus 1."""
         while True:
             table = self._table
             row = values if names == table.names else self._arranged(names, values)
             if row is None:
                 continue
-            # A handler of a signal may record meanwhile, into the same rows. CPython calls it behind calls alone: not
-            # from here to the end of `pack_into`, and not between the last question and the answer.
+            # A signal handler may record at the same time, into the same rows. CPython runs handlers only after calls:
+            # not from here to the end of `pack_into`, and not between the last test and the assignment.
             at, last = self._count, self._last + 1 if step is None else step
             if at >= table.room and not table.is_round:
                 self._replace(table, table.bigger())
@@ -43,7 +43,7 @@ class Records:
                 return
 
     def _arranged(self, names: tuple[str, ...], values: list[float]) -> list[float] | None:
-        """Values in the table's order; None if it lacked a name, which it now has."""
+        """Values in the table's order. None if the table lacked a name, which has then been added."""
         table = self._table
         new = [name for name in names if name not in table.names]
         if new:
@@ -53,7 +53,7 @@ class Records:
         return [given.get(name, MISSING) for name in table.names]
 
     def _replace(self, old: Table, new: Table) -> None:
-        """Put a larger table in the place of one; without a call between the question and the store, as above."""
+        """Replace a table by a larger one. As above, no call comes between the test and the assignment."""
         place = (slice(old.room), slice(1 + len(old.names)))
         if self._table is old:
             new.rows[place] = old.rows
@@ -62,7 +62,7 @@ class Records:
     # --- Reading ------------------------------------------------------------------------------------------------------
 
     def _kept(self) -> tuple[tuple[str, ...], Array]:
-        """Names, and a copy of all rows that are kept, the oldest first, both of one moment."""
+        """Names and a copy of all kept rows, the oldest first, in one consistent state."""
         with self._lock:
             table = self._table
             rows: Array = table.rows[table.places(self._count)]
@@ -70,32 +70,32 @@ class Records:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the numbers, in the order of their first record."""
+        """Names of the numbers, in order of their first record."""
         return self._table.names
 
     @property
     def capacity(self) -> int | None:
-        """How many records are kept at most; None if all are."""
+        """Most records to keep; None if all are kept."""
         return self._capacity
 
     @property
     def total(self) -> int:
-        """Records so far, also those that are no longer kept."""
+        """Number of records so far, including those that are no longer kept."""
         return self._count
 
     @property
     def steps(self) -> "np.ndarray[Any, np.dtype[np.int64]]":
-        """Step of every record that is kept, in the order in which they came."""
+        """Step of each kept record, the oldest first."""
         return self._column(0).astype(np.int64)
 
     def __getitem__(self, name: str) -> Array:
-        """Numbers of a name in a new array, the oldest first: NaN where a record has none."""
+        """Numbers with this name in a new array, the oldest first. NaN where a record has none."""
         if name == "step":
             return self.steps
         names = self._table.names
         if name not in names:
             raise KeyError(f"{name!r} was never recorded; the recorded names are {list(names)}")
-        return self._column(1 + names.index(name))  # a table only gets wider
+        return self._column(1 + names.index(name))  # tables only get wider
 
     def _column(self, k: int) -> Array:
         with self._lock:
@@ -110,10 +110,10 @@ class Records:
         return self._count if self._capacity is None else min(self._count, self._capacity)
 
     def __bool__(self) -> bool:
-        return True  # an empty one is a recorder too: `recorder or Recorder()` keeps it
+        return True  # `recorder or Recorder()` keeps an empty recorder
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Records that are kept when it begins, as dicts of "step" and the numbers that each has."""
+        """Iterate over the records kept at the start, as dicts of "step" and the numbers of the record."""
         names, rows = self._kept()
         for row, gone in zip(rows.tolist(), is_missing(rows), strict=True):
             numbers = zip(names, row[1:], gone[1:].tolist(), strict=True)
@@ -121,7 +121,7 @@ class Records:
 
     @property
     def latest(self) -> dict[str, Any]:
-        """The last number of each name among the records that are kept, and "step", the last record's."""
+        """The last number of each name among the kept records, and the "step" of the last record."""
         with self._lock:
             table, places = self._table, self._table.places(self._count)
             if not len(places):

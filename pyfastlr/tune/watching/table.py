@@ -1,4 +1,4 @@
-"""Rows of numbers that grow and widen, or go round: what a `Recorder` keeps its records in."""
+"""Storage of a `Recorder`: a table of numbers that can grow and widen, or a ring buffer."""
 
 import struct
 from collections.abc import Callable, Sequence
@@ -8,32 +8,32 @@ import numpy as np
 
 from pyfastlr.arrays.host import Array
 
-#: A NaN that stands for "not recorded". Arithmetic sees a NaN; its bits tell it from one that was recorded (R's NA).
+#: A NaN for "not recorded". Its bits distinguish it from a NaN that was recorded (like R's NA).
 _BITS = 0x7FF8_0000_0000_07A2
 (MISSING,) = struct.unpack("d", struct.pack("Q", _BITS))
-LARGEST_STEP = 2**53  # a step is kept as a float, which has all integers up to here
+LARGEST_STEP = 2**53  # steps are stored as floats, which are exact for integers up to here
 _FIRST_ROOM = 256  # rows
 
 
 def is_missing(values: Array) -> "np.ndarray[Any, np.dtype[np.bool_]]":
-    """Which of these float64 numbers were not recorded."""
+    """Which of these float64 numbers are missing."""
     found: np.ndarray[Any, np.dtype[np.bool_]] = np.ascontiguousarray(values).view(np.uint64) == _BITS
     return found
 
 
 class Table:
-    """Room for records: in each row the step and a number for each name.
+    """Room for records: each row has the step and one number per name.
 
     Attributes
     ----------
     names : tuple of str
     rows : float64 array[room, 1 + len(names)]
     capacity : int or None
-        How many records are kept at most.
+        Most records to keep.
     room : int
-        Rows that there are. At most one more than the capacity: the next record is written beside those that are kept.
+        Number of rows. At most the capacity plus one, so that a new record is written before the oldest is dropped.
     is_round : bool
-        Whether there are so many. Then row n is the place of record n + room too.
+        Whether the table has that size. Then it is a ring buffer: row n is also the place of record n + room.
     """
 
     __slots__ = ("buffer", "capacity", "is_round", "names", "pack_into", "room", "rows", "stride", "unpack_from")
@@ -54,7 +54,7 @@ class Table:
         return cls((), _FIRST_ROOM, capacity)
 
     def bigger(self) -> "Table":
-        """Empty table of twice the room."""
+        """Empty table with twice the rows."""
         return Table(self.names, 2 * self.room, self.capacity)
 
     def wider(self, names: Sequence[str]) -> "Table":
@@ -62,6 +62,6 @@ class Table:
         return Table((*self.names, *names), self.room, self.capacity)
 
     def places(self, count: int) -> "np.ndarray[Any, np.dtype[np.int64]]":
-        """Rows of the records that are kept after so many, the oldest first."""
+        """Row numbers of the kept records after `count` records in total, the oldest first."""
         first = 0 if self.capacity is None else max(0, count - self.capacity)
         return np.arange(first, count) % self.room
