@@ -5,10 +5,10 @@ robust features with denoising autoencoders, 2008). Then its last layer is repla
 labelled images. Three ways are compared, each on ten draws of the twenty images:
 
 - from scratch;
-- pretrained, every layer at the full rate: twenty images change what 1,297 have taught;
-- pretrained, a rate for each layer: the new head has the full rate; the second layer a twentieth, from a third of the
-  time on; the first layer a twentieth of that, from two thirds on (Howard and Ruder, Universal language model
-  fine-tuning for text classification, 2018).
+- pretrained, every layer at the full rate: the twenty images overwrite what 1,297 images taught;
+- pretrained, a rate for each layer: the new head trains at the full rate. The second layer joins after a third of the
+  updates, at a twentieth of the rate, and the first layer after two thirds, at a twentieth of that (Howard and Ruder,
+  Universal language model fine-tuning for text classification, 2018).
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Write tests/golden/range_test.json: what fastai and torch-lr-finder suggest on the curves of tests/range_curves.py.
 
-Run it where both are installed; nothing else of the project needs them.
+Run it in an environment with both. Nothing else in the project needs them.
 """
 
 import json

@@ -51,7 +51,7 @@ def problem(name, seed):
 
 
 def suggested(name, optimizer, seed):
-    """What "valley" suggests, the median of 5 sweeps."""
+    """Suggestion of "valley", the median of 5 sweeps."""
     loss_and_grad, params, batches, _, _ = problem(name, seed)
     test = tune.range_test(loss_and_grad, params, lambda p: OPTIMIZERS[optimizer](p, 1e-3), batches, repeats=5)
     return test.suggestions["valley"]

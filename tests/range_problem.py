@@ -30,11 +30,11 @@ def run(function=loss_and_grad, params=None, make=adam, batches=BATCHES, **optio
 
 
 class Ended(Exception):
-    """What a user's function raises."""
+    """An exception of a user's function."""
 
 
 class Again:
-    """An iterable that is no sequence, and shuffles itself each time."""
+    """An iterable that is not a sequence, and shuffles itself each time."""
 
     def __init__(self, n, seed):
         self.n, self.rng = n, np.random.default_rng(seed)

@@ -57,7 +57,7 @@ def test_sgd_hd(mode):
 
 
 def test_adam_hd():
-    """Baydin et al., 2018, algorithm 5, by the way that the parameters went; epsilon as in the optimizer."""
+    """Baydin et al., 2018, algorithm 5, from the change of the parameters; epsilon as in the optimizer."""
     beta, b1, b2, eps = 1e-4, 0.9, 0.999, 1e-8
     p, theta, alpha, direction = START.copy(), START.copy(), 1e-3, None
     m, v = np.zeros(3), np.zeros(3)
@@ -99,7 +99,7 @@ def test_the_cosine_rule():
                                   lambda p, lr: flr.AdamW(p, lr=lr, weight_decay=0.1),
                                   lambda p, lr: flr.RMSProp(p, lr=lr, lr_scale=0.5)])  # fmt: skip
 def test_h_is_the_derivative_by_the_rate_of_the_last_step(make):
-    """For any optimizer: the loss after a step, differentiated by the rate of that step."""
+    """For any optimizer: the derivative of the loss after a step with respect to the rate of that step."""
     base, epsilon = 0.01, 1e-6
 
     def after(last_rate):
@@ -304,7 +304,7 @@ def test_the_users_arrays_are_neither_kept_nor_written(make):
 
 @pytest.mark.parametrize("make", KINDS.values())
 def test_gradients_and_parameters_are_not_compared(make):
-    """Where `params` comes or goes, one observation says nothing."""
+    """When `params` is added or dropped, one observation gives no comparison."""
     rate = make()
     rate.observe(grads=np.ones(2))
     assert not rate.observe(grads=np.ones(2), params=np.full(2, 5.0))

@@ -73,7 +73,7 @@ def test_an_error_of_the_batches_is_theirs():
 
 
 def test_sweeps_over_a_sequence_begin_at_other_batches():
-    """Else five sweeps of 99 steps over three batches would be one and the same, and their spread none."""
+    """Otherwise five sweeps of 99 steps over three batches would be identical, with no spread."""
     test = run(steps=99, repeats=3)
     assert [x.losses[0] for x in test.sweeps] == [loss_and_grad(new_params(), b)[0] for b in BATCHES]
 

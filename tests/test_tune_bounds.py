@@ -31,7 +31,7 @@ def leaves(x):
 
 
 class Frozen:
-    """An optimizer whose denominators stay as they are, on a quadratic of all its parameters together."""
+    """An optimizer with fixed denominators, on a quadratic of all its parameters."""
 
     def __init__(self, cls, params=None, seed=0, count=COUNT, sign=1.0, **arguments):
         rng = np.random.default_rng(seed)
@@ -82,7 +82,7 @@ class Frozen:
         return np.sqrt(sum(float((x**2).sum()) for x in leaves(self.params)))
 
     def grows(self, steps=600):
-        """Whether the distance from the minimum becomes 100 times what it was; it must become less if it does not."""
+        """Whether the distance from the minimum grows by a factor of 100. If not, it must shrink."""
         first = self.norm()
         for _ in range(steps):
             self.opt.step(self.loss_and_grad(self.params, None)[1])
@@ -154,7 +154,7 @@ def test_betas(name, beta1):
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_dampening_counts_from_the_second_update_on(count):
-    """The first gradient enters undampened; what follows decides."""
+    """The first gradient enters undampened; the later ones decide."""
     frozen = Frozen(flr.SGD, momentum=0.9, dampening=0.5, count=count)
     assert frozen.sharpness().bound == pytest.approx(2 * 1.9 / (0.5 * 10), rel=1e-6)
 

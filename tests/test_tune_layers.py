@@ -101,7 +101,7 @@ def test_no_decay_splits_the_layers_that_have_some():
 
 @pytest.mark.parametrize("flat", [False, True])
 def test_an_optimizer_with_them_is_one_for_each_layer_at_its_own_rate(flat):
-    """And the rate may be a schedule of them all."""
+    """The rate may be a schedule that all groups share."""
     rng = np.random.default_rng(0)
     start = {"a": rng.normal(size=5), "b": rng.normal(size=3), "c": rng.normal(size=4)}
     gradients = [{name: rng.normal(size=x.shape) for name, x in start.items()} for _ in range(6)]

@@ -45,7 +45,7 @@ def test_it_measures_at_the_first_call_and_each_every_th():
 
 
 def test_what_a_measurement_costs():
-    """The first one four gradients more: whether they repeat themselves, and what the step changes."""
+    """The first measurement takes four gradients more, to check that they repeat and that the step fits."""
     rng = np.random.default_rng(0)
     h = np.concatenate([rng.uniform(0, 1, 500), [10.0]])
     p = np.ones(501)
@@ -294,7 +294,7 @@ def test_the_picture(optimizer, steps):
 
 
 def small_network():
-    """tanh network with the square loss on 150 digits: its sharpness rises until the rate holds it."""
+    """tanh network with squared loss on 150 digits: its sharpness rises until the rate stops it."""
     (x, y), _ = digits()
     x, y = x[:150].astype(np.float64) * 2 - 0.6, np.eye(10)[y[:150]]
     rng = np.random.default_rng(1)

@@ -26,7 +26,7 @@ HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
 
 
 def lines(items, *arguments, body=lambda item: None, **options):
-    """Items that came, and lines that were printed."""
+    """Items of the loop, and printed lines."""
     file = io.StringIO()
     came = []
     for item in tune.track(items, *arguments, console=Console(file=file, width=40), **options):
@@ -188,12 +188,12 @@ def terminal(program, send=None, status=0):
 
 
 def plain(text):
-    """The text without the sequences that move, colour and hide."""
+    """The text without escape sequences."""
     return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text)
 
 
 def assert_clean(text):
-    """The cursor is shown again, behind everything."""
+    """The cursor is shown again at the end."""
     assert text.count(HIDE) == text.count(SHOW) >= 1
     assert text.rindex(SHOW) > text.rindex(HIDE)
 
@@ -276,7 +276,7 @@ def test_ctrl_c_leaves_a_clean_terminal():
 
 
 def test_an_interrupt_between_two_rounds_finds_the_finally_too():
-    """Python 3.13 leaves a jump back that follows an `if` out of the block: a signal that came there left the bar."""
+    """In Python 3.13 a jump back after an `if` is outside the `try`: a signal at that point left the bar."""
     code = dis.Bytecode(progress._tracked)
 
     def handler(offset):
@@ -342,7 +342,7 @@ def test_a_dumb_terminal_gets_lines(monkeypatch):
 
 
 def test_the_clock_is_looked_at_rarely_in_a_short_loop():
-    """Once in 16 rounds where they are short, in each where they are long; and nothing is drawn in most of them."""
+    """Short iterations read the clock once in 16, long ones each time. Most draw nothing."""
     looks = []
 
     class Display:

@@ -20,7 +20,7 @@ NAN, INF = math.nan, math.inf
 
 
 def bits(r):
-    """Records, each number by its bits; of NaNs there is one."""
+    """Records, each number as its bits. All NaNs are equal."""
 
     def of(x):
         return x if isinstance(x, int) else "NaN" if math.isnan(x) else struct.pack("d", x)

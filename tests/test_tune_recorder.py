@@ -241,7 +241,7 @@ def filled(capacity, total):
 @pytest.mark.parametrize(("capacity", "total"), [(None, 3), (None, 256), (4, 3), (4, 4), (4, 9), (300, 256)])
 @pytest.mark.parametrize("names", [("a", "b"), ("b",), ("c", "a")], ids=",".join)
 def test_an_interrupt_anywhere_leaves_the_record_whole_or_absent(capacity, total, names):
-    """And all others, also when the table grows, gets wider or goes round; and the next record comes behind."""
+    """All others are whole too, even if the table grows, widens or wraps, and the next record follows them."""
     outcomes = set()
 
     def attempt(k):

@@ -18,7 +18,7 @@ from range_problem import BATCHES, Ended, X, Y, adam, loss_and_grad, new_params,
 
 
 def in_use():
-    """Parameters and an optimizer with a past: a schedule, a group with its own rate, rates by element."""
+    """Parameters and a used optimizer: a schedule, a group with its own rate, per-element rates."""
     params = new_params()
     scale = {"w": np.array([1.0, 0.5, 2.0, 0.0]), "b": np.ones(1)}
     group = {"params": "b", "lr": 0.1}
@@ -29,7 +29,7 @@ def in_use():
 
 
 def everything(params, opt):
-    """All that a test must leave as it was, in a form that == compares."""
+    """Everything that a range test must restore, in a form that == compares."""
     state = opt.state_dict()
     return {
         "params": {key: x.tobytes() for key, x in params.items()},

@@ -18,13 +18,13 @@ FASTAI = ("valley", "steep", "slide", "minimum")
 
 
 def kept(name, steps, losses):
-    """What a rule may look at, by its library's slices: losses without both ends, up to the first NaN."""
+    """Losses that a rule may use, by its library's slices: without both ends, up to the first NaN."""
     part = losses[10 if name == "gradient" else steps // 10 : -5]
     return part[: next((i for i, x in enumerate(part) if x != x), len(part))]
 
 
 def differs_on_purpose(name, part, theirs, lrs):
-    """Why a library's answer means nothing where ours is None."""
+    """Why a library's answer is meaningless if ours is None."""
     if len(part) < 2 or all(a <= b for a, b in pairwise(part)):
         return "nothing falls"
     if name == "valley" and any(math.isclose(theirs, x, rel_tol=1e-6) for x in lrs[-6:-5]):
@@ -99,7 +99,7 @@ def test_losses_near_the_largest_float_give_no_absurd_rate():
 
 
 def test_a_sweep_that_ends_at_a_loss_that_is_not_finite_is_cut_as_fastai_cuts_it():
-    """fastai goes on to the end and drops 5 losses there, all NaN; ours stops at the first of them."""
+    """fastai continues to the end and drops 5 losses there, all NaN; ours stops at the first NaN."""
     lrs, losses = np.geomspace(1e-6, 10, 100), np.full(100, np.nan)
     losses[:70] = 3 - np.linspace(0, 1, 70) ** 3
     whole = suggest(Curve(lrs, losses, 100))

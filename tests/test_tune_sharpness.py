@@ -225,7 +225,7 @@ def test_steps(dtype, tol, step):
 
 
 def test_the_error_has_what_another_step_changes():
-    """A loss that is no quadratic within the large step of float32."""
+    """A loss that is not quadratic within the large step of float32."""
     p = np.full(3, 1e-3, np.float32)
     L = tune.sharpness(lambda p, batch: (0.0, p**3), p, tol=1e-2)
     assert L.errors[-1] < abs(L - 3e-6) < L.error

@@ -154,7 +154,7 @@ def test_a_loss_of_zero_is_a_good_one():
 
 
 def test_a_slow_divergence_is_found():
-    """Growth by a tenth of a deviation at each step would hide itself in a mean and a deviation."""
+    """Growth by a tenth of a deviation per step would hide in a mean and a standard deviation."""
     _, _, guard = built(watch="loss", max_skips=100)
     rng = np.random.default_rng(4)
     found = [guard.step(math.exp(0.1 * rng.normal() + 0.1 * max(0, k - 64)), G) for k in range(100)]
@@ -175,7 +175,7 @@ def test_the_chance_of_turning_points_is_the_share_of_all_orders(n):
 
 @pytest.mark.parametrize("draw", ["normal", "exponential", "standard_cauchy"])
 def test_noise_oscillates_as_rarely_as_stated(draw):
-    """20,000 blocks: for any distribution, the share of chances up to q is at most q, and near it."""
+    """20,000 blocks: for any distribution, the fraction of probabilities up to q is at most q, and near it."""
     blocks = getattr(np.random.default_rng(5), draw)(size=(20_000, BLOCK))
     chances = np.array([chance_of_turns(x) for x in blocks.tolist()])
     for q in (0.3, 0.05, 0.01):
@@ -492,7 +492,7 @@ def test_parameters_that_cannot_be_written_stop_a_rollback():
 @needs_faithful_traces
 @pytest.mark.parametrize("case", ["step", "skip", "rollback", "cut", "snapshot", "load", "forget"])
 def test_an_interrupt_leaves_parameters_optimizer_and_guard_together(case):
-    """Old or new; a step that was made may be missing in what the guard knows, and nothing else is between."""
+    """Old or new state. Only the guard's note of a step may be missing; no other mixture is possible."""
     action = {"skip": "skip", "cut": "cut"}.get(case, ("rollback", "cut"))
     seen = set()
 

@@ -56,7 +56,7 @@ def test_when_it_stops(losses, options, stopped, best, index):
 
 @given(st.lists(st.floats() | st.just(NAN), min_size=1, max_size=60), st.integers(1, 5))
 def test_the_best_is_the_first_of_the_smallest_and_patience_is_what_follows(losses, patience):
-    """Against the definition: it stops at the first k with `patience` losses behind the best so far."""
+    """By definition, it stops at the first k that comes `patience` losses after the best so far."""
     stopped, stop = run(losses, patience=patience)
     last = 0  # the index behind the last better loss
     want, low = None, INF

@@ -8,7 +8,7 @@ import sys
 
 #: ASCII substitutes for characters that the commands and their libraries print. All other characters become "?".
 ASCII = {"µ": "u", "±": "+-", "…": "...", "•": "*", "❱": ">", "━": "-", "─": "-", "│": "|", "╸": "-", "╺": "-"}
-ASCII |= dict(zip("▁▂▃▄▅▆▇█▲┤└┬", "...#####^++", strict=False))  # pictures of characters
+ASCII |= dict(zip("▁▂▃▄▅▆▇█▲┤└┬", "...#####^++", strict=False))  # plots drawn with characters
 _NAME = "pyfastlr.ascii"
 
 

@@ -82,7 +82,7 @@ SCALE_TYPES = ", a schedule, a callable or arrays like params"
 
 
 def source(value: Any, field: str, allowed: Range, group: str = "") -> Source:
-    """Check a number, or wrap a callable as a schedule without calling it. A controller is returned as it is."""
+    """Check a number, or wrap a callable as a schedule without calling it. A controller is returned unchanged."""
     if is_controller(value):
         return value  # type: ignore[no-any-return]
     if callable(value) and not isinstance(value, type):

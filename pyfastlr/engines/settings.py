@@ -260,7 +260,7 @@ class Hyperparameters:
         return number(value(n), field, self.ranges[field], where, group=group)
 
     def controllers(self) -> dict[tuple[int, str], Any]:
-        """Controllers by group and hyperparameter; one object may be at several places."""
+        """Controllers by group and hyperparameter; one object may occur several times."""
         return {
             (row, PUBLIC_NAMES.get(field, field)): value
             for row, fields in enumerate(self.current.own)
@@ -322,7 +322,7 @@ class Hyperparameters:
             self.current = new
 
     def saved(self) -> tuple[Settings, Array]:
-        """Return all present hyperparameters, for `restore`."""
+        """Return all current hyperparameters, for `restore`."""
         with self.lock.held:
             return self.current, self.current.rows.copy()
 

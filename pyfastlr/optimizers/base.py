@@ -359,10 +359,10 @@ class Optimizer(Options):
         ]
 
     def _write(self, pairs: Sequence[tuple[Any, Any]], controllers: Sequence[tuple[Any, Any]] = ()) -> None:
-        """Copy arrays over the optimizer's own, and have controllers take over their states, all at once."""
+        """Write arrays and controllers' states into the optimizer. If a controller refuses, nothing changes."""
 
         def work() -> None:
-            load_checked(controllers)  # they may refuse, and then nothing is written
+            load_checked(controllers)  # first, because they may refuse
             self._engine.write(pairs)
             self._engine.changed()
 
@@ -371,7 +371,7 @@ class Optimizer(Options):
         with self._lock.held:
             self._lock.pause()
             if controllers:
-                whole(work)  # no interrupt comes between the two
+                whole(work)  # an interrupt cannot come between the two
             else:
                 work()
 
@@ -430,7 +430,7 @@ class Optimizer(Options):
 
 
 def _own(value: Any, copies: dict[int, Any]) -> Any:
-    """Copy of a controller, the same one wherever it stands; anything else as it is."""
+    """Copy of a controller, one per object. Any other value is returned unchanged."""
     if not (callable(value) and is_controller(value)):
         return value
     return copies.setdefault(id(value), copy.copy(value))

@@ -96,7 +96,7 @@ def checked(optimizer: "Optimizer", given: Any) -> list[tuple[Any, Array]]:
 
 
 def controllers(optimizer: "Optimizer", given: Any) -> list[tuple[Any, Any]]:
-    """Controllers of the optimizer, each with its state; one whose state was not saved stays as it is."""
+    """Controllers of the optimizer, each with its saved state. Those without a saved state are left out."""
     there = optimizer._hyper.controllers()
     found: dict[int, tuple[Any, Any]] = {}
     entries = _upgraded(given)["controllers"]

@@ -116,7 +116,7 @@ class SpikeGuard:
     Sources: A. Chowdhery et al., PaLM: Scaling Language Modeling with Pathways, 2022, section 5.1: back by 100 steps,
     and 200 to 500 batches skipped; S. Zhang et al., OPT: Open Pre-trained Transformer Language Models, 2022, section
     2.5: back to an earlier checkpoint, with a lower rate; D. André, Étude sur les maxima, minima et séquences des
-    permutations, 1884, for the number of turning points. Elsewhere: Keras' TerminateOnNaN ends the run; optax's
+    permutations, 1884, for the number of turning points. Other libraries: Keras' TerminateOnNaN ends the run; optax's
     apply_if_finite and skip_large_updates skip steps. None of them restores an earlier state or cuts the rate.
     """
 
