@@ -2,8 +2,10 @@
 
 import copy
 import math
+import os
 import pickle
 import signal
+import threading
 
 import numpy as np
 import pytest
@@ -344,3 +346,27 @@ def test_norm(arrays, norm):
 def test_norm_of_what_has_none(arrays, error):
     with pytest.raises(error, match="`arrays`"):
         tune.norm(arrays)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_records_though_a_thread_of_its_parent_did_at_the_fork():
+    r, held, done = tune.Recorder(), threading.Event(), threading.Event()
+
+    def hold():
+        with r._lock:
+            held.set()
+            done.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(60)
+    try:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(10)  # ends a child that waits
+            r.record(loss=1.0)
+            os._exit(3 if r["loss"].tolist() == [1.0] else 4)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+    finally:
+        done.set()
+        thread.join()

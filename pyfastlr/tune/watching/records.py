@@ -1,12 +1,14 @@
 """Records in memory: each is added whole or not at all, even if interrupted, and read as arrays."""
 
 import threading
+import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from pyfastlr.arrays.host import Array
+from pyfastlr_kernels.compile.first_use import ForkHooks, at_fork
 
 from .table import MISSING, Table, is_missing
 
@@ -23,6 +25,7 @@ class Records:
     def _start(self, table: Table, total: int, last: int) -> None:
         self._lock = threading.RLock()  # a signal handler may record in this thread during a record
         self._table, self._count, self._last = table, total, last
+        _live.add(self)
 
     def _append(self, step: int | None, names: tuple[str, ...], values: list[float]) -> None:
         """Add a record. The caller holds the lock. The default step is the last one plus 1."""
@@ -154,3 +157,15 @@ class Records:
             table = Table(state["names"], len(rows) + 1, self._capacity)
         table.rows[np.arange(total - len(rows), total) % table.room] = rows
         self._start(table, total, state["last"])
+
+
+_live: "weakref.WeakSet[Records]" = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    """Give the locks anew, because only the thread that forked exists here, and another may have held one."""
+    for records in list(_live):
+        records._lock = threading.RLock()
+
+
+at_fork(ForkHooks(lambda: None, lambda: None, _after_fork_in_child))
