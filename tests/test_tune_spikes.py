@@ -153,6 +153,14 @@ def test_a_loss_of_zero_is_a_good_one():
     assert guard.step(1.0, G) == "step"
 
 
+@pytest.mark.parametrize("loss", np.random.default_rng(0).uniform(0.1, 3.0, 20))
+def test_equal_losses_are_no_spikes_however_small_the_rise(loss):
+    """The logarithm and back may end below where it began."""
+    guard = tune.SpikeGuard(flr.SGD(np.ones(2), lr=0.1), rise=0.0)
+    assert all(guard.step(loss, np.full(2, loss)) == "step" for _ in range(70))
+    assert guard.step(1.001 * loss, np.full(2, loss)) == "skip"
+
+
 def test_a_slow_divergence_is_found():
     """Growth by a tenth of a deviation per step would hide in a mean and a standard deviation."""
     _, _, guard = built(watch="loss", max_skips=100)

@@ -85,14 +85,15 @@ class Judge:
         alarm, loss_bound = None, math.inf
         for what, value in (("loss", loss), ("grad_norm", norm)):
             log = self._log or what != "loss"
-            bound = math.inf
+            level = math.inf
             if what in self._watch:
-                bound = _number(upper_bound(state[what], self._threshold, self._rise, log, self._early), log)
+                level = upper_bound(state[what], self._threshold, self._rise, log, self._early)
+            bound = _number(level, log)
             if what == "loss":
                 loss_bound = bound
             if not math.isfinite(value):
                 alarm = alarm or SpikeEvent(state["calls"], "not finite", what, value, math.inf, ())
-            elif value > bound:
+            elif value > bound and not (log and math.log(value) <= level):  # exp(log(x)) may be below x
                 alarm = alarm or SpikeEvent(state["calls"], "spike", what, value, bound, ())
         return alarm, loss_bound
 
