@@ -12,6 +12,7 @@ from pyfastlr.arrays.device import place, stream_of
 from pyfastlr.arrays.host import address, address_range
 from pyfastlr.arrays.parameters import Parameters
 from pyfastlr.schedules import Schedule
+from pyfastlr.schedules.controller import is_controller
 from pyfastlr_kernels import tables
 from pyfastlr_kernels.compile.first_use import whole
 from pyfastlr_kernels.cuda.graph_step import GraphStep
@@ -19,7 +20,7 @@ from pyfastlr_kernels.cuda.step import Step
 from pyfastlr_kernels.cuda.tables import Curve
 from pyfastlr_kernels.rules import RULES
 
-from .hyper import inverse_scale, is_library_schedule, number
+from .hyper import PUBLIC_NAMES, evaluation, inverse_scale, is_library_schedule, number
 from .lock import StepLock
 from .settings import Hyperparameters, Settings
 from .state import State
@@ -48,6 +49,8 @@ class DeviceEngine:
     ) -> None:
         self._parameters, self._state, self._hyper, self._lock = parameters, state, hyper, lock
         self._rule, self._convention, self._sign, self._capturable = rule, convention, sign, capturable
+        if capturable:
+            _refuse_controllers(hyper.current)
         self._device = parameters.device
         self._step_on_device: Any = None  # built by the first step, and again after any change other than to a number
         self._places = [place(x) for x in parameters.given]
@@ -75,7 +78,10 @@ class DeviceEngine:
 
     def check_replacement(self, old: Settings, new: Settings) -> None:
         """Refuse to change what a captured graph may contain: schedules and arrays."""
-        if not self._capturable or self._step_on_device is None:
+        if not self._capturable:
+            return
+        _refuse_controllers(new)
+        if self._step_on_device is None:
             return
         for before, after in zip(old.own, new.own, strict=True):
             for field, value in after.items():
@@ -196,7 +202,7 @@ class DeviceEngine:
         values = []
         settings = self._hyper.current
         for call, field, cells in settings.scheduled():
-            value, allowed = call(n), self._hyper.ranges[field]
+            value, allowed = evaluation(call)(n), self._hyper.ranges[field]
             if type(value) is not float or not allowed.low <= value <= allowed.high:
                 where = f" from its schedule at update {n}"
                 value = number(value, field, allowed, where, group=settings.label_of(cells[0]))
@@ -210,6 +216,16 @@ class DeviceEngine:
         numbers = rows.view(np.float64)
         for value, cells in values:
             numbers[cells] = value
+
+
+def _refuse_controllers(settings: Settings) -> None:
+    for value, field, _ in settings.scheduled():
+        if is_controller(value):
+            raise TypeError(
+                f"`{PUBLIC_NAMES.get(field, field)}` must be a number or schedule with `capturable`, got the "
+                f"controller {type(value).__name__}: a CUDA graph evaluates its schedules on the device, and what "
+                f"reacts to the run is not there"
+            )
 
 
 def compiled_schedules(settings: Settings) -> tuple[list[tuple[Curve, list[int]]], str | None]:

@@ -20,7 +20,7 @@ from pyfastlr_kernels.python_side import BAD_SCALE, BUSY, MOVED, NO_WORKERS
 from pyfastlr_kernels.tables import OK
 
 from . import plain_launch
-from .hyper import inverse_scale, is_library_schedule, number
+from .hyper import evaluation, inverse_scale, is_library_schedule, number
 from .lock import StepLock
 from .settings import Hyperparameters, Settings
 from .state import State
@@ -166,12 +166,7 @@ class HostEngine:
         arrays = fixed.array_table(settings)
         rows = np.empty_like(settings.rows)
         calls = [
-            (
-                value._at if hasattr(value, "_at") else value,
-                _converter(self._lock, self._hyper.ranges, field, settings.label_of(cells[0])),
-                field,
-                cells,
-            )
+            (evaluation(value), _converter(self._lock, self._hyper.ranges, field, settings.label_of(cells[0])), field, cells)
             for value, field, cells in settings.scheduled()
         ]
         scheduled, cells = _scheduled_table(calls, self._hyper.ranges)

@@ -91,6 +91,11 @@ def source(value: Any, field: str, allowed: Range, group: str = "") -> Source:
     return number(value, field, allowed, also=also, group=group)
 
 
+def evaluation(value: Any) -> Callable[[int], Any]:
+    """What a step calls for the value at an update: ours without the check of the index, and told that it is a step."""
+    return value._at if isinstance(value, Schedule | Wrapper) else value
+
+
 def is_library_schedule(value: Any) -> bool:
     """Whether a schedule consists only of the library's own classes, whose calls have no side effects."""
     ours = type(value).__module__.startswith("pyfastlr.schedules.")

@@ -95,3 +95,15 @@ def test_callable_is_compiled_for_the_device(device):
     for _ in range(2):
         opt.step(Array(device, np.ones(1)))
     assert lent.host[0] == -0.75
+
+
+def test_a_controller_is_refused_at_once(device):
+    """A graph would go on with the rate of its first step."""
+    lent = Array(device, np.zeros(1))
+    with pytest.raises(TypeError, match="`lr` must be a number or schedule with `capturable`, got the controller Plat"):
+        flr.SGD(lent, lr=S.Plateau(0.1), capturable=True)
+    opt = flr.AdamW(lent, lr=0.1, capturable=True)
+    with pytest.raises(TypeError, match=r"`betas\[0\]` must be a number or schedule with `capturable`"):
+        opt.betas = (S.Adjustable(0.9), 0.999)
+    opt.step(Array(device, np.ones(1)))
+    assert opt.betas == (0.9, 0.999)

@@ -256,3 +256,25 @@ def test_a_device_without_a_driver_says_what_to_install():
 
     with pytest.raises(TypeError, match="no CUDA driver"):
         flr.Adam(Lent())
+
+
+def test_controllers_are_told_of_each_step(device):
+    """As on the host: a restart begins at the step that comes, and the rate of `opt.lr` is that step's."""
+    rate = S.RestartOnPlateau(S.Linear(1.0, 0.0, steps=10), patience=0)
+    lent = Array(device, np.zeros(2))
+    opt = flr.SGD(lent, lr=rate, momentum=S.Adjustable(0.0))
+    used = []
+    for k in range(7):
+        if k == 3:
+            rate.observe(1.0)
+            rate.observe(1.0)
+        coming = opt.lr
+        opt.step(Array(device, np.ones(2)))
+        assert opt.stats.lr == coming
+        used.append(coming)
+    np.testing.assert_allclose(used, [1.0, 0.9, 0.8, 1.0, 0.9, 0.8, 0.7], rtol=1e-15)
+    assert lent.host[0] == pytest.approx(-sum(used))
+    state = opt.state_dict()
+    rate.observe(1.0)
+    opt.load_state_dict(state)
+    assert (rate.restarts, opt.lr) == (1, 0.6)
