@@ -4,6 +4,7 @@ import copy
 import json
 import math
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -210,6 +211,37 @@ BAD = [
     lambda s: {**s, "base": {}},
     lambda s: {**s, "kept": [np.ones(3)]},
 ]
+
+
+def test_a_state_of_another_convention_is_refused():
+    """Without a best value torch's rule would fail at the next loss, and a window would stay for ever."""
+    keras, slope = S.Plateau(0.1, convention="keras"), S.Plateau(0.1, convention="slope")
+    slope.observe(1.0)
+    for other in (keras, slope):
+        rate = S.Plateau(0.1)
+        with pytest.raises(ValueError, match="must be of torch's convention"):
+            rate.load_state_dict(other.state_dict())
+        assert not rate.observe(1.0)
+
+
+def test_a_controller_that_observes_in_another_thread_can_be_copied():
+    rate = stirred(S.Plateau(0.1))
+    for k in range(20_000):
+        rate.history.append((float(k), False))
+    ended = threading.Event()
+
+    def observe():
+        while not ended.is_set():
+            rate.observe(1.0)
+
+    thread = threading.Thread(target=observe)
+    thread.start()
+    try:
+        for copier in (copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))) * 3:
+            assert len(copier(rate).history) > 20_000
+    finally:
+        ended.set()
+        thread.join()
 
 
 @pytest.mark.parametrize("spoil", BAD)

@@ -166,7 +166,12 @@ class HostEngine:
         arrays = fixed.array_table(settings)
         rows = np.empty_like(settings.rows)
         calls = [
-            (evaluation(value), _converter(self._lock, self._hyper.ranges, field, settings.label_of(cells[0])), field, cells)
+            (
+                evaluation(value),
+                _converter(self._lock, self._hyper.ranges, field, settings.label_of(cells[0])),
+                field,
+                cells,
+            )
             for value, field, cells in settings.scheduled()
         ]
         scheduled, cells = _scheduled_table(calls, self._hyper.ranges)

@@ -14,7 +14,7 @@ from pyfastlr.engines.interface import engine_class
 from pyfastlr.engines.lock import StepLock
 from pyfastlr.engines.settings import Hyperparameters
 from pyfastlr.engines.state import State
-from pyfastlr.schedules.controller import is_controller, load_checked
+from pyfastlr.schedules.controller import copied, is_controller, load_checked
 from pyfastlr_kernels.compile.first_use import whole
 from pyfastlr_kernels.rules import RULES
 from pyfastlr_kernels.tables import COMMON
@@ -326,7 +326,8 @@ class Optimizer(Options):
         dict
             Its keys: format, class, convention, rule, dtype, structure (name and shape of each array), steps, counts
             (int64, one per array), carry (float64), state (by slot, each with the structure of the parameters; for a
-            `Flat`, its buffer). All values are from the same moment, even while another thread steps.
+            `Flat`, its buffer), controllers (group, hyperparameter and state of each). All values are from the same
+            moment, even while another thread steps.
         """
         with self._lock.held:
             self._lock.pause()
@@ -362,18 +363,20 @@ class Optimizer(Options):
         """Write arrays and controllers' states into the optimizer. If a controller refuses, nothing changes."""
 
         def work() -> None:
-            load_checked(controllers)  # first, because they may refuse
-            self._engine.write(pairs)
-            self._engine.changed()
+            with self._lock.held:
+                self._lock.pause()
+                load_checked(controllers)  # first, because they may refuse
+                self._engine.write(pairs)
+                self._engine.changed()
 
         if self._engine.is_inside():
             raise RuntimeError("a schedule or callable must not change the state of the optimizer that calls it")
-        with self._lock.held:
-            self._lock.pause()
-            if controllers:
-                whole(work)  # an interrupt cannot come between the two
-            else:
-                work()
+        if controllers:
+            # An interrupt cannot come between the two. `whole` has its own thread, which takes the lock: a controller
+            # may read, set and copy the optimizer that holds it.
+            whole(work)
+        else:
+            work()
 
     # --- Copies -------------------------------------------------------------------------------------------------------
 
@@ -413,7 +416,7 @@ class Optimizer(Options):
         """Return an optimizer that shares the parameters and schedules but has its own state."""
         twin: Optimizer = object.__new__(type(self))
         state = self.__getstate__()
-        copies: dict[int, Any] = {}
+        copies: dict[int, Any] = {}  # one for all places: controllers may share one that is inside them
         state["own"] = [{x: _own(value, copies) for x, value in fields.items()} for fields in state["own"]]
         twin._restore(state, self._parameters.params, ())
         return twin
@@ -431,9 +434,7 @@ class Optimizer(Options):
 
 def _own(value: Any, copies: dict[int, Any]) -> Any:
     """Copy of a controller, one per object. Any other value is returned unchanged."""
-    if not (callable(value) and is_controller(value)):
-        return value
-    return copies.setdefault(id(value), copy.copy(value))
+    return copied(value, copies) if callable(value) and is_controller(value) else value
 
 
 def uses_momentum(field: Argument, values: Mapping[str, Any], groups: Any) -> bool:

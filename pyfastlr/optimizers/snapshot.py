@@ -10,7 +10,7 @@ from pyfastlr.arrays import tree
 from pyfastlr.arrays.flat import Flat
 from pyfastlr.arrays.host import Array, describe, operand
 from pyfastlr.arrays.parameters import Parameters
-from pyfastlr.schedules.controller import trial
+from pyfastlr.schedules.controller import saved_state, trial
 from pyfastlr_kernels import tables
 from pyfastlr_kernels.rules import RULES
 
@@ -47,7 +47,7 @@ def export(optimizer: "Optimizer") -> dict[str, Any]:
         "carry": counts["carry"][:, : len(RULES[optimizer.rule].carry)].copy(),
         "state": optimizer._state.copies(),
         "controllers": [
-            {"group": row, "name": name, "state": controller.state_dict()}
+            {"group": row, "name": name, "state": saved_state(controller)}
             for (row, name), controller in optimizer._hyper.controllers().items()
         ],
     }

@@ -35,10 +35,10 @@ def as_schedule(value: Any, name: str = "lr") -> Schedule:
         return value
     if callable(value) and not isinstance(value, type):
         if hasattr(value, "observe"):
+            need = f"`{name}` must be a number, a schedule or a callable n -> float"
             raise TypeError(
-                f"`{name}` must be a number, a schedule or a callable n -> float, got the controller "
-                f"{type(value).__name__}: it reacts to the run, so it cannot be part of a schedule; put the schedule "
-                "inside the controller"
+                f"{need}, got the controller {type(value).__name__}: it reacts to the run, so it cannot be part of a "
+                "schedule; put the schedule inside the controller"
             )
         return Custom(value)
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):

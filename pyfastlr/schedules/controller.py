@@ -26,12 +26,28 @@ _KEPT = 100_000  # observations for `plot`
 
 
 def is_controller(value: Any) -> bool:
-    """Whether a value has the methods of the protocol. It need not inherit from `Controller`."""
+    """Whether an object has the methods of the protocol. It need not inherit from `Controller`."""
     return isinstance(value, Controller) or (
         callable(value)
         and not isinstance(value, type)
         and all(callable(getattr(value, name, None)) for name in _PROTOCOL)
     )
+
+
+def saved_state(controller: Any) -> Any:
+    """State of a controller, in memory that nothing else writes. A user's class may return its own lists and arrays."""
+    state = controller.state_dict()
+    return state if isinstance(controller, Controller) else copy.deepcopy(state)
+
+
+def copied(controller: Any, copies: dict[int, Any]) -> Any:
+    """Copy a controller and those inside it. `copies` holds the earlier copies, by `id`."""
+    if id(controller) not in copies:
+        if isinstance(controller, Wrapper):
+            copies[id(controller)] = controller._twin(copies)
+        else:
+            copies[id(controller)] = copy.copy(controller)
+    return copies[id(controller)]
 
 
 class Controller:
@@ -105,7 +121,10 @@ class Controller:
         self.state = self.checked_state(d)
 
     def checked_state(self, d: Mapping[str, Any]) -> dict[str, Any]:
-        """State from the output of `state_dict`. Each value must have the kind of the current value."""
+        """State from the output of `state_dict`. Each value must have the kind of the current value.
+
+        The kinds are numbers (with flags and None), strings, lists, dicts and arrays. None may become any of them.
+        """
         if not isinstance(d, Mapping):
             raise TypeError(f"the state of {type(self).__name__} must be a dict from state_dict(), got {d!r:.60}")
         if d.get("type") != type_name(type(self)):
@@ -145,25 +164,23 @@ class Controller:
 
 
 def _of_kind(value: Any, now: Any, what: str) -> Any:
-    """Copy a value that must have the kind of the current one: bool, int, number or None, or the same type."""
+    """Copy a value that must have the kind of the current one (see `checked_state`)."""
     if isinstance(value, np.generic):
         value = value.item()
+    if isinstance(now, np.generic):
+        now = now.item()
     kinds: tuple[type, ...]
-    if isinstance(now, bool):
-        kinds = (bool,)
-    elif isinstance(now, int):
-        kinds = (int,)
-    elif isinstance(now, float):
-        kinds = (float, int, type(None))
+    if isinstance(now, bool | int | float):
+        kinds = (float, int, bool, type(None))
     elif now is None:
-        kinds = (float, int, str, list, tuple, dict, np.ndarray, type(None))
+        kinds = (float, int, bool, str, list, tuple, dict, np.ndarray, type(None))
     elif isinstance(now, list | tuple):
         kinds = (list, tuple, type(None))  # JSON has only lists
     else:
         kinds = (type(now), type(None))
-    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+    if not isinstance(value, kinds):
         raise TypeError(f"{what} must be {' or '.join(x.__name__ for x in kinds)}, got {value!r:.60}")
-    if isinstance(now, float) and isinstance(value, int):
+    if isinstance(now, float) and type(value) is int:
         return float(value)
     new: Any = copy.deepcopy(value)
     return type(now)(new) if isinstance(now, list | tuple) and new is not None else new
@@ -207,20 +224,24 @@ class Wrapper(Controller):
         """Rate of update n, called by the optimizer when it makes that update."""
         self._n = n
         if isinstance(self.base, Wrapper):
-            self.base._at(n)
+            self.base._at(self._index(n))
         return self._rate(n)
+
+    def _index(self, n: int) -> int:
+        """Index at which the base is evaluated for update n."""
+        return n
 
     def _rate(self, n: int) -> float:
         raise NotImplementedError
 
     def _base_at(self, n: int) -> float:
         base = self.base
-        rate: float = base._at(n) if isinstance(base, Schedule) else base(n)
-        return rate
+        rate = base._at(n) if isinstance(base, Schedule) else base(n)
+        return rate if type(rate) is float else observed(rate, f"base({n})")
 
     def state_dict(self) -> dict[str, Any]:
         """Copy of the state: counts, the best value, and the state of a controller inside."""
-        inside = {"base": self.base.state_dict()} if isinstance(self.base, Controller) else {}
+        inside = {"base": saved_state(self.base)} if is_controller(self.base) else {}
         return {**super().state_dict(), "n": self._n, **inside}
 
     def load_state_dict(self, d: Mapping[str, Any]) -> None:
@@ -242,23 +263,37 @@ class Wrapper(Controller):
         return new, checks.natural(n, "state['n']"), inside
 
     def checked_state(self, d: Mapping[str, Any]) -> dict[str, Any]:
-        """State whose counts are not negative."""
+        """State whose flags are flags and whose counts are not negative."""
         state = super().checked_state(d)
-        for key, value in state.items():
+        for key, now in self.state.items():
+            value, what = state[key], f"the state {key!r} of {type(self).__name__}"
+            if type(now) in (bool, int) and type(value) is not type(now):
+                raise TypeError(f"{what} must be {type(now).__name__}, got {value!r:.60}")
+            if type(value) is bool and type(now) is not bool:
+                raise TypeError(f"{what} must be a number, got {value!r}")
             if type(value) is int and value < 0:
-                raise ValueError(f"the state {key!r} of {type(self).__name__} must be >= 0, got {value}")
+                raise ValueError(f"{what} must be >= 0, got {value}")
         return state
 
     def __copy__(self) -> Wrapper:
         """Copy with an independent state, including that of a controller inside."""
+        return self._twin({})
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copy the history by one C call, because another thread may observe while this one pickles."""
+        return {**self.__dict__, "history": self.history.copy()}
+
+    def _twin(self, copies: dict[int, Any]) -> Wrapper:
         twin: Wrapper = object.__new__(type(self))
         twin.__dict__.update(self.__dict__, history=self.history.copy())
         if is_controller(self.base):
-            twin.base = copy.copy(self.base)
+            twin.base = copied(self.base, copies)
         return twin
 
     def to_dict(self) -> dict[str, Any]:
         """Type and arguments, ready for JSON, without the state. `from_dict` makes a new controller from them."""
+        if not hasattr(self.base, "to_dict"):
+            raise TypeError(f"{type(self.base).__name__} has no JSON form: state_dict() has its state")
         return {"type": type_name(type(self)), "base": self.base.to_dict(), **self.arguments}
 
     def __repr__(self) -> str:
@@ -306,8 +341,8 @@ def load_checked(pairs: Sequence[tuple[Any, Any]]) -> None:
     before: list[tuple[Any, Any]] = []
     try:
         for controller, state in pairs:
-            before.append((controller, controller.state_dict()))
-            controller.load_state_dict(state)
+            before.append((controller, saved_state(controller)))
+            controller.load_state_dict(_given(controller, state))
     except BaseException:
         for controller, state in before:
             controller.load_state_dict(state)
@@ -321,11 +356,19 @@ def trial(controller: Any, state: Any) -> None:
     if isinstance(controller, Wrapper):
         controller.parts(state)
         return
+    if isinstance(controller, Controller) and type(controller).load_state_dict is Controller.load_state_dict:
+        controller.checked_state(state)
+        return
     try:
         twin = copy.deepcopy(controller)
     except Exception:  # noqa: BLE001  # not every user's object can be copied; `load_checked` undoes a refused load
         return
-    twin.load_state_dict(state)
+    twin.load_state_dict(_given(twin, state))
+
+
+def _given(controller: Any, state: Any) -> Any:
+    """State to pass to a controller. A user's class may keep the lists and arrays that it is given."""
+    return state if isinstance(controller, Wrapper) else copy.deepcopy(state)
 
 
 def observed(value: Any, name: str) -> float:
@@ -338,8 +381,8 @@ def observed(value: Any, name: str) -> float:
         raise TypeError(f"`{name}` must be a number, got {value!r:.60}")
     try:
         return float(value)
-    except OverflowError:
-        return math.inf
+    except OverflowError:  # an integer beyond all floats
+        return math.inf if value > 0 else -math.inf
 
 
 _scale = checks.number("a finite number >= 0", 0.0)
@@ -426,7 +469,8 @@ class Adjustable(Wrapper):
         if scale is not ...:
             new["scale"] = _scale(scale, "scale")
         if limit is not ...:
-            new["limit"] = None if limit is None or limit == math.inf else _limit(limit, "limit")
+            unlimited = limit is None or (isinstance(limit, float | np.floating) and limit == math.inf)
+            new["limit"] = None if unlimited else _limit(limit, "limit")
         self.history.append((new["scale"], new != self.state))
         self.state = new
 

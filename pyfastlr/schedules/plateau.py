@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
+from pyfastlr.arrays.host import Array
 from pyfastlr.arrays.parameters import Parameters
+from pyfastlr_kernels.compile.first_use import whole
 
 from . import checks
 from .base import RateLike
@@ -128,6 +130,9 @@ class _OnStagnation(Wrapper):
             )
         if state["mean"] is None or isinstance(state["best"], str | list | tuple | dict):
             raise TypeError(f"the state of {type(self).__name__} must have numbers for 'mean' and 'best', got {d}")
+        convention = self.arguments["convention"]
+        if (state["best"] is None and convention != "keras") or (window and convention != "slope"):
+            raise ValueError(f"the state of {type(self).__name__} must be of {convention}'s convention, got {d}")
         return {**state, "window": window}
 
 
@@ -265,13 +270,18 @@ class Plateau(_OnStagnation):
 
     def _take(self, before: dict[str, Any], state: dict[str, Any], value: float, acts: bool) -> None:
         parameters = self._parameters
-        if parameters is not None:
-            if state["best"] != before["best"] and state["best"] == value:
-                state = {**state, "kept": [x.copy() for x in parameters.arrays]}
-            elif acts and state["kept"] is not None:
-                for array, best in zip(parameters.arrays, state["kept"], strict=True):
-                    np.copyto(array, best)
+        if parameters is not None and state["best"] != before["best"] and state["best"] == value:
+            state = {**state, "kept": [x.copy() for x in parameters.arrays]}
+        elif parameters is not None and acts and state["kept"] is not None:
+            whole(lambda: self._return(parameters.arrays, state, value))  # parameters and rate, or neither
+            return
         super()._take(before, state, value, acts)
+
+    def _return(self, arrays: Sequence[Array], state: dict[str, Any], value: float) -> None:
+        """Set the state and write the kept parameters back."""
+        for array, best in zip(arrays, state["kept"], strict=True):
+            np.copyto(array, best)
+        super()._take(state, state, value, True)
 
     def checked_state(self, d: Mapping[str, Any]) -> dict[str, Any]:
         """State whose kept parameters are like the current ones."""
@@ -289,7 +299,7 @@ class Plateau(_OnStagnation):
     def __getstate__(self) -> dict[str, Any]:
         """Include the container of the parameters, so that an optimizer that is copied or pickled too shares it."""
         given = None if self._parameters is None else self._parameters.params
-        return {**self.__dict__, "_parameters": given}
+        return {**super().__getstate__(), "_parameters": given}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         given = state["_parameters"]
@@ -365,17 +375,19 @@ class RestartOnPlateau(_OnStagnation):
         return restarts
 
     def _at(self, n: int) -> float:
-        """Rate of update n. The first update after a restart becomes its start."""
+        """Rate of update n. The first update after a restart, or after `opt.reset()`, becomes its start."""
         state = self.state
-        if state["pending"]:
+        if state["pending"] or n < state["start"]:
             self.state = {**state, "start": n, "pending": False}
         return super()._at(n)
 
-    def _rate(self, n: int) -> float:
+    def _index(self, n: int) -> int:
         state = self.state
-        index = 0 if state["pending"] else max(0, n - state["start"])
-        rate = self._base_at(index)
-        for _ in range(state["restarts"]):
+        return 0 if state["pending"] else max(0, n - state["start"])
+
+    def _rate(self, n: int) -> float:
+        rate = self._base_at(self._index(n))
+        for _ in range(self.state["restarts"]):
             rate *= self.arguments["factor"]
         return rate
 
