@@ -151,7 +151,11 @@ class HostEngine:
         while True:
             by_element = _by_element(self._hyper.current)
             drive = load.drive_address(self._rule, self._convention, self._parameters.dtype.name, by_element)
-            load.step_addresses()
+            load.prepare_launch()
+            pool.shared()
+            plain_launch.is_needed()
+            # All that happens once is done: code that holds this lock must not wait for the lock of `whole`, because a
+            # thread inside `whole` may wait for this one (SpikeGuard's rollback).
             with self._lock.held:  # so that the settings do not change
                 if _by_element(self._hyper.current) == by_element:
                     self.launch = self._bind(drive, self._hyper.current)

@@ -14,8 +14,7 @@ from pyfastlr.engines.interface import engine_class
 from pyfastlr.engines.lock import StepLock
 from pyfastlr.engines.settings import Hyperparameters
 from pyfastlr.engines.state import State
-from pyfastlr.schedules.controller import copied, is_controller, load_checked
-from pyfastlr_kernels.compile.first_use import whole
+from pyfastlr.schedules.controller import copied, is_controller, load_checked, saved_state
 from pyfastlr_kernels.rules import RULES
 from pyfastlr_kernels.tables import COMMON
 
@@ -361,22 +360,34 @@ class Optimizer(Options):
 
     def _write(self, pairs: Sequence[tuple[Any, Any]], controllers: Sequence[tuple[Any, Any]] = ()) -> None:
         """Write arrays and controllers' states into the optimizer. If a controller refuses, nothing changes."""
-
-        def work() -> None:
-            with self._lock.held:
-                self._lock.pause()
-                load_checked(controllers)  # first, because they may refuse
+        if self._engine.is_inside():
+            raise RuntimeError("a schedule or callable must not change the state of the optimizer that calls it")
+        with self._lock.held:
+            self._lock.pause()
+            if controllers:
+                self._write_both(pairs, controllers)
+            else:
                 self._engine.write(pairs)
                 self._engine.changed()
 
-        if self._engine.is_inside():
-            raise RuntimeError("a schedule or callable must not change the state of the optimizer that calls it")
-        if controllers:
-            # An interrupt cannot come between the two. `whole` has its own thread, which takes the lock: a controller
-            # may read, set and copy the optimizer that holds it.
-            whole(work)
-        else:
-            work()
+    def _write_both(self, pairs: Sequence[tuple[Any, Any]], controllers: Sequence[tuple[Any, Any]]) -> None:
+        """Write arrays and controllers' states, or neither. The caller has the lock.
+
+        Not in `whole`: code that has the optimizer's lock may wait for that of `whole`, so nobody may do the reverse.
+        """
+        before = [(controller, saved_state(controller)) for controller, _ in controllers]
+        written = np.zeros(1, np.bool_)  # by the C call that writes the arrays: an interrupt may come right after it
+        try:
+            load_checked(controllers)  # first, because they may refuse
+            self._engine.write([*pairs, (written, np.ones(1, np.bool_))])
+            self._engine.changed()
+        except BaseException:
+            if written[0]:
+                self._engine.changed()
+            else:
+                for controller, state in before:
+                    controller.load_state_dict(state)
+            raise
 
     # --- Copies -------------------------------------------------------------------------------------------------------
 

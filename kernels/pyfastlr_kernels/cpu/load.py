@@ -141,6 +141,11 @@ def _launch_definition() -> _MethodDef:
     return _MethodDef(b"launch", step_addresses()[LAUNCH], _METH_FASTCALL, None)
 
 
+def prepare_launch() -> None:
+    """Load or compile what every launch needs."""
+    _launch_definition()
+
+
 def bound_launch(binding: int, keep: tuple[Any, ...]) -> Callable[..., int]:
     """Return the launch of the binding at that address as a CPython function that keeps these objects alive."""
     new = ctypes.pythonapi.PyCFunction_NewEx
