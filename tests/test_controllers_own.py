@@ -245,3 +245,72 @@ def test_an_interrupted_return_to_the_best_parameters_is_whole_or_absent():
         if place is None:
             break
     assert outcomes == {(0, 2.0, 2.0, 2.0, 2.0), (1, 1.0, 1.0, 1.0, 1.0)}
+
+
+# --- What nothing else noticed ----------------------------------------------------------------------------------------
+
+
+def test_a_copy_has_a_history_of_its_own():
+    rate = S.Plateau(0.1)
+    rate.observe(1.0)
+    copy.copy(rate).observe(2.0)
+    assert list(rate.history) == [(1.0, False)]
+
+
+def test_a_limit_of_zero_is_a_limit():
+    assert S.Adjustable(0.1, limit=0.0)(0) == 0.0
+
+
+def test_a_slope_looks_again_after_exactly_the_cooldown():
+    rate = S.Plateau(0.1, convention="slope", patience=3, cooldown=2)
+    assert [k for k in range(14) if rate.observe(1.0)] == [2, 7, 12]
+
+
+def test_a_controller_at_two_places_is_loaded_once():
+    class Counting(Duck):
+        loads = 0
+
+        def __deepcopy__(self, memo):
+            raise TypeError("not to be copied")
+
+        def load_state_dict(self, d):
+            super().load_state_dict(d)
+            self.loads += 1
+
+    rate = Counting()
+    opt = flr.SGD({"a": np.ones(1), "b": np.ones(1)}, lr=rate, groups=[{"params": "b", "lr": rate}])
+    opt.load_state_dict(opt.state_dict())
+    assert rate.loads == 1
+
+
+def test_a_base_above_the_bound_leaves_no_mark_on_what_is_learned():
+    """The bound holds the rate, and the factor stays near 1 for when the base comes below it."""
+    rate = S.Hypergradient(S.Piecewise([3], [0.5, 0.05]), high=0.1)
+    opt = flr.SGD(np.ones(2), lr=rate)
+    for _ in range(3):
+        rate.observe(grads=np.ones(2))
+        opt.step(np.ones(2))
+        assert opt.stats.lr == 0.1
+    assert opt.lr == 0.05
+
+
+def test_a_callable_inside_a_controller_may_change_the_container():
+    params = {"w": np.ones(2)}
+
+    def base(n):
+        params["w"] = np.full(2, 5.0)
+        return 0.1
+
+    old = params["w"]
+    opt = flr.SGD(params, lr=S.Plateau(base))
+    with pytest.raises(ValueError, match="must be"):
+        opt.step({"w": np.ones(2)})
+    assert (old.tolist(), params["w"].tolist(), opt.steps) == ([1.0, 1.0], [5.0, 5.0], 0)
+
+
+def test_a_line_in_the_picture_is_at_the_observation_that_acted():
+    figure = pytest.importorskip("matplotlib.figure")
+    rate = S.Plateau(0.1, patience=1)
+    acted = [k for k in range(1, 6) if rate.observe(1.0)]
+    ax = rate.plot(figure.Figure().add_subplot())
+    assert [line.get_xdata()[0] for line in ax.lines[1:]] == acted == [3, 5]

@@ -134,6 +134,11 @@ def test_unfreezing_from_the_head_down():
     assert moved == [head, head, both, both, {**both, "a": 0.25}, {**both, "a": 0.25}]
 
 
+def test_a_layer_that_never_moves_has_a_number_and_no_schedule():
+    groups = tune.layerwise({"a": np.ones(1), "b": np.ones(1)}, decay=0.0, unfreeze=2)
+    assert [group["lr_scale"] for group in groups] == [0.0, 1.0]
+
+
 def test_no_decay_at_all_and_decay_to_nothing():
     params = arrays("abc")
     assert [group["lr_scale"] for group in tune.layerwise(params, 1)] == [1.0] * 3

@@ -113,6 +113,14 @@ def test_latest_looks_back_as_far_as_it_must():
     assert r.latest == {"step": 5000, "val": 3.0, "loss": 4999.0}
 
 
+@pytest.mark.parametrize("age", [0, 1, 255, 256, 257, 511, 512, 600, 767, 768, 1000, 1791, 1792, 1999])
+def test_latest_finds_a_number_of_any_age(age):
+    r = tune.Recorder()
+    for n in range(2000):
+        r.record(**({"loss": 0.0, "val": 3.0} if n == 1999 - age else {"loss": float(n)}))
+    assert r.latest["val"] == 3.0
+
+
 @pytest.mark.parametrize("total", [0, 1, 3, 4, 5, 9])
 @pytest.mark.parametrize("make", [copy.copy, copy.deepcopy, lambda r: pickle.loads(pickle.dumps(r))])
 @pytest.mark.parametrize("capacity", [None, 4])

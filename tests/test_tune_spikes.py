@@ -301,6 +301,35 @@ def test_a_rollback_is_of_the_controllers_too_but_the_cuts_stay():
     assert guard.scale == pytest.approx(0.01)
 
 
+def test_a_rollback_does_not_undo_a_limit():
+    """Another tool may have set it since the snapshot."""
+    rate = S.Adjustable(0.1)
+    guard = tune.SpikeGuard(flr.SGD(np.ones(2), lr=rate), ("rollback", "cut"))
+    guard.step(1.0, np.ones(2))
+    rate.observe(limit=0.02)
+    assert guard.step(math.nan, np.ones(2)) == "rollback"
+    assert (rate.scale, rate.limit) == (0.5, 0.02)
+
+
+def test_rollbacks_before_forget_do_not_count():
+    guard = tune.SpikeGuard(flr.SGD(np.ones(2), lr=0.1), "rollback", max_rollbacks=1)
+    for _ in range(3):
+        assert guard.step(math.nan, np.ones(2)) == "rollback"
+        guard.forget()
+
+
+def test_a_saved_state_does_not_share_its_arrays():
+    p = np.ones(2)
+    opt = flr.SGD(p, lr=0.1, momentum=0.9)
+    guard = tune.SpikeGuard(opt, "rollback")
+    state = guard.state_dict()
+    for x in (*state["snapshot"]["params"], state["snapshot"]["optimizer"]["state"]["momentum_buffer"]):
+        x += 7.0
+    opt.step(np.ones(2))
+    assert guard.step(math.nan, np.ones(2)) == "rollback"
+    assert (p.tolist(), opt.state["momentum_buffer"].tolist()) == ([1.0, 1.0], [0.0, 0.0])
+
+
 def test_skips_first_and_a_rollback_when_they_do_not_help():
     _p, opt, guard = built(("rollback", "skip", "cut"), max_skips=3, every=5)
     calm(guard, 40)

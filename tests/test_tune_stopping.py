@@ -209,6 +209,26 @@ def test_a_copy_shares_the_arrays_and_goes_its_own_way():
     assert (stop.best, twin.best) == (2.0, 1.0)
 
 
+def test_an_interrupt_while_a_state_is_loaded_leaves_the_former_best_whole(monkeypatch):
+    params = [np.zeros(2), np.zeros(2)]
+    stop = tune.EarlyStopping(params=params)
+    stop.observe(3.0)
+    state = stop.state_dict()
+    state["params"] = {name: x + 5 for name, x in state["params"].items()}
+    copyto = np.copyto
+
+    def interrupted(to, source):
+        copyto(to, source)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "copyto", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        stop.load_state_dict(state)
+    monkeypatch.undo()
+    stop.restore()
+    assert [x.tolist() for x in params] == [[0, 0], [0, 0]]
+
+
 def test_a_state_is_a_copy():
     params = np.zeros(2)
     stop = tune.EarlyStopping(params=params)
