@@ -60,6 +60,17 @@ def test_an_iterable_that_is_empty_the_second_time_is_refused():
         drawn(Once(), 3)
 
 
+def test_a_sequence_that_is_emptied_is_told():
+    batches = list(BATCHES)
+
+    def function(params, batch):
+        batches.clear()
+        return loss_and_grad(params, batch)
+
+    with pytest.raises(ValueError, match="`batches` must keep at least one batch"):
+        run(function, batches=batches)
+
+
 def test_an_error_of_the_batches_is_theirs():
     def broken():
         yield BATCHES[0]

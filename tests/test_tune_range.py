@@ -1,5 +1,6 @@
 """tune.range_test: the sweep is a plain loop's, several have medians, and what is wrong is said."""
 
+import decimal
 import math
 import re
 from itertools import cycle
@@ -108,6 +109,35 @@ def test_negative_losses_are_no_divergence():
     assert test.sweeps[0].ended == "steps"
     assert test.losses.max() < 0
     assert test.suggestions["valley"] is not None
+
+
+@pytest.mark.parametrize("loss", [3.0, 0.1, -0.7, 0.0, 1e308])
+def test_a_constant_loss_has_no_suggestions(loss):
+    """Rounding in the smoothed losses is no slope."""
+    test = run(lambda p, b: (loss, loss_and_grad(p, b)[1]))
+    assert test.smoothed.tolist() == [loss] * 100
+    assert set(test.suggestions.values()) == {None}
+
+
+@pytest.mark.parametrize("kind", [np.array, np.float32, np.longdouble, decimal.Decimal, lambda x: int(1000 * x)])
+def test_a_loss_may_be_any_real_number(kind):
+    test = run(lambda p, b: (kind(loss_and_grad(p, b)[0]), loss_and_grad(p, b)[1]), steps=10)
+    assert test.losses[0] == float(kind(loss_and_grad(new_params(), BATCHES[0])[0]))
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [None, True, np.array(True), 1j, np.array(1j), "1", np.array("1"), np.array(None), np.datetime64(1, "s"),
+     decimal.Decimal("sNaN")],
+    ids=repr,
+)  # fmt: skip
+def test_a_loss_that_is_no_number_is_named(loss):
+    with pytest.raises(TypeError, match="`loss_and_grad` must return a loss that is a number, got "):
+        run(lambda p, b: (loss, p))
+
+
+def test_integers_beyond_all_floats_are_infinite_with_their_sign():
+    assert [run(lambda p, b, x=x: (x, p)).losses.tolist() for x in (10**400, -(10**400))] == [[math.inf], [-math.inf]]
 
 
 @pytest.mark.parametrize("params", [np.full(4, 0.5), [np.full(4, 0.5)], flr.Flat({"w": np.full(4, 0.5)})], ids=type)

@@ -2,6 +2,7 @@
 
 import random
 import signal
+import warnings
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -214,7 +215,12 @@ def test_groups_keep_their_ratio():
     ("make", "error", "words"),
     [
         (lambda p: None, TypeError, "`make_optimizer` must return an optimizer of pyfastlr.*got NoneType"),
-        (lambda p: adam(new_params()), ValueError, "`make_optimizer` must return an optimizer of `params`"),
+        (lambda p: adam(new_params()), ValueError, "must return an optimizer over `params`, got one over other arrays"),
+        (lambda p: adam({"w": p["w"]}), ValueError, "got one over other arrays"),
+        (lambda p: adam({"w": p["w"][:2], "b": p["b"]}), ValueError, "got one over other arrays"),
+        (lambda p: adam({k: x.view(np.float32)[: x.size] for k, x in p.items()}), ValueError, "over other arrays"),
+        (lambda p: adam([p["w"], p["b"]]), ValueError, r"in another container, with the names \['0', '1'\]"),
+        (lambda p: adam({"x": p["w"], "y": p["b"]}), ValueError, r"in another container, with the names \['x', 'y'\]"),
         (lambda p: flr.Rprop(p), ValueError, "`lr` of Rprop cannot be changed"),
         (
             lambda p: flr.SGD(p, lr=0.0, groups=[{"params": "b", "lr": 1.0}]),
@@ -224,13 +230,58 @@ def test_groups_keep_their_ratio():
         (lambda p: 1 / 0, ZeroDivisionError, "division"),
         (3, TypeError, "`make_optimizer` must be a function params -> Optimizer, got int"),
     ],
-    ids=["none", "other", "rprop", "zero", "raises", "number"],
+    ids=["none", "other", "fewer", "part", "dtype", "list", "names", "rprop", "zero", "raises", "number"],
 )
 def test_optimizers_that_are_refused(make, error, words):
     params = new_params()
     with pytest.raises(error, match=words):
         run(params=params, make=make)
     assert params["w"].tolist() == [0.5] * 4
+
+
+def test_an_exception_that_refuses_a_note_is_raised_as_it_is():
+    class Refuses(Exception):
+        def __setattr__(self, name, value):
+            raise AttributeError(name)
+
+    def function(params, batch):
+        raise Refuses("mine")
+
+    with pytest.raises(Refuses, match="mine"):
+        run(function)
+
+
+def test_another_global_bit_generator_is_put_back():
+    before, state = np.random.get_bit_generator(), np.random.get_state(legacy=False)  # noqa: NPY002
+
+    def function(params, batch):
+        np.random.set_bit_generator(np.random.PCG64(len(batch)))
+        return loss_and_grad(params, batch)
+
+    try:
+        run(function)
+        assert np.random.get_bit_generator() is before
+        assert repr(np.random.get_state(legacy=False)) == repr(state)  # noqa: NPY002
+        np.random.set_bit_generator(np.random.PCG64(1))
+        with warnings.catch_warnings(action="error"):
+            run()
+    finally:
+        np.random.set_bit_generator(before)
+
+
+@pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) < "2.0.0", reason="numpy 1 keeps them by thread")
+def test_warnings_that_an_interrupt_left_off_are_on_again():
+    """Ctrl-C between the two halves of an `np.errstate`, which is a with block that did not end."""
+
+    def function(params, batch):
+        np.seterr(all="ignore")
+        raise KeyboardInterrupt
+
+    before = np.geterr()
+    for tool in (lambda: run(function), lambda: tune.sharpness(function, new_params())):
+        with pytest.raises(KeyboardInterrupt):
+            tool()
+        assert np.geterr() == before
 
 
 def test_a_make_optimizer_that_writes_parameters_is_undone():

@@ -9,6 +9,7 @@ import numpy as np
 from pyfastlr.arrays import tree
 from pyfastlr.arrays.host import Array, address, describe
 from pyfastlr.arrays.parameters import Parameters
+from pyfastlr.optimizers.base import Optimizer
 
 LossAndGrad = Callable[[Any, Any], tuple[float, Any]]
 
@@ -78,6 +79,15 @@ class Problem:
         ]
         return np.concatenate(parts)
 
+    def is_of(self, optimizer: Optimizer) -> bool:
+        """Whether an optimizer updates these parameters: the same arrays, all of them and whole, in this order."""
+        mine, theirs = self.parameters, optimizer._parameters
+        return (
+            [*map(address, mine.arrays)] == theirs.addresses
+            and mine.sizes == theirs.sizes
+            and mine.dtype == theirs.dtype
+        )
+
     def check_in_place(self) -> None:
         """If an array of the parameters has been replaced or changed its memory, raise an error that names it."""
         parameters = self.parameters
@@ -102,12 +112,18 @@ class Problem:
 def _loss(loss: Any) -> float:
     """Return the loss as a float. An integer too large for a float becomes infinity."""
     scalar = getattr(loss, "ndim", 0) == 0 and hasattr(loss, "__float__")
-    if not scalar or isinstance(loss, bool | np.bool_ | str | bytes | complex | np.complexfloating):
-        raise TypeError(f"`loss_and_grad` must return a loss that is a number, got {_described(loss)}")
+    is_other = isinstance(loss, bool | str | bytes | complex) or (
+        isinstance(loss, np.ndarray | np.generic) and loss.dtype.kind in "bcSUmM"
+    )
+    detach = getattr(loss, "detach", None)  # torch warns of tensors that require gradients
     try:
-        return float(loss)
+        if scalar and not is_other:
+            return float(loss if detach is None else detach())
     except OverflowError:
-        return math.inf
+        return math.inf if loss > 0 else -math.inf
+    except (TypeError, ValueError, RuntimeError):  # an object, a signaling NaN, torch's complex numbers
+        pass
+    raise TypeError(f"`loss_and_grad` must return a loss that is a number, got {_described(loss)}")
 
 
 def _described(value: Any) -> str:

@@ -1,5 +1,6 @@
 """Restore everything after a tool has run, whether it returned, raised an exception, or was interrupted."""
 
+import contextvars
 import copy
 import random
 import sys
@@ -71,13 +72,16 @@ class SavedRandom:
     """
 
     def __init__(self, *generators: Any) -> None:
-        self._global = np.random.get_state()  # noqa: NPY002  # users' functions draw from it
+        # Users' functions draw from the global numbers, and may put another bit generator there.
+        self._bits = np.random.get_bit_generator()  # type: ignore[attr-defined]
+        self._global = np.random.get_state(legacy=False)  # noqa: NPY002
         self._python = random.getstate()
         torch = sys.modules.get("torch")
         self._others = [(x, _state(x)) for x in (*generators, *([torch.default_generator] if torch else []))]
 
     def restore(self) -> None:
-        """Restore all states."""
+        """Have all of them draw again what they drew since."""
+        np.random.set_bit_generator(self._bits)  # type: ignore[attr-defined]
         np.random.set_state(self._global)  # noqa: NPY002
         random.setstate(self._python)
         for generator, state in self._others:
@@ -108,8 +112,12 @@ def _bits(generator: Any) -> Any:
 def restored(saved: list[Saved], work: Callable[[], T]) -> T:
     """Call `work`, restore everything in `saved`, and return the result. Restores after an error or interrupt too.
 
-    `work` may add to the list. If one part cannot be restored, the others are, and then its error is raised. If an
-    interrupt arrives at the start of one `finally` block, the other still runs. `whole` itself is never interrupted.
+    What `work` adds to the list is restored too. If one part cannot be restored, the others are, and then its error is
+    raised. An interrupt while one of the two `finally` blocks begins does not stop the other; inside `whole` none
+    arrives.
+
+    `work` runs in its own context. In it are numpy's floating-point warnings (from numpy 2 on), which an interrupt at
+    the wrong moment of an `np.errstate`, numpy's own included, would leave switched off.
     """
 
     def restore() -> None:
@@ -125,7 +133,7 @@ def restored(saved: list[Saved], work: Callable[[], T]) -> T:
 
     try:
         try:
-            return work()
+            return contextvars.copy_context().run(work)
         finally:
             whole(restore)
     finally:

@@ -54,6 +54,10 @@ class Batches:
         if self._given is None:
             return None
         if self._is_sequence:
+            if not len(self._given):
+                raise ValueError(
+                    "`batches` must keep at least one batch, got a sequence that was emptied during the test"
+                )
             batch = self._given[self._place % len(self._given)]
             self._place += 1
             return batch

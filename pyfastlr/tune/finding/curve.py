@@ -11,13 +11,14 @@ class Smoothing:
     """
 
     def __init__(self, beta: float) -> None:
-        self._beta, self._mean, self._weight = beta, 0.0, 0.0
+        self._beta, self._smoothed, self._weight = beta, 0.0, 0.0
 
     def add(self, loss: float) -> float:
-        """Add a loss, and return the smoothed loss."""
-        self._mean = self._beta * self._mean + (1 - self._beta) * loss
+        """Smoothed loss with this one in it."""
+        # m_i / (1 - beta**i) written as a change: of equal losses it is zero, so rounding makes no slopes.
         self._weight = self._beta * self._weight + (1 - self._beta)
-        return self._mean / self._weight
+        self._smoothed += (loss - self._smoothed) * ((1 - self._beta) / self._weight)
+        return self._smoothed
 
 
 class Divergence:

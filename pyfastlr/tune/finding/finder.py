@@ -1,5 +1,6 @@
 """The range test: train while the learning rate grows, and suggest one from the losses."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -156,8 +157,14 @@ def _checked(optimizer: Any, problem: Problem) -> Optimizer:
             f"`make_optimizer` must return an optimizer of pyfastlr, such as flr.Adam(params, lr=1e-3), got "
             f"{type(optimizer).__name__}"
         )
-    if optimizer._parameters.addresses != problem.parameters.addresses:
-        raise ValueError("`make_optimizer` must return an optimizer of `params`, got one of other arrays")
+    if not problem.is_of(optimizer):
+        raise ValueError("`make_optimizer` must return an optimizer over `params`, got one over other arrays")
+    mine, theirs = problem.parameters, optimizer._parameters
+    if mine.layout is None and mine.node != theirs.node:  # gradients would not fit
+        raise ValueError(
+            f"`make_optimizer` must return an optimizer over `params`, got one over their arrays in another container, "
+            f"with the names {theirs.names}"
+        )
     return optimizer
 
 
@@ -187,6 +194,9 @@ def _sweep(
                 borrowed.set_rate(float(lr))
                 borrowed.optimizer.step(gradient)
         except Exception as error:
-            error.add_note(f"at rate {lr:.3g}, loss {k + 1} of {len(rates)} of a range test; everything was restored")
+            with contextlib.suppress(Exception):  # an exception of the user's may refuse attributes
+                error.add_note(
+                    f"at rate {lr:.3g}, loss {k + 1} of {len(rates)} of a range test; everything was restored"
+                )
             raise
     return Sweep(rates[: len(losses)].copy(), np.array(losses), np.array(smoothed), ended, len(rates))

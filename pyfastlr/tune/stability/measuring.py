@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pyfastlr.arrays.host import address
 from pyfastlr.engines.hyper import Range, number
 from pyfastlr.optimizers.base import Optimizer
 from pyfastlr.schedules.checks import positive_integer
 from pyfastlr.tune.problem import LossAndGrad, Problem
 from pyfastlr.tune.restoring import SavedParameters, SavedRandom, restored
+from pyfastlr.tune.values import count
 
 from .lanczos import Ritz, Vector, largest, random_unit
 from .products import Hessian, Hvp
@@ -21,7 +21,9 @@ from .result import Sharpness
 
 _TOL = Range(1e-12, 0.5, "a number from 1e-12 to 0.5")
 _DESCENT = "gradient descent"
-_LEAST = 5  # fewest products of a measurement that starts near the previous vector
+# Products of a measurement. After the first the residual may be small though a larger eigenvalue is far away: a random
+# vector has hardly a part of it. So has one that starts near the last measurement's vector.
+_LEAST = 5
 
 
 class Measured(NamedTuple):
@@ -40,12 +42,12 @@ def measure(
     tol: float,
     iterations: int,
     start: Vector | None = None,
-    seed: Any = 0,
+    seed: int = 0,
 ) -> Measured:
     """Measure from a random vector, or from the previous one: then the checks are not repeated."""
     again = start is not None
     problem = Problem(loss_and_grad, params)
-    tol, iterations = checked(hvp, tol, iterations)
+    tol, iterations, seed = checked(hvp, tol, iterations, seed)
     size = problem.parameters.size
     if size == 0:
         raise ValueError("`params` must have elements, got none")
@@ -64,14 +66,14 @@ def measure(
             u = held.root * v
             return held.root * (held.sign * hessian(u) + held.shift * u) + held.decay * v
 
-        found = largest(product, begin, tol, min(iterations, size), _LEAST if again else 1)
+        found = largest(product, begin, tol, min(iterations, size), _LEAST)
         change = 0.0 if again or hvp is not None else _change(hessian, held, found)
         return found, change, hessian.evaluations
 
     found, change, evaluations = restored([SavedParameters(problem.parameters), SavedRandom()], work)
     value = found.values[-1]
     error = found.errors[-1] + change
-    bound, reason = _bound(value, held, found, error, tol)
+    bound, reason = _bound(value, held, found, error, tol, hvp is not None)
     result = Sharpness(
         value,
         error=error,
@@ -88,11 +90,11 @@ def measure(
     return Measured(result, found.vector)
 
 
-def checked(hvp: Any, tol: Any, iterations: Any) -> tuple[float, int]:
-    """Check the arguments; return tolerance and number of products."""
+def checked(hvp: Any, tol: Any, iterations: Any, seed: Any) -> tuple[float, int, int]:
+    """Tolerance, number of products and seed, or the error that says what is wrong."""
     if hvp is not None and not callable(hvp):
         raise TypeError(f"`hvp` must be None or a function (params, batch, v) -> Hv, got {type(hvp).__name__}")
-    return number(tol, "tol", _TOL), positive_integer(iterations, "iterations")
+    return number(tol, "tol", _TOL), positive_integer(iterations, "iterations"), count(seed, "seed", 0)
 
 
 def _change(hessian: Hessian, held: Recursion, found: Ritz) -> float:
@@ -104,8 +106,10 @@ def _change(hessian: Hessian, held: Recursion, found: Ritz) -> float:
     return abs(float(doubled) - found.values[-1])
 
 
-def _bound(value: float, held: Recursion, found: Ritz, error: float, tol: float) -> tuple[float | None, str]:
-    """Bound, and the reason why it is missing, infinite or doubtful."""
+def _bound(
+    value: float, held: Recursion, found: Ritz, error: float, tol: float, is_given: bool
+) -> tuple[float | None, str]:
+    """Bound, and the reason for what it is."""
     if held.reason:
         return None, held.reason
     doubt = ""
@@ -115,9 +119,11 @@ def _bound(value: float, held: Recursion, found: Ritz, error: float, tol: float)
             f"{tol * abs(value):.2g}"
         )
     elif error > 2.0 * tol * abs(value):
-        doubt = (
-            f"uncertain: the error is {error:.2g}, because the products depend on the step (kinks such as ReLU's, "
-            "rounding, or a loss far from quadratic); use float64 parameters or an exact `hvp`"
+        doubt = f"uncertain: the error is {error:.2g}, because " + (
+            "the products of `hvp` are not those of a symmetric matrix"
+            if is_given
+            else "products differ by the step (kinks as ReLU's, rounding, a loss that is far from a quadratic); "
+            "float64 parameters or an exact `hvp` have less of it"
         )
     if value <= 0.0:
         return math.inf, doubt or "no direction curves upwards"
@@ -127,6 +133,6 @@ def _bound(value: float, held: Recursion, found: Ritz, error: float, tol: float)
 def _check_optimizer(optimizer: Any, problem: Problem) -> None:
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"`optimizer` must be None or an optimizer of pyfastlr, got {type(optimizer).__name__}")
-    mine, theirs = problem.parameters, optimizer._parameters
-    if [*map(address, mine.arrays)] != theirs.addresses or mine.sizes != theirs.sizes:
-        raise ValueError(f"`optimizer` must be an optimizer of `params`, got one of other arrays: {theirs.names}")
+    if not problem.is_of(optimizer):
+        names = optimizer._parameters.names
+        raise ValueError(f"`optimizer` must be over `params`, got one over other arrays: {names}")
