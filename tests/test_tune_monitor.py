@@ -151,6 +151,36 @@ def test_it_caps_and_lets_go():
     assert opt.lr == pytest.approx(0.1 * 5 / 100)  # below the limit the schedule goes on
 
 
+def test_a_limit_of_the_user_stays_below_the_cap():
+    opt, m = flr.SGD(np.ones(3), lr=S.Adjustable(0.1, limit=0.004)), monitor(action="cap")
+    for curvature in (1.0, 0.1, -1.0):
+        m.check(opt, curvature)
+        assert opt.lr == 0.004
+    m.check(opt, 100.0)
+    assert opt.lr == pytest.approx(0.9 * 0.0002)
+    m.check(opt, 1.0)
+    assert opt.lr == 0.004
+
+
+def test_a_limit_of_the_user_is_part_of_the_groups_ratio():
+    params = {"a": np.ones(2), "b": np.ones(2)}
+    opt = flr.SGD(params, lr=0.1, groups=[{"params": "b", "lr": S.Adjustable(3.0, limit=0.2)}])
+    m = tune.StabilityMonitor(lambda p, batch: (0.0, {k: 4 * x for k, x in p.items()}), every=1, action="cap", margin=1)
+    for _ in range(2):
+        assert m.check(opt).bound == pytest.approx(0.25)
+        assert opt.lrs == pytest.approx([0.1, 0.2])
+
+
+def test_a_capped_optimizer_is_resumed():
+    opt = flr.SGD(np.ones(3), lr=0.1)
+    monitor(action="cap").check(opt)
+    twin, m = flr.SGD(np.ones(3), lr=S.Adjustable(0.1)), monitor(action="cap")
+    twin.load_state_dict(opt.state_dict())
+    assert twin.lr == opt.lr < 0.1
+    m.check(twin, 0.1)
+    assert twin.lr == 0.1
+
+
 def test_a_capped_run_converges_where_one_that_is_not_diverges():
     ends = {}
     for action in ("record", "cap"):
@@ -243,6 +273,7 @@ def test_nan_is_an_error_that_says_where():
         ({"iterations": 0}, ValueError, "`iterations`"),
         ({"tol": -1.0}, ValueError, "`tol`"),
         ({"hvp": 1}, TypeError, "`hvp`"),
+        ({"seed": None}, TypeError, "`seed`"),
     ],
 )
 def test_arguments(arguments, error, words):

@@ -4,6 +4,7 @@ import copy
 import itertools
 import pickle
 import random
+import warnings
 
 import numpy as np
 import pytest
@@ -321,6 +322,48 @@ def test_the_largest_is_the_most_positive():
     assert float(tune.sharpness(quadratic(h), np.ones(3), tol=1e-6)) == pytest.approx(2.0)
 
 
+@pytest.mark.parametrize("n", [50, 5000, 50_000])
+@pytest.mark.parametrize(("bulk", "outlier"), [(1.0, 2.0), (1.0, 10.0), (-1000.0, 1.0)])
+def test_one_eigenvalue_off_a_bulk_of_equal_ones_is_found(n, bulk, outlier):
+    """A random vector has a part of 1/sqrt(n) of it: after one product the residual is within the tolerance."""
+    h = np.full(n, bulk)
+    h[n // 2] = outlier
+    L = tune.sharpness(lambda p, batch: (0.0, h * p), np.ones(n))
+    assert float(L) == pytest.approx(outlier, rel=1e-2)
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-200, 1e-12, 1e12, 1e200, 1e306])
+@pytest.mark.parametrize("given", [False, True])
+def test_curvature_of_any_size(size, given):
+    h = size * np.linspace(0.1, 1.0, 20)
+    with warnings.catch_warnings(action="error"):
+        L = tune.sharpness(
+            lambda p, batch: (0.0, h * p), np.ones(20), hvp=(lambda p, batch, v: h * v) if given else None, tol=1e-6
+        )
+    assert float(L) == pytest.approx(size, rel=1e-4)
+    assert L.bound == pytest.approx(2 / size, rel=1e-4)
+
+
+def test_a_product_that_is_not_symmetric_is_told():
+    a = np.triu(np.ones((5, 5)))
+    L = tune.sharpness(lambda p, batch: (0.0, p), np.ones(5), hvp=lambda p, batch, v: a @ v)
+    assert L.reason.endswith("because the products of `hvp` are not those of a symmetric matrix")
+
+
+def test_a_product_that_moves_the_parameters_sees_them_where_they_were():
+    seen = []
+
+    def hvp(p, batch, v):
+        seen.append(p.copy())
+        p += 1.0
+        return np.arange(5.0) * v
+
+    p = np.ones(5)
+    assert float(tune.sharpness(lambda p, batch: (0.0, p), p, hvp=hvp)) == pytest.approx(4.0)
+    assert np.all(np.array(seen) == 1.0)
+    assert np.all(p == 1.0)
+
+
 def test_it_says_that_it_has_not_converged():
     h = np.diag(np.linspace(0, 1, 500))
     L = tune.sharpness(quadratic(h), np.ones(500), iterations=3, tol=1e-6)
@@ -435,6 +478,12 @@ def test_wrong_shapes_are_refused():
         tune.sharpness(lambda p, batch: p, p)
 
 
+def test_an_optimizer_over_the_same_memory_as_another_type_is_refused():
+    p = np.ones(3)
+    with pytest.raises(ValueError, match="`optimizer` must be over `params`"):
+        tune.sharpness(lambda p, batch: (0.0, p), p, optimizer=flr.SGD(p.view(np.float32)[:3], lr=0.1))
+
+
 def test_a_changed_container_is_refused_and_restored():
     params = {"a": np.ones(2)}
 
@@ -455,6 +504,8 @@ def test_a_changed_container_is_refused_and_restored():
         ({"tol": "x"}, TypeError, "`tol`"),
         ({"iterations": 0}, ValueError, "`iterations`"),
         ({"hvp": 3}, TypeError, "`hvp`"),
+        ({"seed": -1}, ValueError, "`seed` must be an integer >= 0, got -1"),
+        ({"seed": None}, TypeError, "`seed` must be an integer >= 0, got None"),
         ({"optimizer": "Adam"}, TypeError, "`optimizer`"),
         ({"optimizer": flr.SGD(np.ones(3), lr=0.1)}, ValueError, "of `params`"),
         ({"params": np.ones(0)}, ValueError, "elements"),

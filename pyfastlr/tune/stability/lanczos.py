@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from pyfastlr.tune.norms import norm
+
 Vector = npt.NDArray[np.float64]
 
 
@@ -64,7 +66,7 @@ def largest(product: Callable[[Vector], Vector], start: Vector, tol: float, most
     operators", 1950.
     """
     basis = np.empty((min(most, 8), start.size))  # grows by doubling: most runs end early
-    basis[0] = start / np.linalg.norm(start)
+    basis[0] = start / norm(start)
     projected = np.zeros((most, most))  # V' A V
     values: list[float] = []
     errors: list[float] = []
@@ -72,13 +74,13 @@ def largest(product: Callable[[Vector], Vector], start: Vector, tol: float, most
     for k in range(1, most + 1):
         spanned = basis[:k]
         w = product(spanned[-1])
-        scale = max(scale, float(np.linalg.norm(w)))
+        scale = max(scale, norm(w))
         first = spanned @ w
         w = w - first @ spanned
         second = spanned @ w
         w -= second @ spanned
         projected[:k, k - 1] = first + second
-        beta = float(np.linalg.norm(w))
+        beta = norm(w)
         if k < most:
             projected[k, k - 1] = beta
         small = projected[:k, :k]
@@ -88,7 +90,7 @@ def largest(product: Callable[[Vector], Vector], start: Vector, tol: float, most
         closed = k == start.size or beta <= 1e-12 * scale
         left = 0.0 if closed else beta * abs(float(s[-1]))
         values.append(theta)
-        errors.append(float(np.hypot(left, np.linalg.norm(small @ s - theta * s))))
+        errors.append(float(np.hypot(left, norm(small @ s - theta * s))))
         converged = closed or left <= tol * abs(theta)
         if closed or k == most or (converged and k >= least):
             break

@@ -36,7 +36,7 @@ class Measurement(NamedTuple):
     update : int
         Updates done before the measurement.
     lr : float
-        Rate of the base group for the next update, before any new cap.
+        Rate of the base group for the next update, as the measurement found it: below the last cap, before the next.
     sharpness : Sharpness
 
     Examples
@@ -66,9 +66,10 @@ class StabilityMonitor:
         `check` measures at its first call, and at every `every`-th call after that. It also measures at the second call
         if an adaptive optimizer had no denominators before its first update.
     action : {"warn", "cap", "raise", "record"}
-        What to do when the rate is above the bound. "warn": give one RuntimeWarning, and no other until the rate has
-        been below the bound. "cap": limit the rates of all groups to `margin` times the bound, with
-        `schedules.Adjustable`, until the next measurement. "raise": raise a FloatingPointError. "record": nothing.
+        What happens when the rate is beyond the bound. "warn": one RuntimeWarning, and no other until it was below
+        again. "cap": the rates of all groups are limited to `margin` times the bound, by `schedules.Adjustable`, until
+        the next measurement; one that is there already keeps the limit that it was built with, and loses another that
+        was observed. "raise": a FloatingPointError. "record": nothing.
     hvp : callable, optional
         ``hvp(params, batch, v) -> Hv``, as for `sharpness`.
     tol : float
@@ -135,9 +136,9 @@ class StabilityMonitor:
                 f"{type(loss_and_grad).__name__}"
             )
         self.loss_and_grad, self.hvp = loss_and_grad, hvp
-        self.tol, self.iterations = checked(hvp, tol, iterations)
+        self.tol, self.iterations, self.seed = checked(hvp, tol, iterations, seed)
         self.every, self.action = positive_integer(every, "every"), chosen(action, ACTIONS, "action")
-        self.margin, self.seed = number(margin, "margin", _MARGIN), seed
+        self.margin = number(margin, "margin", _MARGIN)
         self.history: list[Measurement] = []
         self.latest: Sharpness | None = None
         self._calls = 0
@@ -229,7 +230,8 @@ class StabilityMonitor:
             if not isinstance(source, Adjustable):
                 source = Adjustable(source)
                 opt.groups[row]["lr"] = source
-            source.observe(limit=None if math.isinf(bound) else self.margin * bound * ratio)
+            own_limit = math.inf if source.arguments["limit"] is None else source.arguments["limit"]
+            source.observe(limit=min(own_limit, self.margin * bound * ratio))  # infinity is none
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the rate, the bound and 2/L against the updates, and mark where the rate crosses the bound.

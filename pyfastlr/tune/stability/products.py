@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pyfastlr.tune.norms import norm
 from pyfastlr.tune.problem import Problem
 
 from .lanczos import Vector
@@ -56,7 +57,7 @@ class Hessian:
         FloatingPointError
             If a gradient or product is not finite.
         """
-        length = float(np.linalg.norm(v))
+        length = norm(v)
         if length == 0.0:
             return np.zeros_like(v)
         if self.hvp is not None:
@@ -67,8 +68,8 @@ class Hessian:
         return difference * (length / (2.0 * self.step))
 
     def curvature(self, v: Vector, doubling: float = 1.0) -> float:
-        """Second derivative along a vector, with the step of the differences multiplied by `doubling`."""
-        length = float(np.linalg.norm(v))
+        """Second derivative along a vector, with the step of the differences times `doubling`."""
+        length = norm(v)
         step = doubling * self.step
         along = float(v @ self._difference(v / length, step))
         curvature: float = along * length / (2.0 * step)
@@ -81,6 +82,7 @@ class Hessian:
         buffer[:] = v
         starts = list(accumulate(parameters.sizes, initial=0))
         tensors = [buffer[a:b] for a, b in pairwise(starts)]
+        self._put(self.at)  # `hvp` may have moved them
         product = self.hvp(parameters.params, self.batch, parameters.like(tensors, buffer))
         self.evaluations += 1
         self.problem.check_in_place()
@@ -98,12 +100,12 @@ class Hessian:
     def _check_repeats(self, difference: Vector) -> None:
         """Refuse a gradient that differs from call to call, because its noise would look like curvature."""
         first, second = (self._gradient(self.at, "at the parameters") for _ in range(2))
-        noise = float(np.linalg.norm(first - second))
-        if noise > _NOISE * float(np.linalg.norm(difference)):
+        noise = norm(first - second)
+        if noise > _NOISE * norm(difference):
             raise ValueError(
                 "`loss_and_grad` must return the same gradient for the same parameters and batch, got two that differ "
-                f"by {noise:.2g} in norm (norm {float(np.linalg.norm(first)):.2g}): remove its randomness (dropout, a "
-                "batch drawn inside), for example with a fixed seed"
+                f"by {noise:.2g} in norm ({norm(first):.2g}): fix what it draws (dropout, a batch of "
+                "its own), for example by a seed set inside"
             )
         self._checked = True
 
@@ -149,4 +151,4 @@ def _step(at: Vector, dtype: np.dtype[Any], tol: float) -> float:
     """
     eps = float(np.finfo(dtype).eps)
     relative = min(max(1000.0 * eps / tol, math.sqrt(eps)), math.cbrt(eps))
-    return relative * max(1.0, float(np.linalg.norm(at)))
+    return relative * max(1.0, norm(at))

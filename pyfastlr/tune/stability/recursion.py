@@ -19,6 +19,7 @@ the same form: coupled decay is added to H, decoupled decay (delta = eta s lambd
 divides D by 1 - lambda/2.
 """
 
+import math
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pyfastlr.optimizers.base import Optimizer
+from pyfastlr.schedules import Adjustable
 from pyfastlr_kernels.rules import RULES
 from pyfastlr_kernels.tables import COUPLED, DECOUPLED, INDEPENDENT, constants
 
@@ -290,8 +292,9 @@ def _rate_factors(optimizer: Optimizer, k: int, row: int) -> Any:
 def rate(optimizer: Optimizer, row: int) -> float:
     """Rate of a group for the next update, without a monitor's limit."""
     source = optimizer._hyper.current.source(row, "lr")
-    if hasattr(source, "limit") and hasattr(source, "base") and source.limit is not None:
-        return float(source.scale * source.base(optimizer.steps))
+    if isinstance(source, Adjustable) and source.limit is not None:
+        built = source.arguments["limit"]
+        return float(min(source.scale * source.base(optimizer.steps), math.inf if built is None else built))
     return float(optimizer._hyper.number(row, "lr"))
 
 
