@@ -89,6 +89,16 @@ def test_sweeps_over_a_sequence_begin_at_other_batches():
     assert [x.losses[0] for x in test.sweeps] == [loss_and_grad(new_params(), b)[0] for b in BATCHES]
 
 
+def test_sweeps_are_spread_over_the_whole_sequence():
+    """With ten batches the second of two sweeps begins in the middle."""
+    source = Batches(list(range(10)))
+    begins = []
+    for sweep in range(4):
+        source.begin(sweep, 4)
+        begins.append(next(source))
+    assert begins == [0, 2, 5, 7]
+
+
 def test_without_batches_the_function_gets_none():
     got = []
 

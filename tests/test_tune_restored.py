@@ -193,6 +193,51 @@ def test_memory_of_another_library():
     assert w.array.tolist() == [0.5] * 4
 
 
+@pytest.mark.parametrize("rate", [S.Plateau(S.Cosine(0.01, 50)), S.Adjustable(0.01, limit=0.005)], ids=repr)
+def test_a_controller_as_rate_is_back_with_its_state(rate):
+    params = new_params()
+    opt = flr.NAdam(params, lr=rate, groups=[{"params": "b", "lr": S.Plateau(0.1)}])
+    for _ in range(3):
+        opt.step(loss_and_grad(params, None)[1])
+    rate.observe(loss=1.0, scale=0.5)
+    before, state = everything(params, opt), repr(opt.state_dict()["controllers"])
+    run(params=params, make=lambda p: opt)
+    assert everything(params, opt) == before
+    assert repr(opt.state_dict()["controllers"]) == state
+    assert opt.groups[0]["lr"] is rate
+
+
+def test_each_sweep_begins_with_the_same_state_of_the_optimizer():
+    for make in (lambda p: flr.SGD(p, lr=1.0, momentum=0.9), adam):
+        first, second = run(make=make, batches=BATCHES[:1], repeats=2, steps=30).sweeps
+        assert first.losses.tolist() == second.losses.tolist()
+
+
+def test_no_update_is_made_after_the_last_loss():
+    updates = []
+    opts = []
+
+    def make(params):
+        opts.append(flr.SGD(params, lr=0.1, weight_decay=lambda n: updates.append(n) or 0.0))
+        updates.clear()
+        return opts[0]
+
+    run(make=make, steps=7, stop=1e-3)
+    assert len(updates) == 6
+
+
+def test_the_generators_of_make_optimizer_are_restored():
+    rng = np.random.default_rng(0)
+
+    def make(params):
+        params["w"] += rng.standard_normal(4)
+        return adam(params)
+
+    before = rng.bit_generator.state
+    run(make=make)
+    assert rng.bit_generator.state == before
+
+
 def test_groups_keep_their_ratio():
     rates = []
     opt = []
