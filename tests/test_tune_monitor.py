@@ -29,6 +29,15 @@ def monitor(**arguments):
     return tune.StabilityMonitor(quadratic, **{"every": 1, "tol": 1e-6, **arguments})
 
 
+def test_later_measurements_take_the_step_that_the_first_found():
+    """Parameters with an offset, in float32: the step that belongs to their size is too long."""
+    p = (1e4 + np.pi + 0.1 * np.random.default_rng(0).standard_normal(30)).astype(np.float32)
+    opt = flr.SGD(p, lr=0.1)
+    m = tune.StabilityMonitor(lambda p, batch: (0.0, -np.sin(p - np.float32(1e4))), every=1)
+    for _ in range(3):
+        assert m.check(opt) == pytest.approx(1.0, rel=0.1)
+
+
 # --- When it measures -------------------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from pyfastlr.tune.restoring import SavedParameters, SavedRandom, restored
 from pyfastlr.tune.values import count
 
 from .lanczos import Ritz, Vector, largest, random_unit
-from .products import Hessian, Hvp
+from .products import Hessian, Hvp, vector_of
 from .recursion import Frozen, Recursion, recursion
 from .result import Sharpness
 
@@ -24,13 +24,34 @@ _DESCENT = "gradient descent"
 # Products of a measurement. After the first the residual may be small though a larger eigenvalue is far away: a random
 # vector has hardly a part of it. So has one that starts near the last measurement's vector.
 _LEAST = 5
+_SHRINKS = (1.0, 2.0**-4, 2.0**-8, 2.0**-12)  # of the step of differences, the next where the one before is in doubt
 
 
 class Measured(NamedTuple):
-    """A sharpness, and the unit vector of its direction."""
+    """A sharpness, the unit vector of its direction, and the factor of the step that was best."""
 
     sharpness: Sharpness
     vector: Vector
+    shrink: float
+
+
+class Attempt(NamedTuple):
+    """What Lanczos' method found with one step, and by how much doubling that changes it."""
+
+    found: Ritz
+    change: float
+    shrink: float
+
+    @property
+    def error(self) -> float:
+        """Residual bound and change together."""
+        return self.found.errors[-1] + self.change
+
+    @property
+    def doubt(self) -> float:
+        """Error by the size of the estimate."""
+        size = abs(self.found.values[-1])
+        return self.error / size if size > 0.0 else math.inf if self.error > 0.0 else 0.0
 
 
 def measure(
@@ -43,8 +64,13 @@ def measure(
     iterations: int,
     start: Vector | None = None,
     seed: int = 0,
+    shrink: float = 1.0,
 ) -> Measured:
-    """Measure from a random vector, or from the previous one: then the checks are not repeated."""
+    """Measure from a random vector; or, again, from one that is near: then nothing is checked a second time.
+
+    The step of differences is in proportion to the parameters. Where these are large for another reason than that the
+    loss varies slowly (an offset), it is too long, and doubling it changes the result: then shorter ones are tried.
+    """
     again = start is not None
     problem = Problem(loss_and_grad, params)
     tol, iterations, seed = checked(hvp, tol, iterations, seed)
@@ -59,8 +85,11 @@ def measure(
         held = recursion(optimizer)
     begin = np.where(held.root > 0, random_unit(size, seed) if start is None else start, 0.0)
 
-    def work() -> tuple[Ritz, float, int]:
-        hessian = Hessian(problem, batch, hvp, tol, repeats=again)
+    evaluations = 0
+
+    def attempt(shrink: float, repeats: bool) -> Attempt:
+        nonlocal evaluations
+        hessian = Hessian(problem, batch, hvp, tol, repeats, at, shrink)
 
         def product(v: Vector) -> Vector:
             u = held.root * v
@@ -68,11 +97,22 @@ def measure(
 
         found = largest(product, begin, tol, min(iterations, size), _LEAST)
         change = 0.0 if again or hvp is not None else _change(hessian, held, found)
-        return found, change, hessian.evaluations
+        evaluations += hessian.evaluations
+        return Attempt(found, change, shrink)
 
-    found, change, evaluations = restored([SavedParameters(problem.parameters), SavedRandom()], work)
+    def work() -> Attempt:
+        attempts = [attempt(shrink, again)]
+        if not again and hvp is None:
+            for shorter in _SHRINKS[1:]:
+                if attempts[-1].change <= tol * abs(attempts[-1].found.values[-1]):
+                    break
+                attempts.append(attempt(shorter, True))
+        return min(attempts, key=lambda x: x.doubt)
+
+    at = vector_of(problem)
+    best = restored([SavedParameters(problem.parameters), SavedRandom()], work)
+    found, error = best.found, best.error
     value = found.values[-1]
-    error = found.errors[-1] + change
     bound, reason = _bound(value, held, found, error, tol, hvp is not None)
     result = Sharpness(
         value,
@@ -87,7 +127,7 @@ def measure(
         errors=found.errors,
         _frozen=(held.base.now, held.base.ahead, held.base.mu, held.base.w),
     )
-    return Measured(result, found.vector)
+    return Measured(result, found.vector, best.shrink)
 
 
 def checked(hvp: Any, tol: Any, iterations: Any, seed: Any) -> tuple[float, int, int]:

@@ -143,6 +143,7 @@ class StabilityMonitor:
         self.latest: Sharpness | None = None
         self._calls = 0
         self._vector: Vector | None = None
+        self._shrink = 1.0
         self._told: set[str] = set()
 
     def check(self, opt: Optimizer, batch: Any = None) -> Sharpness:
@@ -179,13 +180,13 @@ class StabilityMonitor:
         return self.latest is None or (self.latest.bound is None and self.history[-1].update == 0 < opt.steps)
 
     def _measure(self, opt: Optimizer, batch: Any) -> None:
-        found, vector = measure(
+        found, vector, shrink = measure(
             self.loss_and_grad, opt._parameters.params, batch, self.hvp, opt, self.tol, self.iterations,
-            start=self._start(opt), seed=self.seed,
+            start=self._start(opt), seed=self.seed, shrink=self._shrink,
         )  # fmt: skip
         lr = opt.lr
         self.history.append(Measurement(opt.steps, lr, found))
-        self.latest, self._vector = found, vector
+        self.latest, self._vector, self._shrink = found, vector, shrink
         self._act(opt, lr, found)
 
     def _start(self, opt: Optimizer) -> Vector | None:

@@ -27,6 +27,14 @@ class Hessian:
         Passed to the functions.
     hvp : callable or None
         ``hvp(params, batch, v) -> Hv``; None for differences of gradients.
+    tol
+        Relative error that the step may have.
+    repeats
+        Whether the gradient is known to be the same at each call.
+    at
+        Where the Hessian is taken, as a vector; by default where the parameters are now.
+    shrink
+        Factor of the step.
 
     Attributes
     ----------
@@ -34,17 +42,22 @@ class Hessian:
         Calls of `loss_and_grad` or of `hvp` so far.
     step
         Length of the step of the differences.
-    tol
-        Relative error that the step may have.
-    repeats
-        Whether the gradient is known to be repeatable.
     """
 
-    def __init__(self, problem: Problem, batch: Any, hvp: Hvp | None, tol: float, repeats: bool = False) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        batch: Any,
+        hvp: Hvp | None,
+        tol: float,
+        repeats: bool = False,
+        at: Vector | None = None,
+        shrink: float = 1.0,
+    ) -> None:
         self.problem, self.batch, self.hvp = problem, batch, hvp
         self.evaluations = 0
-        self.at = self._parameters()
-        self.step = _step(self.at, problem.parameters.dtype, tol)
+        self.at = vector_of(problem) if at is None else at
+        self.step = shrink * _step(self.at, problem.parameters.dtype, tol)
         self._checked = repeats
 
     def __call__(self, v: Vector) -> Vector:
@@ -126,16 +139,17 @@ class Hessian:
             raise FloatingPointError(f"{need}, got {vector[k]}{where}")
         return vector
 
-    def _parameters(self) -> Vector:
-        """Return the parameters as one float64 vector."""
-        return np.concatenate([np.asarray(x, np.float64).reshape(-1) for x in self.problem.parameters.arrays])
-
     def _put(self, at: Vector) -> None:
         """Write parameters into the user's arrays."""
         start = 0
         for array in self.problem.parameters.arrays:
             np.copyto(array, at[start : start + array.size].reshape(array.shape), casting="same_kind")
             start += array.size
+
+
+def vector_of(problem: Problem) -> Vector:
+    """Parameters as one float64 vector."""
+    return np.concatenate([np.asarray(x, np.float64).reshape(-1) for x in problem.parameters.arrays])
 
 
 def _step(at: Vector, dtype: np.dtype[Any], tol: float) -> float:

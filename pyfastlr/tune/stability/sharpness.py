@@ -45,10 +45,10 @@ def sharpness(
         Passed to the functions. The Hessian is that of this batch. The statement about gradient descent needs all data.
     hvp : callable, optional
         ``hvp(params, batch, v) -> Hv``: product of the Hessian at `params` with `v`; both have the structure, shapes
-        and dtype of the parameters, and `v` has numpy arrays. By default products are central differences of gradients:
-        two calls of `loss_and_grad` per product, and four more to check that it is repeatable and that the step fits.
-        In float64 they are practically exact. In float32 the step is large, and kinks within it (ReLU) count as
-        curvature.
+        and dtype of the parameters, and `v` has numpy arrays. Without it, central differences of gradients: two calls
+        of `loss_and_grad` for each product, and four more to see that it repeats itself and that the step fits; where
+        it does not, up to three shorter steps are tried. In float64 they are as good as exact; in float32 the step is
+        large, and kinks within it (ReLU) count as curvature.
     optimizer : Optimizer, optional
         An optimizer of the same `params`. Its current state (second moments, counts) and hyperparameters are held
         fixed: momentum, betas, `lr_scale`, rates of groups relative to the base group's, weight decay. Frozen
