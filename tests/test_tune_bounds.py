@@ -373,3 +373,42 @@ def test_growth_is_one_at_the_bound():
         L = Frozen(flr.SGD, weight_decay=0.3, **arguments).sharpness()
         assert L.growth(L.bound) == pytest.approx(1.0, abs=1e-9)
         assert L.growth(0.97 * L.bound) < 1 < L.growth(1.03 * L.bound)
+
+
+def test_elements_that_ftrl_holds_at_zero_are_left_out():
+    """Those whose sum of gradients is within the L1 penalty."""
+    h = np.array([1.0, 100.0, 10.0])
+    opt = flr.FTRL(np.ones(3), lr=0.1, l1_regularization_strength=0.5)
+    opt.step(np.ones(3))
+    opt.state["linear"][...] = [2.0, 0.4, -2.0]
+    opt.state["accumulator"][...] = 1.0
+    L = tune.sharpness(lambda p, batch: (0.0, h * p), opt._parameters.params, hvp=lambda p, b, v: h * v, optimizer=opt)
+    assert float(L) == pytest.approx(10.0)
+
+
+def test_what_is_frozen_is_no_flat_direction():
+    """Of a loss that curves downwards everywhere: zero is not its largest eigenvalue."""
+    h = np.array([-1.0, -2.0, -3.0])
+    params = np.ones(3)
+    opt = flr.SGD(params, lr=0.1, lr_scale=np.array([0.0, 1.0, 1.0]))
+    L = tune.sharpness(lambda p, batch: (0.0, h * p), params, hvp=lambda p, b, v: h * v, optimizer=opt)
+    assert float(L) == pytest.approx(-2.0)
+    assert L.bound == np.inf
+
+
+@pytest.mark.parametrize(
+    ("name", "decay"), [(name, x) for name, cls in CLASSES.items() if name not in SIGNS for x in cls.decays]
+)
+def test_differences_of_a_quadratic_are_in_no_doubt(name, decay):
+    """What doubling the step changes is nothing, for any preconditioner and weight decay."""
+    h = np.geomspace(0.1, 10.0, 40)
+    params = np.random.default_rng(0).standard_normal(40)
+    opt = CLASSES[name](params, lr=1e-3, weight_decay=0.1, decay=decay)
+    for _ in range(3):
+        opt.step(h * params)
+    found = tune.sharpness(lambda p, batch: (0.0, h * p), params, optimizer=opt)
+    exact = tune.sharpness(lambda p, batch: (0.0, h * p), params, None, lambda p, b, v: h * v, opt, 1e-9)
+    assert float(found) == pytest.approx(exact, rel=1e-2)
+    assert found.reason == ""
+    assert found.error <= found.errors[-1] + 1e-5 * found
+    assert found.evaluations == 2 * found.iterations + 4  # no other step was tried
