@@ -98,7 +98,7 @@ def check_bound(make, groups=False):
     """Stable at 0.97 of the bound, unstable at 1.03."""
     frozen = make()
     bound = None
-    for _ in range(80 if type(frozen.opt) is flr.ASGD else 1):  # ASGD's is the fixed point of the rate
+    for _ in range(80 if type(frozen.opt) in (flr.ASGD, flr.FTRL) else 1):  # theirs is the fixed point of the rate
         bound = frozen.sharpness().bound
         if not groups:
             frozen.opt.lr = bound
@@ -260,6 +260,14 @@ def test_regularization_of_ftrl(l2, shrinkage):
             flr.FTRL, l2_regularization_strength=l2, l2_shrinkage_regularization_strength=shrinkage, beta=0.3
         )
     )
+
+
+@pytest.mark.parametrize("decay", ["coupled", "decoupled", "independent"])
+@pytest.mark.parametrize("shrinkage", [0.0, 1.0])
+def test_weight_decay_of_ftrl(decay, shrinkage):
+    """FTRL sets the parameters: what decay takes from them is felt by the shrinkage alone."""
+    arguments = {"weight_decay": 0.9, "decay": decay, "l2_shrinkage_regularization_strength": shrinkage}
+    check_bound(lambda: Frozen(flr.FTRL, **arguments))
 
 
 @pytest.mark.parametrize("name", ["SGD", "Adam"])

@@ -180,6 +180,16 @@ def test_a_limit_of_the_user_is_part_of_the_groups_ratio():
         assert opt.lrs == pytest.approx([0.1, 0.2])
 
 
+def test_a_cap_leaves_scales_in_the_groups_ratio():
+    params = {"a": np.ones(2), "b": np.ones(2)}
+    groups = [{"params": "b", "lr": S.Adjustable(4.0, scale=0.5)}]
+    opt = flr.SGD(params, lr=S.Adjustable(8.0, scale=0.125), groups=groups)
+    m = tune.StabilityMonitor(lambda p, batch: (0.0, {k: 4 * x for k, x in p.items()}), every=1, action="cap", margin=1)
+    for _ in range(2):
+        assert m.check(opt).bound == pytest.approx(0.25)
+        assert opt.lrs == pytest.approx([0.25, 0.5])
+
+
 def test_a_capped_optimizer_is_resumed():
     opt = flr.SGD(np.ones(3), lr=0.1)
     monitor(action="cap").check(opt)
