@@ -88,9 +88,11 @@ def range_test(
 
     Notes
     -----
-    However the test ends, Ctrl-C included, it restores: the parameters and their container; the optimizer; the random
-    states of numpy, of Python, of torch if it is imported, and of the generators that the two functions and the batches
-    hold in attributes, items, closures, local and global variables. Two tests in a row give the same result.
+    Restored, whatever ends the test, Ctrl-C included: the parameters and the container that they are in; the optimizer;
+    the state of numpy's and Python's global random numbers, of torch's if it is imported, and of the generators that
+    the two functions and the batches hold in attributes, items, closures, local and global variables. Two tests in a
+    row give the same result. numpy does not let anybody set back how many generators another has spawned
+    (``rng.spawn``): those of the second test are others.
 
     A suggestion is never NaN. If a rule finds no rate, its suggestion is None. fastai's sweep ends one step before
     `stop`, because its exponent is ``i / steps``.
