@@ -13,8 +13,10 @@ import pyfastlr as flr
 from interrupts import everywhere, interrupted, needs_faithful_traces
 from pyfastlr import schedules as S
 from pyfastlr import tune
+from pyfastlr.arrays.parameters import Parameters
 from pyfastlr.optimizers import borrowed, registry
 from pyfastlr.tune.finding import finder
+from pyfastlr.tune.restoring import SavedParameters, restored
 from range_problem import BATCHES, Ended, X, Y, adam, loss_and_grad, new_params, run
 
 
@@ -158,6 +160,35 @@ def test_containers_however_deep_are_restored():
     assert len(inner) == 2
     assert all(x is y for x, y in zip((inner[0], inner[1]["c"], params["b"]), arrays, strict=True))
     assert params["b"].tolist() == [1.0]
+
+
+def test_the_order_of_a_dict_is_restored():
+    """Names and gradients are matched by key, so another order alone is no error."""
+
+    def function(p, batch):
+        p["w"] = p.pop("w")
+        return loss_and_grad(p, batch)
+
+    params = new_params()
+    run(function, params, steps=3)
+    assert list(params) == ["w", "b"]
+
+
+def test_what_cannot_be_restored_does_not_keep_the_rest_from_it():
+    class Broken:
+        def restore(self):
+            raise OSError("gone")
+
+    array = np.ones(3)
+    saved = [Broken(), SavedParameters(Parameters(array))]
+
+    def work():
+        array[:] = 2.0
+        return "result"
+
+    with pytest.raises(OSError, match="gone"):
+        restored(saved, work)
+    assert array.tolist() == [1.0] * 3
 
 
 @pytest.mark.parametrize("cls", [x for x in registry if x is not flr.Rprop], ids=lambda x: x.__name__)
