@@ -36,16 +36,17 @@ class Measured(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """What Lanczos' method found with one step, and by how much doubling that changes it."""
+    """What Lanczos' method found with one step, by how much doubling that changes it, and what rounding may add."""
 
     found: Ritz
     change: float
+    rounding: float
     shrink: float
 
     @property
     def error(self) -> float:
-        """Residual bound and change together."""
-        return self.found.errors[-1] + self.change
+        """All three parts together."""
+        return self.found.errors[-1] + self.change + self.rounding
 
     @property
     def doubt(self) -> float:
@@ -98,7 +99,7 @@ def measure(
         found = largest(product, begin, tol, min(iterations, size), _LEAST)
         change = 0.0 if again or hvp is not None else _change(hessian, held, found)
         evaluations += hessian.evaluations
-        return Attempt(found, change, shrink)
+        return Attempt(found, change, hessian.rounding * float(held.root.max()) ** 2, shrink)
 
     def work() -> Attempt:
         attempts = [attempt(shrink, again)]

@@ -42,6 +42,8 @@ class Hessian:
         Calls of `loss_and_grad` or of `hvp` so far.
     step
         Length of the step of the differences.
+    rounding
+        What the gradients' rounding may add to a product with a unit vector, from the largest one so far.
     """
 
     def __init__(
@@ -58,6 +60,8 @@ class Hessian:
         self.evaluations = 0
         self.at = vector_of(problem) if at is None else at
         self.step = shrink * _step(self.at, problem.parameters.dtype, tol)
+        self.rounding = 0.0
+        self._eps = float(np.finfo(problem.parameters.dtype).eps)
         self._checked = repeats
 
     def __call__(self, v: Vector) -> Vector:
@@ -108,6 +112,7 @@ class Hessian:
     def _difference(self, direction: Vector, step: float) -> Vector:
         """Gradient one step ahead minus the gradient one step behind. The caller restores the parameters."""
         ahead = self._gradient(self.at + step * direction, "a small step away from the parameters")
+        self.rounding = max(self.rounding, self._eps * norm(ahead) / (2.0 * step))
         return ahead - self._gradient(self.at - step * direction, "a small step away from the parameters")
 
     def _check_repeats(self, difference: Vector) -> None:

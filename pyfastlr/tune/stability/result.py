@@ -15,9 +15,10 @@ class Sharpness(float):
     Attributes
     ----------
     error : float
-        The (preconditioned) Hessian has an eigenvalue within this distance of L: it is the norm of the residual
-        ``H v - L v`` for the unit vector v that was found, not relative to L. If products are differences of gradients,
-        it is an estimate that includes the change of ``v' H v`` when the step is doubled.
+        Within this distance of the number there is an eigenvalue of the (preconditioned) Hessian: it is the norm of the
+        residual ``H v - L v`` for the unit vector v that was found, not relative to L. Where products came from
+        differences of gradients, it is an estimate: the change of ``v' H v`` when the step is doubled, and what the
+        rounding of the gradients may do, are added.
     bound : float or None
         Rate of the base group above which the optimizer is unstable on a quadratic with this Hessian. Infinite if no
         direction curves upwards; None if there is no bound.
