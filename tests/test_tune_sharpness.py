@@ -531,7 +531,7 @@ def test_a_changed_container_is_refused_and_restored():
         ({"seed": -1}, ValueError, "`seed` must be an integer >= 0, got -1"),
         ({"seed": None}, TypeError, "`seed` must be an integer >= 0, got None"),
         ({"optimizer": "Adam"}, TypeError, "`optimizer`"),
-        ({"optimizer": flr.SGD(np.ones(3), lr=0.1)}, ValueError, "of `params`"),
+        ({"optimizer": flr.SGD(np.ones(3), lr=0.1)}, ValueError, "over `params`"),
         ({"params": np.ones(0)}, ValueError, "elements"),
         ({"params": [1.0]}, TypeError, "params"),
         ({"loss_and_grad": 3}, TypeError, "`loss_and_grad`"),
