@@ -339,7 +339,10 @@ def test_an_interrupted_load_leaves_the_old_or_the_new():
 @pytest.mark.parametrize("make", [*KINDS.values(), Own])
 def test_no_algebra_no_compiled_form_no_arrays(make):
     rate = make()
-    for attempt in (lambda: rate * 2, lambda: 2 * rate, lambda: rate + 1.0, lambda: np.float64(2) * rate):
+    for attempt in (
+        lambda: rate * 2, lambda: 2 * rate, lambda: rate + 1.0, lambda: np.float64(2) * rate, lambda: rate.warmup(5),
+        lambda: rate.then(0.1, at=3), lambda: rate.clip(low=0.0, high=1.0),
+    ):  # fmt: skip
         with pytest.raises(TypeError, match="cannot be part of a schedule"):
             attempt()
     for attempt in (

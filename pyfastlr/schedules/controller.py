@@ -154,13 +154,14 @@ class Controller:
         """Arguments for JSON, without the state. Your subclasses have none unless they define this."""
         raise TypeError(f"{type(self).__name__} has no JSON form; use state_dict() for its state")
 
-    def _no_algebra(self, *_: Any) -> NoReturn:
+    def _no_algebra(self, *_: Any, **__: Any) -> NoReturn:
         raise TypeError(
             f"{type(self).__name__} reacts to the run, so it cannot be part of a schedule: put the schedule inside, "
             "as in Plateau(0.5 * schedule), or scale the rate with `lr_scale`"
         )
 
     __mul__ = __rmul__ = __add__ = __radd__ = _no_algebra
+    warmup = then = delay = every = clip = _no_algebra
 
 
 def _of_kind(value: Any, now: Any, what: str) -> Any:
@@ -218,6 +219,11 @@ class Wrapper(Controller):
         TypeError, ValueError
             If n is not an integer >= 0. Arrays are refused, because future rates depend on future observations.
         """
+        if isinstance(n, np.ndarray):
+            raise TypeError(
+                f"`n` must be an integer >= 0, got an array: later rates of {type(self).__name__} depend on what it will "
+                "observe"
+            )
         return self._rate(n if type(n) is int and n >= 0 else checks.index(n))
 
     def _at(self, n: int) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 
 from pyfastlr.engines.hyper import Range, number
 from pyfastlr.optimizers.base import Optimizer
-from pyfastlr.schedules.checks import positive_integer
+from pyfastlr.schedules.checks import got, positive_integer
 from pyfastlr.tune.problem import LossAndGrad, Problem
 from pyfastlr.tune.restoring import SavedParameters, SavedRandom, restored
 from pyfastlr.tune.values import count
@@ -173,7 +173,8 @@ def _bound(
 
 def _check_optimizer(optimizer: Any, problem: Problem) -> None:
     if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"`optimizer` must be None or an optimizer of pyfastlr, got {type(optimizer).__name__}")
+        what = got(optimizer) if isinstance(optimizer, type) else f"got {type(optimizer).__name__}"
+        raise TypeError(f"`optimizer` must be None or an optimizer of pyfastlr, {what}")
     if not problem.is_of(optimizer):
         names = optimizer._parameters.names
         raise ValueError(f"`optimizer` must be over `params`, got one over other arrays: {names}")
