@@ -1,4 +1,4 @@
-"""The order-fixed sum: the bits of its definition, however the tensors are cut."""
+"""The order-fixed sum on a device: the bits of its definition and of the CPU, however the tensors are cut."""
 
 import numpy as np
 import pytest
@@ -6,29 +6,15 @@ import pytest
 pytest.importorskip("numba_cuda", reason='needs pip install "pyfastlr[cudatool]"')
 pytestmark = pytest.mark.cudatool
 
+import sums  # noqa: E402
 from emulated import CAPABILITIES, Device  # noqa: E402
 from pyfastlr_kernels import tables  # noqa: E402
 from pyfastlr_kernels.cuda import reduce  # noqa: E402
 from pyfastlr_kernels.cuda.tables import BINDING, THREADS  # noqa: E402
+from test_rules import same_bits  # noqa: E402
+from test_sums import partials_of  # noqa: E402
 
 SIZES = (1, 257, 5000, 1024, 20_000)
-
-
-def defined(tensors):
-    """Sum of squares as the definition has it, in numpy."""
-    total = 0.0
-    for x in tensors:
-        for start in range(0, x.size, tables.UNIT):
-            block = np.zeros(tables.UNIT)
-            block[: len(x[start : start + tables.UNIT])] = x[start : start + tables.UNIT]
-            lanes = np.zeros(16)
-            for row in (block * block).reshape(-1, 16):
-                lanes += row
-            partial = lanes[0]
-            for lane in lanes[1:]:
-                partial += lane
-            total += partial
-    return total
 
 
 @pytest.mark.parametrize("length", [1024, 16384])
@@ -50,5 +36,7 @@ def test_sum_has_the_bits_of_its_definition(cc, dtype, length):
     arguments = [device.map(x) if x.ndim else x for x in arrays]
     for _ in range(2):  # the ticket is as it was
         kernel.run(device.memory, [np.int64(x) for x in arguments], len(table), THREADS)
-        assert result[0] == defined([x for k, x in enumerate(tensors) if k != 1])
+        given = [x for k, x in enumerate(tensors) if k != 1]
+        assert result[0] == sums.sum_of_squares(given)
+        assert same_bits(partials[firsts[2] :], np.concatenate([partials_of(x) for x in tensors[2:]]))
         assert ticket[0] == 0

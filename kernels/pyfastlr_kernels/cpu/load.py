@@ -23,9 +23,12 @@ DRIVE_SOURCES = ("rules", "tables.py", "cpu/loop.py", "cpu/drive.py", "compile/i
                  "compile/codegen.py")  # fmt: skip
 LAUNCH_SOURCES = ("tables.py", "python_side.py", "cpu/launch.py", "cpu/pool.py", "compile/intrinsics.py",
                   "compile/options.py")  # fmt: skip
+SUM_SOURCES = ("tables.py", "reduce.py", "cpu/reduce.py", "compile/lanes.py", "compile/intrinsics.py",
+               "compile/options.py", "compile/codegen.py")  # fmt: skip
 LAUNCH_IR = PACKAGE / "cpu" / "launch.ll"
 DRIVE, LAUNCH, HELP, RUN = "pyfastlr_drive", "pyfastlr_launch", "pyfastlr_help", "pyfastlr_run"
 _STEP = (LAUNCH, HELP, RUN)
+SQUARES, NONFINITE = "pyfastlr_squares", "pyfastlr_nonfinite"
 
 
 def versions() -> tuple[str, str]:
@@ -55,6 +58,21 @@ def drive_object(rule: str, convention: str, dtype: str, by_element: bool) -> by
     """Return the object code of a rule's drive, the same bytes that `drive_address` links."""
     name, make = _drive(rule, convention, dtype, by_element)
     return kept(name, f"{versions()[0]}.o", make)
+
+
+def sum_entries(dtype: str) -> dict[str, Any]:
+    """Return the sums over elements of a dtype (reduce.py) as Python text, with their signatures."""
+    from . import reduce
+
+    return {
+        SQUARES: (reduce.make_squares(dtype), reduce.SQUARES),
+        NONFINITE: (reduce.make_count(dtype), reduce.COUNT),
+    }
+
+
+def sum_addresses(dtype: str) -> dict[str, int]:
+    """Return the addresses of the sums over elements of a dtype: SQUARES, and the count NONFINITE."""
+    return load(f"sums-{dtype}", digest(SUM_SOURCES), lambda: emit(sum_entries(dtype)), (SQUARES, NONFINITE))
 
 
 def step_addresses() -> dict[str, int]:

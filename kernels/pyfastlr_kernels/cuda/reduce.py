@@ -1,8 +1,4 @@
-"""Sums in one fixed order: the same bits for any chunks, launches and devices, and on the CPU.
-
-Each block of 1,024 elements of a tensor, counted from its first, is summed in 16 float64 lanes (element i goes to lane
-i % 16), in ascending order; then the lanes are added in ascending order, and then the blocks, tensor by tensor. Every
-product and sum is rounded by itself: a fused multiply-add would give another number in float64.
+"""The order-fixed sum of squares (pyfastlr_kernels/reduce.py has its definition) on a device.
 
 There is one launch: a half-warp sums each block, and the thread block that comes last adds up the partial sums. That is
 a chain of n/1024 additions by one thread, about 10 cycles each: 0.5 ms for 100 million elements on a device of 2 GHz.
@@ -12,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from pyfastlr_kernels.tables import CHUNK, UNIT
+from pyfastlr_kernels.reduce import LANES, UNIT
+from pyfastlr_kernels.tables import CHUNK
 
 from .compiler import cuda, device_function, types
 from .memory import add_exactly, increase, load, put_numbers, square_exactly, word
 from .tables import BINDING, THREADS
 
-LANES = 16
 _BLOCKS = THREADS // LANES  # blocks that a thread block sums at once
 _F64 = 8  # bytes
 _CHUNK, _FIRST, _SIZE = CHUNK.itemsize, CHUNK.fields["first"][1], CHUNK.fields["size"][1]
