@@ -26,13 +26,21 @@ Word = str | None
 
 def render() -> str:
     """Return the text of the stub file."""
+    from pyfastlr.kernels.norms import NORMS, SIGNATURES
     from pyfastlr.optimizers.functions import FUNCTIONS
 
     parts = [HEAD]
-    for function in FUNCTIONS.values():
-        arguments = "".join(f"    {x},\n" for x in function.signature().split(", "))
-        parts.append(f'\ndef {function.name}(\n{arguments}) -> None:\n    """{function.doc().rstrip()}\n    """\n')
+    parts += [_stub(x.name, x.signature(), "None", x.doc()) for x in FUNCTIONS.values()]
+    parts += [_stub(name, SIGNATURES[name], "float", x.__doc__) for name, x in NORMS.items()]
     return "".join(parts)
+
+
+def _stub(name: str, signature: str, result: str, doc: str) -> str:
+    arguments = "".join(f"    {x},\n" for x in signature.split(", "))
+    if signature.count(",") == 0:
+        arguments = arguments.strip().rstrip(",")  # as ruff formats it
+        return f'\ndef {name}({arguments}) -> {result}:\n    """{doc.rstrip()}\n    """\n'
+    return f'\ndef {name}(\n{arguments}) -> {result}:\n    """{doc.rstrip()}\n    """\n'
 
 
 def main() -> None:

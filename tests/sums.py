@@ -7,6 +7,7 @@ import numpy as np
 UNIT, LANES = 1024, 16
 
 
+@np.errstate(over="ignore")
 def partial_sums(x, scale=1.0):
     """Partial sum of each block of a flat array."""
     out = []

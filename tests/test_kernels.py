@@ -22,6 +22,7 @@ from pyfastlr import kernels
 from pyfastlr import schedules as S
 from pyfastlr.engines.hyper import PUBLIC_NAMES
 from pyfastlr.kernels import entry
+from pyfastlr.kernels.norms import NORMS
 from pyfastlr.optimizers.functions import FUNCTIONS
 from pyfastlr_kernels import njit as steps
 from pyfastlr_kernels import stamps
@@ -50,7 +51,8 @@ def state_of(opt):
 
 
 def test_every_rule_and_class_is_offered():
-    assert set(kernels.__all__) == set(FUNCTIONS) == {*RULES, "adamw"}
+    assert set(FUNCTIONS) == {*RULES, "adamw"}
+    assert set(kernels.__all__) == {*FUNCTIONS, *NORMS}
     assert {x.cls for x in FUNCTIONS.values()} == {getattr(flr, case.cls) for case in CASES}
 
 
@@ -59,7 +61,7 @@ def test_the_types_are_those_of_the_functions():
     subprocess.run([sys.executable, ROOT / "scripts" / "kernel_stubs.py", "--check"], check=True)
 
 
-@pytest.mark.parametrize("name", kernels.__all__)
+@pytest.mark.parametrize("name", FUNCTIONS)
 def test_help_has_an_example(name):
     """It runs with the doctests of `pyfastlr.kernels`."""
     doc = getattr(kernels, name).__doc__
@@ -72,7 +74,7 @@ def test_the_doctests_of_the_module_are_the_functions():
     assert found == set(kernels.__all__)
 
 
-@pytest.mark.parametrize("name", kernels.__all__)
+@pytest.mark.parametrize("name", FUNCTIONS)
 def test_arguments_are_those_of_the_class(name):
     given = list(inspect.signature(getattr(kernels, name).py_func).parameters)
     assert given[:5] == ["p", "g", "state", "n", "lr"]
@@ -380,6 +382,18 @@ p = np.ones(4)
 loop(p, np.ones(4))
 print(p[0], sum(loop.stats.cache_hits.values()))
 """
+NORM_PROGRAM = """
+import numpy as np
+from numba import njit
+import pyfastlr as flr
+
+@njit(cache=True)
+def clip(g):
+    return flr.kernels.clip_by_global_norm(g, 2.5, convention="keras")
+
+g = np.array([3.0, 4.0])
+print(clip(g), g[0], sum(clip.stats.cache_hits.values()))
+"""
 SCHEDULE_PROGRAM = """
 import sys
 from numba import njit
@@ -421,6 +435,18 @@ def test_cached_caller_is_compiled_again_when_a_rule_changes(run, tmp_path):
     rules.write_text(edited, encoding="utf-8")
     assert run(RULE_PROGRAM) == ["-0.5", "0"]
     assert run(RULE_PROGRAM) == ["-0.5", "1"]
+
+
+def test_cached_caller_is_compiled_again_when_the_norm_changes(run, tmp_path):
+    for name, folder in (("pyfastlr", ROOT), ("pyfastlr_kernels", ROOT / "kernels")):
+        shutil.copytree(folder / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    assert run(NORM_PROGRAM) == ["5.0", "1.5", "0"]
+    assert run(NORM_PROGRAM) == ["5.0", "1.5", "1"]
+    edited = tmp_path / "pyfastlr_kernels" / "reduce.py"
+    text = edited.read_text(encoding="utf-8")
+    edited.write_text(text.replace("return math.sqrt(total) / scale", "return 2 * math.sqrt(total)"), encoding="utf-8")
+    assert run(NORM_PROGRAM) == ["10.0", "0.75", "0"]
+    assert run(NORM_PROGRAM) == ["10.0", "0.75", "1"]
 
 
 def test_cached_caller_does_not_keep_a_schedule(run):

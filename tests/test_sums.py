@@ -64,18 +64,7 @@ def test_special_values(dtype):
         for at in (0, 17, 1023, 1024, 2050):
             x = numbers(2051, dtype)
             x[at] = value
-            with np.errstate(over="ignore"):
-                assert same_bits(partials_of(x), sums.partial_sums(x))
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_bits_do_not_depend_on_alignment(dtype):
-    x = numbers(5000, dtype)
-    room = np.zeros(5000 + 32, dtype)
-    for offset in range(17):
-        y = room[offset : offset + x.size]
-        y[:] = x
-        assert same_bits(partials_of(y), sums.partial_sums(x))
+            assert same_bits(partials_of(x), sums.partial_sums(x))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

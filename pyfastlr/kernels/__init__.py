@@ -10,6 +10,7 @@ numbers. A call from Python with `decay` or `convention` is compiled for the lit
 without them a call takes 1 us. The functions do not detect arrays that partly overlap.
 
 The functions are generated from the optimizer classes' declarations (pyfastlr.optimizers.functions).
+`global_norm` and `clip_by_global_norm` are for the gradients before such a step.
 """
 
 from importlib import import_module as _import_module
@@ -21,7 +22,8 @@ _whole(lambda: _import_module("numba"))  # an interrupt must not leave it half i
 from pyfastlr.optimizers.functions import FUNCTIONS as _FUNCTIONS  # noqa: E402
 
 from .entry import make as _make  # noqa: E402
+from .norms import NORMS as _NORMS  # noqa: E402
 
-__all__ = list(_FUNCTIONS)  # known once the classes are defined
+__all__ = [*_FUNCTIONS, *_NORMS]  # known once the classes are defined
 
-globals().update({name: _make(function) for name, function in _FUNCTIONS.items()})
+globals().update({**{name: _make(function) for name, function in _FUNCTIONS.items()}, **_NORMS})

@@ -1171,3 +1171,96 @@ def ftrl(
     >>> p.tobytes() == q.tobytes()
     True
     """
+
+def global_norm(arrays: Array | State) -> float:
+    """Return the Euclidean norm of all elements of some arrays, as if they were one vector.
+
+    norm = sqrt(sum of x*x over all elements x of all arrays)
+
+    The sum is in float64 and in a fixed order, so it has the same bits on every machine: 16 running sums for each
+    block of 1,024 elements of an array, then their total, block by block. It does not overflow or underflow before
+    the norm itself does.
+
+    Parameters
+    ----------
+    arrays : float32[...] or float64[...], or a tuple of them
+        C-contiguous, with any number of dimensions. All have the same dtype. In Python, too, a list must be made a
+        tuple.
+
+    Returns
+    -------
+    float
+        The norm: 0 for no elements, inf if an element is infinite, NaN if one is NaN.
+
+    Raises
+    ------
+    TypeError
+        At compile time, if an array has the wrong dtype or layout.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pyfastlr import kernels
+    >>> kernels.global_norm((np.full(9, 1.0), np.full((4, 4), 1.0)))
+    5.0
+    >>> kernels.global_norm(np.full(100, 1e30, np.float32))  # the squares are above the largest float32
+    1.0000000150474662e+31
+    """
+
+def clip_by_global_norm(
+    arrays: Array | State,
+    max_norm: float,
+    convention: Word = None,
+) -> float:
+    """Scale some arrays in place so that their global norm is at most `max_norm`. Return the norm before.
+
+    With c = max_norm and the norm N of `global_norm`, each element is multiplied by a factor:
+
+    - torch: min(1, c / (N + 1e-6))
+    - keras, optax: c / max(N, c)
+
+    The factor is computed in float64, then rounded to the arrays' dtype. If it is 1, nothing is written.
+
+    Parameters
+    ----------
+    arrays : float32[...] or float64[...], or a tuple of them
+        Gradients, C-contiguous and writeable, with any number of dimensions. All have the same dtype.
+    max_norm : float > 0
+        Largest norm. Infinity never clips: the function then only returns the norm.
+    convention : "torch", "keras" or "optax"
+        By default "torch". In `@njit` code it must be a literal.
+
+    Returns
+    -------
+    float
+        The global norm before clipping.
+
+    Raises
+    ------
+    TypeError
+        At compile time, if an array has the wrong dtype or layout, or is read-only.
+    ValueError
+        If `max_norm` is not > 0. Nothing is changed in that case. At compile time, if `convention` is unknown.
+
+    Notes
+    -----
+    If an element is NaN, so is the norm, and all elements become NaN. If an element is infinite, so is the norm: all
+    finite elements become 0 and infinite ones NaN (torch and optax), or all become NaN (keras). Those libraries do the
+    same. Test the norm that is returned to skip such a gradient.
+
+    Only `max_norm = inf` differs: in torch, the factor for an infinite norm is then NaN, here it is 1. torch, Keras and
+    optax add float32 squares in float32, so their norm is inf for gradients of 1e20.
+
+    The method is that of Pascanu, Mikolov and Bengio, On the difficulty of training recurrent neural networks, 2013,
+    algorithm 1, over all parameters.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pyfastlr import kernels
+    >>> g = np.array([3.0, -4.0])
+    >>> kernels.clip_by_global_norm(g, 1.0, convention="optax")
+    5.0
+    >>> g
+    array([ 0.6, -0.8])
+    """

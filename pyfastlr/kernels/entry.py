@@ -20,15 +20,15 @@ from pyfastlr_kernels.compile.sources import hash_sources
 from pyfastlr_kernels.cpu.load import versions
 from pyfastlr_kernels.rules import RULES, Rule
 
-# Sources that determine a step's code besides those of the driver: in the kernels package, and in this one.
-_KERNEL_SOURCES = ("njit.py",)
-_SOURCES = ("kernels/entry.py", "optimizers")
+# Sources that determine the functions' code besides those of the driver: in the kernels package, and in this one.
+_KERNEL_SOURCES = ("njit.py", "njit_norms.py", "reduce.py", "cpu/reduce.py", "compile/lanes.py")
+_SOURCES = ("kernels/entry.py", "kernels/norms.py", "optimizers")
 _CARRY = types.Array(types.float64, 1, "C")
 
 
 @cache
 def digest() -> str:
-    """Hash of everything that determines a step's code."""
+    """Hash of everything that determines the code of a step or a norm."""
     key = hashlib.sha256(versions()[0].encode())
     hash_sources(key, _KERNEL_SOURCES)
     hash_sources(key, _SOURCES, Path(__file__).parent.parent)
@@ -46,15 +46,16 @@ def make(function: Function) -> Any:
 
 def pair(betas: Any) -> Any:
     """Unpack a pair; None gives (None, None)."""
-    _refuse_python()
+    refuse_python()
 
 
 def step(name: Any, convention: Any, decay: Any, p: Any, g: Any, state: Any, n: Any, given: Any) -> None:
     """One step of that name. `given` has a number or None for each of njit.COMMON and the rule's hyperparameters."""
-    _refuse_python()
+    refuse_python()
 
 
-def _refuse_python() -> NoReturn:
+def refuse_python() -> NoReturn:
+    """Raise RuntimeError: numba is disabled, so that it calls Python functions as they are."""
     raise RuntimeError("pyfastlr.kernels must be compiled by numba: unset NUMBA_DISABLE_JIT")
 
 
@@ -78,10 +79,10 @@ def _step(name: Any, convention: Any, decay: Any, p: Any, g: Any, state: Any, n:
     function = FUNCTIONS[name.literal_value]
     rule, cls = RULES[function.rule], function.cls
     _check_operands(rule, p, g, state, n)
-    chosen = _choice(convention, "convention", list(cls.conventions), next(iter(cls.conventions)))
+    chosen = choice(convention, "convention", list(cls.conventions), next(iter(cls.conventions)))
     defaults = cls.conventions[chosen]
     numbers = _defaults(rule, defaults, given, f"{chosen}'s {cls.__name__}")
-    kind = DECAYS[_choice(decay, "decay", list(cls.decays), defaults["decay"])]
+    kind = DECAYS[choice(decay, "decay", list(cls.decays), defaults["decay"])]
     kernel = steps.make_kernel(function.rule, rule.folds[chosen], p.dtype.name, digest)
     return lambda name, convention, decay, p, g, state, n, given: kernel(p, g, state, n, given, numbers, kind)
 
@@ -94,7 +95,7 @@ for _stub, _make in ((pair, _pair), (step, _step)):
 # --- Checks at compile time. Numba would wrap its own TypingError in twenty lines of text; these errors stay as is. ---
 
 
-def _choice(value: Any, name: str, known: Sequence[str], default: str) -> str:
+def choice(value: Any, name: str, known: Sequence[str], default: str) -> str:
     """Check a literal string. None gives the default."""
     if value == types.none:
         return default

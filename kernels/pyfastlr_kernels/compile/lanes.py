@@ -70,7 +70,7 @@ def add_squares(typingctx, lanes, ptr, rows, factors):
         builder.store(builder.load(place, align=8), total)
         with cgutils.for_range(builder, args[2]) as loop:
             start = builder.gep(args[1], [builder.mul(loop.index, _I64(LANES))])
-            x = builder.load(builder.bitcast(start, row.as_pointer()), align=itemsize)
+            x = builder.load(builder.bitcast(start, row.as_pointer()), align=1)
             _prefetch(builder, start, LANES * itemsize)
             builder.store(builder.fadd(builder.load(total), _square(builder, x, _VECTOR, scales)), total)
         builder.store(builder.load(total), place, align=8)
