@@ -52,6 +52,25 @@ def test_norm_of_several_arrays_of_any_shapes(dtype):
     assert kernels.global_norm(()) == 0.0
 
 
+def test_temporary_arrays_live_until_the_sum_is_done():
+    """The sum has their addresses only."""
+
+    @njit
+    def norm(x):
+        total = 0.0
+        for _ in range(20):
+            total += kernels.global_norm((x * 2.0, x + 1.0))
+            total += kernels.global_norm(x - 3.0)
+        return total
+
+    x = np.random.default_rng(0).standard_normal(100_000)
+    total = 0.0
+    for _ in range(20):
+        total += kernels.global_norm((x * 2.0, x + 1.0))
+        total += kernels.global_norm(x - 3.0)
+    assert norm(x) == total
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_norms_of_numbers_that_are_not_finite(dtype):
     for at in (0, 17, 1024, 2999):

@@ -1224,7 +1224,8 @@ def clip_by_global_norm(
     Parameters
     ----------
     arrays : float32[...] or float64[...], or a tuple of them
-        Gradients, C-contiguous and writeable, with any number of dimensions. All have the same dtype.
+        Gradients, C-contiguous and writeable, with any number of dimensions. All have the same dtype. They must not
+        overlap.
     max_norm : float > 0
         Largest norm. Infinity never clips: the function then only returns the norm.
     convention : "torch", "keras" or "optax"
