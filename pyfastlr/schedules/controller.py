@@ -221,8 +221,8 @@ class Wrapper(Controller):
         """
         if isinstance(n, np.ndarray):
             raise TypeError(
-                f"`n` must be an integer >= 0, got an array: later rates of {type(self).__name__} depend on what it will "
-                "observe"
+                f"`n` must be an integer >= 0, got an array: later rates of {type(self).__name__} depend on what it "
+                "will observe"
             )
         return self._rate(n if type(n) is int and n >= 0 else checks.index(n))
 
