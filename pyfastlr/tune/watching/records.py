@@ -31,7 +31,7 @@ class Records:
         """Add a record. The caller holds the lock. The default step is the last one plus 1."""
         while True:
             table = self._table
-            row = values if names == table.names else self._arranged(names, values)
+            row = values if names == table.names else self._arranged(table, names, values)
             if row is None:
                 continue
             # A signal handler may record at the same time, into the same rows. CPython runs handlers only after calls:
@@ -45,9 +45,11 @@ class Records:
                 self._count, self._last = at + 1, last
                 return
 
-    def _arranged(self, names: tuple[str, ...], values: list[float]) -> list[float] | None:
-        """Values in the table's order. None if the table lacked a name, which has then been added."""
-        table = self._table
+    def _arranged(self, table: Table, names: tuple[str, ...], values: list[float]) -> list[float] | None:
+        """Values in this table's order. None if the table lacked a name, which has then been added.
+
+        The table is the caller's: a signal handler may have replaced that of the recorder since.
+        """
         new = [name for name in names if name not in table.names]
         if new:
             self._replace(table, table.wider(new))
