@@ -66,6 +66,7 @@ BINDING = np.dtype(
         ("n_scheduled", _I),
         ("row_cells", _I),
         ("gather", _I),  # object: rebuilds gradients and held after calls that may have changed them; or None
+        ("flags", _I),  # that a gradient must have: it may be written to
         ("dtype", _I),  # addresses of objects: the gradients' dtype, the types ndarray, list and float, and None
         ("ndarray", _I),
         ("list", _I),  # 0 if a list of gradients is refused

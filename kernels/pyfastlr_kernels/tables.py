@@ -62,10 +62,60 @@ JOB = np.dtype(
         ("threads", _I),
         ("pool", _I),
         ("progress", _I),
+        ("stages", _I),  # address of the code for the options below, 0 if none is used (cpu/stages.py)
+        ("options", _I),  # address of the OPTIONS record
+        ("what", _I),  # of a walk over the chunks: what the stages do with each
         ("sign", _F),  # -1 to maximize
         ("grad_scale", _F),
     ]
 )
+# What a step does besides the update: measure, clip, skip, accumulate, average, copy. Only if an option asks for it.
+OPTIONS = np.dtype(
+    [
+        ("norms", _I),  # 1: the norms of the gradient are needed
+        ("each", _I),  # 1: each tensor is clipped by its own norm too
+        ("policy", _I),  # for gradients that are not finite: PROPAGATE, RAISE or SKIP
+        ("value", _I),  # 1: elements are clipped
+        ("convention", _I),  # whose factor clips a norm: index in reduce.FACTORS
+        ("every", _I),  # calls that make one update
+        ("calls", _I),  # calls since the last update, without skipped ones
+        ("mean", _I),  # 1: the mean of their gradients, 0: the sum
+        ("zero", _I),  # 1: gradients are set to zero when they have been used
+        ("update_norms", _I),
+        ("param_norms", _I),
+        ("n_rows", _I),
+        ("row_size", _I),  # bytes
+        ("clip_rows", _I),  # address: for each row, the row whose clip_norm and norm hold for it
+        ("first_blocks", _I),  # address: for each tensor its first block among all blocks, then their number
+        ("squares", _I),  # addresses: a float64 per block, of the gradient, the update, the parameters
+        ("update_squares", _I),
+        ("param_squares", _I),
+        ("bad", _I),  # address: for each tensor, elements of the gradient that are not finite
+        ("tensor_norms", _I),  # addresses: float64 per tensor, of the gradient, the update, the parameters
+        ("tensor_update_norms", _I),
+        ("tensor_param_norms", _I),
+        ("row_norms", _I),  # address: float64 per row
+        ("factors", _I),  # address: float64 per tensor, by which the gradient is multiplied
+        ("sums", _I),  # addresses: for each tensor the address of its accumulated gradient, average and copy; or 0
+        ("averages", _I),
+        ("copies", _I),
+        ("summed", _I),  # address: int64 per tensor, 1 if it has had a gradient since the last update
+        ("averaged", _I),  # updates in the average
+        ("scratch", _I),  # address: two chunks of numbers per thread
+        ("scratch_size", _I),  # bytes per thread
+        ("private", _I),  # address: for each thread a JOB, a TENSOR and a CHUNK of its own
+        # What the last call did.
+        ("status", _I),
+        ("nonfinite", _I),
+        ("first_bad", _I),  # tensor
+        ("clipped", _I),
+        ("prescale", _F),  # power of two by which elements are multiplied before they are squared
+        ("grad_norm", _F),
+        ("update_norm", _F),
+        ("param_norm", _F),
+    ]
+)
+PROPAGATE, RAISE, SKIP = 0, 1, 2
 COUNT_SIZE, TENSOR_SIZE = COUNT.itemsize, TENSOR.itemsize  # numba has no itemsize
 
 
@@ -78,11 +128,18 @@ def field_offset(dtype: np.dtype, field: str) -> int:
 CARRY_AT, STATES_AT = field_offset(COUNT, "carry"), field_offset(TENSOR, "s0")
 
 FOLD, UPDATE = 0, 1  # what a drive does: fold a tensor, update a chunk
+# What the stages do (cpu/stages.py), in walks over the chunks plus THREAD times the thread's number. 0: nothing is left.
+BEGIN, CHECK, MEASURE, DECIDE, AROUND, FINISH = range(1, 7)
+THREAD = 256
 OK = 0  # what a phase returns if the step goes on
+HELD, NOT_FINITE = 1 << 60, 1 << 59  # a step that makes no update: it was skipped or accumulated, or it is refused
 
 COUPLED, DECOUPLED, INDEPENDENT = 0.0, 1.0, 2.0
 # In every rule's row: what a group may set, then what follows from the dtype.
-COMMON = ("lr", "lr_scale", "weight_decay", "decay", "tiny", "half_ulp")
+COMMON = (
+    "lr", "lr_scale", "weight_decay", "decay", "clip_norm", "clip_norm_each", "clip_value", "ema_decay", "tiny",
+    "half_ulp",
+)  # fmt: skip
 
 
 def row_dtype(hyper: Sequence[str]) -> np.dtype:

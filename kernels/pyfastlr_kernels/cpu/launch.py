@@ -11,8 +11,9 @@ as long as any call. Its phases, of which the first four hold the interpreter lo
 3. **schedules**: call schedules and callables for their numbers, then bind again: a callable may do anything.
 4. **hyperparameters**: copy those that Python wrote, and put the schedules' numbers into the copy. From here on, no
    Python object is read and nothing can fail. A large step releases the interpreter lock.
-5. **fold**, **update** (with the pool if that pays), **commit**: `run`. No Python code counts steps, so Ctrl-C cannot
-   separate a step from its count.
+5. **prepare**, **fold**, **update** (with the pool if that pays), **commit**: `run`. No Python code counts steps, so
+   Ctrl-C cannot separate a step from its count. `prepare` is for options such as clipping (stages.py): it walks over
+   the chunks to measure the gradient, and may end the step before anything is written.
 
 `run` is the same for a caller without Python, which has put the gradients' addresses into the tensors.
 
@@ -68,25 +69,31 @@ from pyfastlr_kernels.python_side import (
     NDIM_AT,
     NO_WORKERS,
     NOTHING,
-    READABLE,
     SCHEDULED,
     SHAPE_AT,
     TYPE_AT,
 )
 from pyfastlr_kernels.tables import (
+    AROUND,
+    BEGIN,
     CARRY_AT,
     CHUNK,
     COUNT,
     COUNT_SIZE,
+    DECIDE,
+    FINISH,
     FOLD,
     FOLD_CARRY,
     FOLD_WIDTH,
+    HELD,
     JOB,
     LINE,
     MAX_CARRY,
     OK,
+    OPTIONS,
     PROGRESS,
     TENSOR,
+    THREAD,
     UPDATE,
     field_offset,
 )
@@ -213,7 +220,7 @@ def gradient_address(b, x, like):
     if (
         word(x + TYPE_AT) != b.ndarray
         or word(x + DESCR_AT) != b.dtype
-        or (half_word(x + FLAGS_AT) & READABLE) != READABLE
+        or (half_word(x + FLAGS_AT) & b.flags) != b.flags
         or not same_shape(x, need.ndim, need.shape)
     ):
         return 0
@@ -336,7 +343,9 @@ def walk(address, job, thread):
         end = (segment + 1) * job.n_chunks // job.threads
         index = atomic_add(job.cursors + segment * LINE, 1)
         while index < end:
-            if record(job.tensors, record(job.chunks, index, CHUNK).tensor, TENSOR).fold_index >= 0:
+            if job.stages != 0:
+                call_drive(job.stages, address, job.what + THREAD * thread, index)
+            elif record(job.tensors, record(job.chunks, index, CHUNK).tensor, TENSOR).fold_index >= 0:
                 call_drive(job.drive, address, UPDATE, index)
             index = atomic_add(job.cursors + segment * LINE, 1)
 
@@ -373,14 +382,35 @@ def walk_shared(address, job):
 
 
 @njit(**PARTS)
-def update(address, job):
-    """Update every chunk of the tensors that have a gradient."""
+def walk_all(address, job):
+    """Walk over all chunks, with the pool if that pays."""
     for k in range(job.threads):
         pointer(job.cursors + k * LINE, _ZERO64)[0] = k * job.n_chunks // job.threads
     if job.threads > 1:
         walk_shared(address, job)
     else:
         walk(address, job, 0)
+
+
+@njit(**PARTS)
+def prepare(address, job):
+    """Measure the gradient where options need it. A step that is skipped, accumulated or refused ends here."""
+    if job.stages == 0:
+        return OK
+    call_drive(job.stages, address, BEGIN, 0)
+    while job.what != 0:
+        walk_all(address, job)
+        call_drive(job.stages, address, DECIDE, 0)
+    job.what = AROUND
+    return record(job.options, 0, OPTIONS).status
+
+
+@njit(**PARTS)
+def update(address, job):
+    """Update every chunk of the tensors that have a gradient."""
+    walk_all(address, job)
+    if job.stages != 0:
+        call_drive(job.stages, address, FINISH, 0)
     return OK
 
 
@@ -399,7 +429,7 @@ def commit(address, job):
     return OK
 
 
-PHASES = (fold, update, commit)
+PHASES = (prepare, fold, update, commit)
 
 
 def make_phases(phases):
@@ -506,7 +536,7 @@ def make_launch(phases=PHASES):
         atomic_swap(progress + _OWNER_AT, 0)
         if status == FAILED:
             return 0
-        return PyLong_FromLongLong(OK if status == NOTHING else status)
+        return PyLong_FromLongLong(OK if status in (NOTHING, HELD) else status)
 
     return launch
 

@@ -25,8 +25,11 @@ LAUNCH_SOURCES = ("tables.py", "python_side.py", "cpu/launch.py", "cpu/pool.py",
                   "compile/options.py")  # fmt: skip
 SUM_SOURCES = ("tables.py", "reduce.py", "cpu/reduce.py", "compile/lanes.py", "compile/intrinsics.py",
                "compile/options.py", "compile/codegen.py")  # fmt: skip
+STAGES_SOURCES = ("reduce.py", "tables.py", "cpu/stages.py", "cpu/reduce.py", "compile/lanes.py",
+                  "compile/intrinsics.py", "compile/options.py", "compile/codegen.py")  # fmt: skip
 LAUNCH_IR = PACKAGE / "cpu" / "launch.ll"
 DRIVE, LAUNCH, HELP, RUN = "pyfastlr_drive", "pyfastlr_launch", "pyfastlr_help", "pyfastlr_run"
+STAGES = "pyfastlr_stages"
 _STEP = (LAUNCH, HELP, RUN)
 SQUARES, NONFINITE = "pyfastlr_squares", "pyfastlr_nonfinite"
 
@@ -73,6 +76,23 @@ def sum_entries(dtype: str) -> dict[str, Any]:
 def sum_addresses(dtype: str) -> dict[str, int]:
     """Return the addresses of the sums over elements of a dtype: SQUARES, and the count NONFINITE."""
     return load(f"sums-{dtype}", digest(SUM_SOURCES), lambda: emit(sum_entries(dtype)), (SQUARES, NONFINITE))
+
+
+def _stages(dtype: str) -> tuple[str, Callable[[], bytes]]:
+    """Return the name of the stages' object and the function that makes it."""
+
+    def make() -> bytes:
+        from . import stages
+
+        return emit({STAGES: (stages.make_stages(dtype), stages.STAGES)})
+
+    return f"stages-{dtype}", make
+
+
+def stages_address(dtype: str) -> int:
+    """Return the address of the code for what a step does besides the update (stages.py)."""
+    name, make = _stages(dtype)
+    return load(name, digest(STAGES_SOURCES), make, (STAGES,))[STAGES]
 
 
 def step_addresses() -> dict[str, int]:

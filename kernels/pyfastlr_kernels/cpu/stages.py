@@ -1,0 +1,420 @@
+"""What a step does besides the update: measure, clip, skip, accumulate, average, copy. Compiled once per dtype.
+
+The launch calls ``stages(job, what, index)`` only if an option asks for it, so that no other step pays for it. The
+stages come around the same drives as every update: a gradient that is clipped by value goes through a chunk's worth of
+scratch memory, which stays in the cache, and a clipped norm is part of the factor that a drive multiplies it by.
+
+- BEGIN decides which walks over the chunks come before the update.
+- CHECK counts elements that are not finite, of the gradient that was passed. Nothing is written.
+- MEASURE adds the gradient to the accumulated one, if there is one, and makes the partial sums of its squares.
+- DECIDE, after each walk, ends the call (raise, skip, accumulate) or computes the norms and factors.
+- AROUND updates a chunk, by the drive, with what belongs to it before and after.
+- FINISH adds up the norms of the update.
+
+All walks may be split among threads in any way: sums have a fixed order (pyfastlr_kernels/reduce.py), and everything
+else is per element.
+"""
+
+import numpy as np
+from numba import njit, types
+
+from pyfastlr_kernels.compile.intrinsics import call_drive, pointer, put, record
+from pyfastlr_kernels.compile.options import INLINED, PARTS
+from pyfastlr_kernels.reduce import FACTORS, UNIT, norm_of, scale_for
+from pyfastlr_kernels.tables import (
+    AROUND,
+    BEGIN,
+    CHECK,
+    CHUNK,
+    CHUNK_LENGTH,
+    DECIDE,
+    HELD,
+    JOB,
+    LINE,
+    MEASURE,
+    NOT_FINITE,
+    OK,
+    OPTIONS,
+    PROPAGATE,
+    RAISE,
+    TENSOR,
+    TENSOR_SIZE,
+    THREAD,
+    UPDATE,
+    row_dtype,
+)
+
+from .reduce import make_count, make_partials
+
+STAGES = types.void(types.int64, types.int64, types.int64)
+_ROW = row_dtype(())
+_WORD = 8  # bytes
+_ZERO64, _ZERO_F = np.int64(0), np.float64(0)
+_JOB_WORDS, _TENSOR_WORDS = JOB.itemsize // _WORD, TENSOR_SIZE // _WORD
+_TENSOR_AT, _CHUNK_AT = JOB.itemsize, JOB.itemsize + TENSOR_SIZE
+PRIVATE = -(-(JOB.itemsize + TENSOR_SIZE + CHUNK.itemsize) // LINE) * LINE  # bytes per thread: its job, tensor, chunk
+
+norm_of, scale_for = njit(**INLINED)(norm_of), njit(**INLINED)(scale_for)
+_torch, _keras, _optax = (njit(**INLINED)(FACTORS[name]) for name in FACTORS)
+CONVENTIONS = tuple(FACTORS)
+
+
+@njit(**INLINED)
+def word(address, k):
+    return pointer(address, _ZERO64)[k]
+
+
+@njit(**INLINED)
+def number(address, k):
+    return pointer(address, _ZERO_F)[k]
+
+
+@njit(**INLINED)
+def put_word(address, k, value):
+    put(pointer(address, _ZERO64), k, value)
+
+
+@njit(**INLINED)
+def put_number(address, k, value):
+    put(pointer(address, _ZERO_F), k, value)
+
+
+@njit(**INLINED)
+def row(job, o, k):
+    """The common part of a group's row, whatever its rule has besides."""
+    return record(job.rows + k * o.row_size, 0, _ROW)
+
+
+@njit(**INLINED)
+def clip_factor(convention, norm, limit):
+    """Factor for gradients of that norm: never 1 for a NaN norm, always 1 for an infinite limit."""
+    if convention == 0:
+        return _torch(norm, limit)
+    return _keras(norm, limit) if convention == 1 else _optax(norm, limit)
+
+
+@njit(**INLINED)
+def is_last(o):
+    """Whether this call makes an update."""
+    return o.calls + 1 >= o.every
+
+
+@njit(**PARTS)
+def chain(partials, first, last, total):
+    """Add partial sums to a total, in their order."""
+    for j in range(first, last):
+        total += number(partials, j)
+    return total
+
+
+@njit(**PARTS)
+def tensor_norms(o, n_tensors, job, squares, out, scale):
+    """Write the norm of each tensor, and return that of all."""
+    total = 0.0
+    for k in range(n_tensors):
+        first, last = word(o.first_blocks, k), word(o.first_blocks, k + 1)
+        used = record(job.tensors, k, TENSOR).g != 0
+        if used:
+            total = chain(squares, first, last, total)
+        put_number(out, k, norm_of(chain(squares, first, last, 0.0), scale) if used else 0.0)
+    return total
+
+
+@njit(**PARTS)
+def set_factors(o, job, unscale, scale):
+    """Clip the norm of each row's tensors, then each tensor's own, in their factors."""
+    for r in range(o.n_rows):
+        total = 0.0
+        if word(o.clip_rows, r) != r:
+            continue
+        for k in range(job.n_tensors):
+            t = record(job.tensors, k, TENSOR)
+            if t.g != 0 and word(o.clip_rows, t.row) == r:
+                total = chain(o.squares, word(o.first_blocks, k), word(o.first_blocks, k + 1), total)
+        put_number(o.row_norms, r, norm_of(total, scale) * unscale)
+    o.clipped = 0
+    for k in range(job.n_tensors):
+        t = record(job.tensors, k, TENSOR)
+        if t.g == 0:
+            continue
+        clip_row = word(o.clip_rows, t.row)
+        factor = clip_factor(o.convention, number(o.row_norms, clip_row), row(job, o, clip_row).clip_norm)
+        if o.each != 0:
+            own = number(o.tensor_norms, k) * factor
+            factor *= clip_factor(o.convention, own, row(job, o, t.row).clip_norm_each)
+        if factor != 1.0:
+            o.clipped = 1
+        put_number(o.factors, k, factor)
+
+
+@njit(**PARTS)
+def count_bad(o, n_tensors):
+    """Add up the elements that are not finite."""
+    o.nonfinite, o.first_bad = 0, -1
+    for k in range(n_tensors):
+        if word(o.bad, k) != 0:
+            o.nonfinite += word(o.bad, k)
+            if o.first_bad < 0:
+                o.first_bad = k
+
+
+def make_stages(dtype):
+    """Make ``stages(job, what, index)`` for parameters of that dtype, as Python text."""
+    real, itemsize = np.dtype(dtype).type, np.dtype(dtype).itemsize
+    zero, one = real(0), real(1)
+    partials, count = make_partials(dtype), njit(**PARTS)(make_count(dtype))
+
+    @njit(**PARTS)
+    def add_scaled(n, out, x, scale):
+        for i in range(n):
+            put(out, i, out[i] + x[i] * scale)
+
+    @njit(**PARTS)
+    def clamp(n, out, x, scale, limit):
+        for i in range(n):
+            y = x[i] * scale
+            y = limit if y > limit else y
+            put(out, i, -limit if y < -limit else y)
+
+    @njit(**PARTS)
+    def difference(n, out, x):
+        for i in range(n):
+            put(out, i, x[i] - out[i])
+
+    @njit(**PARTS)
+    def move_average(n, out, x, d, rest):
+        for i in range(n):
+            put(out, i, d * out[i] + rest * x[i])
+
+    @njit(**PARTS)
+    def copy(n, out, x):
+        for i in range(n):
+            put(out, i, x[i])
+
+    @njit(**PARTS)
+    def fill_zero(n, out):
+        for i in range(n):
+            put(out, i, zero)
+
+    @njit(**INLINED)
+    def at(start, first):
+        return pointer(start + first * itemsize, zero)
+
+    @njit(**INLINED)
+    def block_at(o, squares, k, first):
+        return squares + (word(o.first_blocks, k) + first // UNIT) * _WORD
+
+    @njit(**INLINED)
+    def write_partials(start, size, out, scale):
+        if scale == 1.0:
+            partials(start, size, out, ())
+        else:
+            partials(start, size, out, (scale,))
+
+    @njit(**PARTS)
+    def check_chunk(job, o, c):
+        """Count what is not finite: its square is not either, whatever power of two a finite one is multiplied by."""
+        g = record(job.tensors, c.tensor, TENSOR).g
+        if g != 0:
+            start, out = g + c.first * itemsize, block_at(o, o.squares, c.tensor, c.first)
+            write_partials(start, c.size, out, o.prescale)
+
+    @njit(**PARTS)
+    def measure_chunk(job, o, c, thread):
+        t = record(job.tensors, c.tensor, TENSOR)
+        start = t.g
+        again = o.prescale != 1.0  # a second walk, whose gradients have been added already
+        if o.every > 1 and not again:
+            start = word(o.sums, c.tensor)
+            if t.g != 0:
+                add_scaled(c.size, at(start, c.first), at(t.g, c.first), real(job.grad_scale * job.sign))
+                if o.zero != 0:
+                    fill_zero(c.size, at(t.g, c.first))
+            if word(o.summed, c.tensor) == 0 and t.g == 0:
+                return
+            if not is_last(o):
+                return
+        if start == 0 or o.norms == 0:
+            return
+        source = start + c.first * itemsize
+        if o.value != 0:
+            scratch = o.scratch + thread * o.scratch_size
+            limit = real(row(job, o, t.row).clip_value)
+            clamp(c.size, pointer(scratch, zero), pointer(source, zero), real(unscale_of(job, o)), limit)
+            source = scratch
+        write_partials(source, c.size, block_at(o, o.squares, c.tensor, c.first), o.prescale)
+
+    @njit(**INLINED)
+    def unscale_of(job, o):
+        """Factor that makes the gradient in memory the one that the user means: unscaled, or the mean."""
+        if o.every > 1:
+            return 1.0 / o.every if o.mean != 0 else 1.0
+        return job.grad_scale * job.sign
+
+    @njit(**PARTS)
+    def count_tensors(job, o):
+        for k in range(job.n_tensors):
+            t = record(job.tensors, k, TENSOR)
+            found = 0
+            if t.g != 0:
+                found = count(t.g, t.size, o.squares + word(o.first_blocks, k) * _WORD)
+            put_word(o.bad, k, found)
+        count_bad(o, job.n_tensors)
+
+    @njit(**PARTS)
+    def refuse(job, o):
+        """End the call for a gradient that is not finite."""
+        if o.policy == RAISE:
+            o.status = NOT_FINITE
+            return
+        o.status = HELD
+        if o.zero != 0:
+            for k in range(job.n_tensors):
+                t = record(job.tensors, k, TENSOR)
+                if t.g != 0:
+                    fill_zero(t.size, pointer(t.g, zero))
+
+    @njit(**PARTS)
+    def begin(job, o):
+        o.status, o.nonfinite, o.first_bad, o.clipped, o.prescale = OK, 0, -1, 0, 1.0
+        for k in range(job.n_tensors):
+            put_number(o.factors, k, 1.0)
+        # An infinite element passes as a finite one after it was clipped, or was added to others.
+        if o.policy != PROPAGATE and (o.every > 1 or o.value != 0):
+            job.what = CHECK
+        else:
+            job.what = MEASURE if o.every > 1 or o.norms != 0 else 0
+
+    @njit(**PARTS)
+    def decide(job, o):
+        what = job.what
+        job.what = 0
+        if what == CHECK:
+            count_tensors(job, o)
+            if o.nonfinite != 0:
+                refuse(job, o)
+            elif o.every > 1 or o.norms != 0:
+                job.what = MEASURE
+            return
+        if o.every > 1 and o.prescale == 1.0:
+            for k in range(job.n_tensors):
+                if record(job.tensors, k, TENSOR).g != 0:
+                    put_word(o.summed, k, 1)
+            if not is_last(o):
+                o.calls += 1
+                o.status = HELD
+                return
+            for k in range(job.n_tensors):  # from here on, the gradient is the accumulated one
+                record(job.tensors, k, TENSOR).g = word(o.sums, k) if word(o.summed, k) != 0 else 0
+        if o.norms == 0:
+            return
+        unscale = 1.0 if o.value != 0 else unscale_of(job, o)
+        total = tensor_norms(o, job.n_tensors, job, o.squares, o.tensor_norms, o.prescale)
+        if o.prescale == 1.0:
+            if o.value == 0:
+                count_tensors(job, o)
+            if o.nonfinite != 0 and o.policy != PROPAGATE and o.every == 1 and o.value == 0:
+                refuse(job, o)
+                return
+            if o.nonfinite == 0 and total != 0.0 and scale_for(total) != 1.0:
+                o.prescale = scale_for(total)
+                job.what = MEASURE
+                return
+        for k in range(job.n_tensors):
+            put_number(o.tensor_norms, k, number(o.tensor_norms, k) * unscale)
+        o.grad_norm = norm_of(total, o.prescale) * unscale
+        set_factors(o, job, unscale, o.prescale)
+
+    @njit(**PARTS)
+    def update_chunk(address, job, o, index, thread):
+        """Call the drive on a chunk, with a job of its own for this thread."""
+        c = record(job.chunks, index, CHUNK)
+        t = record(job.tensors, c.tensor, TENSOR)
+        mine = o.private + thread * PRIVATE
+        for j in range(_JOB_WORDS):
+            put_word(mine, j, word(address, j))
+        for j in range(_TENSOR_WORDS):
+            put_word(mine + _TENSOR_AT, j, word(job.tensors + c.tensor * TENSOR_SIZE, j))
+        own, own_tensor, own_chunk = (
+            record(mine, 0, JOB),
+            record(mine + _TENSOR_AT, 0, TENSOR),
+            record(mine + _CHUNK_AT, 0, CHUNK),
+        )
+        own_chunk.tensor, own_chunk.first, own_chunk.size = 0, c.first, c.size
+        own.tensors, own.chunks = mine + _TENSOR_AT, mine + _CHUNK_AT
+        factor = number(o.factors, c.tensor)
+        if o.value != 0:
+            scratch = o.scratch + thread * o.scratch_size
+            limit = real(row(job, o, t.row).clip_value)
+            clamp(c.size, pointer(scratch, zero), at(t.g, c.first), real(unscale_of(job, o)), limit)
+            own_tensor.g = scratch - c.first * itemsize
+            own.grad_scale = job.sign * factor
+        else:
+            own.grad_scale = job.sign * unscale_of(job, o) * factor
+        call_drive(job.drive, mine, UPDATE, 0)
+
+    @njit(**PARTS)
+    def around(address, job, o, index, thread):
+        c = record(job.chunks, index, CHUNK)
+        t = record(job.tensors, c.tensor, TENSOR)
+        p = at(t.p, c.first)
+        before = o.scratch + thread * o.scratch_size + CHUNK_LENGTH * itemsize
+        if t.fold_index >= 0:
+            if o.update_norms != 0:
+                copy(c.size, pointer(before, zero), p)
+            update_chunk(address, job, o, index, thread)
+            if o.update_norms != 0:
+                difference(c.size, pointer(before, zero), p)
+                write_partials(before, c.size, block_at(o, o.update_squares, c.tensor, c.first), 1.0)
+            if o.every > 1 or o.zero != 0:  # the accumulated gradient, or the user's
+                fill_zero(c.size, at(t.g, c.first))
+        if o.param_norms != 0:
+            write_partials(t.p + c.first * itemsize, c.size, block_at(o, o.param_squares, c.tensor, c.first), 1.0)
+        if o.averages != 0:
+            average = at(word(o.averages, c.tensor), c.first)
+            if o.averaged == 0:
+                copy(c.size, average, p)
+            else:
+                d = real(row(job, o, 0).ema_decay)
+                move_average(c.size, average, p, d, one - d)
+        if o.copies != 0:
+            copy(c.size, at(word(o.copies, c.tensor), c.first), p)
+
+    @njit(**PARTS)
+    def finish(job, o):
+        job.what = 0
+        if o.update_norms != 0:
+            total = tensor_norms(o, job.n_tensors, job, o.update_squares, o.tensor_update_norms, 1.0)
+            o.update_norm = norm_of(total, 1.0)
+        if o.param_norms != 0:
+            total = 0.0
+            for k in range(job.n_tensors):
+                first, last = word(o.first_blocks, k), word(o.first_blocks, k + 1)
+                total = chain(o.param_squares, first, last, total)
+                put_number(o.tensor_param_norms, k, norm_of(chain(o.param_squares, first, last, 0.0), 1.0))
+            o.param_norm = norm_of(total, 1.0)
+        if o.averages != 0:
+            o.averaged += 1
+        if o.every > 1:
+            o.calls = 0
+            for k in range(job.n_tensors):
+                put_word(o.summed, k, 0)
+
+    def stages(address, what, index):
+        job = record(address, 0, JOB)
+        o = record(job.options, 0, OPTIONS)
+        kind, thread = what % THREAD, what // THREAD
+        if kind == AROUND:
+            around(address, job, o, index, thread)
+        elif kind == MEASURE:
+            measure_chunk(job, o, record(job.chunks, index, CHUNK), thread)
+        elif kind == CHECK:
+            check_chunk(job, o, record(job.chunks, index, CHUNK))
+        elif kind == BEGIN:
+            begin(job, o)
+        elif kind == DECIDE:
+            decide(job, o)
+        else:
+            finish(job, o)
+
+    return stages
