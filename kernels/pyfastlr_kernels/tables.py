@@ -128,7 +128,7 @@ def field_offset(dtype: np.dtype, field: str) -> int:
 CARRY_AT, STATES_AT = field_offset(COUNT, "carry"), field_offset(TENSOR, "s0")
 
 FOLD, UPDATE = 0, 1  # what a drive does: fold a tensor, update a chunk
-# What the stages do (cpu/stages.py), in walks over the chunks plus THREAD times the thread's number. 0: nothing is left.
+# What the stages do (cpu/stages.py), plus THREAD times the thread's number. 0: no walk is left.
 BEGIN, CHECK, MEASURE, DECIDE, AROUND, FINISH = range(1, 7)
 THREAD = 256
 OK = 0  # what a phase returns if the step goes on

@@ -182,6 +182,13 @@ class Parameters:
         """Name of gradient k in errors."""
         return tree.label("grads", self.names[k])
 
+    def inside_tensors(self) -> list[Array]:
+        """The parameters' arrays as they are, one per tensor, 1-D."""
+        if self.layout is None:
+            return [x.reshape(-1) for x in self.arrays]
+        starts = accumulate(self.sizes, initial=0)
+        return [self.arrays[0][a : a + n] for a, n in zip(starts, self.sizes, strict=False)]
+
     # --- Arrays like the parameters -----------------------------------------------------------------------------------
 
     def operand(self, x: Any, name: str, shape: Sequence[int]) -> Any:

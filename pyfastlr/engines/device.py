@@ -20,6 +20,7 @@ from pyfastlr_kernels.cuda.step import Step
 from pyfastlr_kernels.cuda.tables import Curve
 from pyfastlr_kernels.rules import RULES
 
+from .extras import Extras
 from .hyper import PUBLIC_NAMES, evaluation, inverse_scale, is_library_schedule, number
 from .lock import StepLock
 from .settings import Hyperparameters, Settings
@@ -32,7 +33,7 @@ class DeviceEngine:
     `launch` calls `_step`, which raises every error itself and always returns 0.
     """
 
-    __slots__ = ("__weakref__", "_capturable", "_convention", "_device", "_gradients", "_hyper", "_lock",
+    __slots__ = ("__weakref__", "_capturable", "_convention", "_device", "_extras", "_gradients", "_hyper", "_lock",
                  "_parameters", "_places", "_rule", "_sign", "_state", "_step_on_device", "launch",
                  "notify")  # fmt: skip
 
@@ -46,12 +47,14 @@ class DeviceEngine:
         convention: str,
         sign: float,
         capturable: bool,
+        extras: Extras,
     ) -> None:
         self._parameters, self._state, self._hyper, self._lock = parameters, state, hyper, lock
         self._rule, self._convention, self._sign, self._capturable = rule, convention, sign, capturable
         if capturable:
             _refuse_controllers(hyper.current)
-        self._device = parameters.device
+        self._device, self._extras = parameters.device, extras
+        extras.refuse(hyper.current)
         self._step_on_device: Any = None  # built by the first step, and again after any change other than to a number
         self._places = [place(x) for x in parameters.given]
         self._gradients: list[tuple[Any, Any, int]] = [(None, None, 0)] * len(parameters.arrays)
@@ -77,7 +80,8 @@ class DeviceEngine:
         return self._lock.is_mine()
 
     def check_replacement(self, old: Settings, new: Settings) -> None:
-        """Refuse to change what a captured graph may contain: schedules and arrays."""
+        """Refuse options of the host, and to change what a captured graph may contain: schedules and arrays."""
+        self._extras.refuse(new)
         if not self._capturable:
             return
         _refuse_controllers(new)

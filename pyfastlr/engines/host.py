@@ -17,9 +17,10 @@ from pyfastlr_kernels import python_side, tables
 from pyfastlr_kernels.compile.first_use import once
 from pyfastlr_kernels.cpu import pool
 from pyfastlr_kernels.python_side import BAD_SCALE, BUSY, MOVED, NO_WORKERS
-from pyfastlr_kernels.tables import OK
+from pyfastlr_kernels.tables import NOT_FINITE, OK
 
 from . import plain_launch
+from .extras import Extras
 from .hyper import evaluation, inverse_scale, is_library_schedule, number
 from .lock import StepLock
 from .settings import Hyperparameters, Settings
@@ -52,8 +53,8 @@ class HostEngine:
 
     notify = None
 
-    __slots__ = ("__weakref__", "_convention", "_fixed", "_hyper", "_lock", "_parameters", "_rule", "_sign", "_state",
-                 "launch", "threads")  # fmt: skip
+    __slots__ = ("__weakref__", "_convention", "_extras", "_fixed", "_hyper", "_lock", "_parameters", "_rule", "_sign",
+                 "_state", "launch", "threads")  # fmt: skip
 
     def __init__(
         self,
@@ -65,9 +66,10 @@ class HostEngine:
         convention: str,
         sign: float,
         threads: int | None,
+        extras: Extras,
     ) -> None:
         self._parameters, self._state, self._hyper, self._lock = parameters, state, hyper, lock
-        self._rule, self._convention, self._sign = rule, convention, sign
+        self._rule, self._convention, self._sign, self._extras = rule, convention, sign, extras
         moved = sum(
             parameters.size * itemsize
             for itemsize in (*(parameters.dtype.itemsize,) * 3, *(2 * x.itemsize for x in state.buffers.values()))
@@ -110,6 +112,8 @@ class HostEngine:
                 if not pool.shared().ensure(self.threads):
                     self.threads = 1
                     self.renew()
+            elif status == NOT_FINITE:
+                self._extras.explain_not_finite(self._parameters)
             elif status == BAD_SCALE:
                 inv_scale = inverse_scale(inv_scale)
             elif status <= MOVED:
@@ -154,15 +158,18 @@ class HostEngine:
             load.prepare_launch()
             pool.shared()
             plain_launch.is_needed()
+            used = self._extras.is_used(self._hyper.current)
+            stages = load.stages_address(self._parameters.dtype.name) if used else 0
             # All that happens once is done: code that holds this lock must not wait for the lock of `whole`, because a
             # thread inside `whole` may wait for this one (SpikeGuard's rollback).
             with self._lock.held:  # so that the settings do not change
-                if _by_element(self._hyper.current) == by_element:
-                    self.launch = self._bind(drive, self._hyper.current)
+                if _by_element(self._hyper.current) == by_element and self._extras.is_used(self._hyper.current) == used:
+                    self._extras.check_not_swapped()
+                    self.launch = self._bind(drive, stages, self._hyper.current)
                     break
         return self.launch(*arguments)
 
-    def _bind(self, drive: int, settings: Settings) -> Callable[..., int]:
+    def _bind(self, drive: int, stages: int, settings: Settings) -> Callable[..., int]:
         """Build the launch for these settings."""
         fixed, parameters = self._fixed, self._parameters
         tensors = fixed.tensors.copy()
@@ -187,26 +194,29 @@ class HostEngine:
             counts=tables.address(fixed.counts), chunks=tables.address(fixed.chunks), n_chunks=len(fixed.chunks),
             rows=tables.address(rows), folds=tables.address(fixed.folds), cursors=tables.address(fixed.cursors),
             zeros=0 if zeros is None else tables.address(zeros), size=parameters.size, threads=self.threads,
-            pool=pool.shared().address, progress=self._lock.address, sign=self._sign,
+            pool=pool.shared().address, progress=self._lock.address, sign=self._sign, stages=stages,
+            options=self._extras.prepare(settings, self.threads) if stages else 0,
         )  # fmt: skip
+        written = fixed.written_with(self._extras.written())
         binding = _record(
             python_side.BINDING, job=tables.address(job), arrays=tables.address(arrays), n_arrays=len(arrays),
             n_held=0 if parameters.layout is not None or parameters.is_single else len(parameters.arrays),
             gradients=tables.address(fixed.gradients),
             whole=0 if fixed.whole is None else tables.address(fixed.whole),
-            written=tables.address(fixed.written), n_written=len(fixed.written) // 2,
+            written=tables.address(written), n_written=len(written) // 2,
             itemsize=parameters.dtype.itemsize, rows=tables.address(settings.rows), n_cells=settings.rows.nbytes // 8,
             scheduled=tables.address(scheduled), n_scheduled=len(scheduled), row_cells=tables.address(cells),
-            gather=id(gather), dtype=id(parameters.dtype), ndarray=id(np.ndarray),
+            gather=id(gather), flags=_WRITTEN if self._extras.options.zero_grad else _READ,
+            dtype=id(parameters.dtype), ndarray=id(np.ndarray),
             list=0 if parameters.is_leaf else id(list), float=id(float), none=id(None),
         )  # fmt: skip
         dtypes = [rates.watched.dtype for rates in fixed.watched(settings)]
-        keep = (fixed, settings, self._state, tensors, arrays, rows, calls, scheduled, cells, gather, zeros, job,
-                binding, parameters, dtypes)  # fmt: skip
+        keep = (fixed, settings, self._state, self._extras, self._extras.kept(), written, tensors, arrays, rows, calls,
+                scheduled, cells, gather, zeros, job, binding, parameters, dtypes)  # fmt: skip
         if plain_launch.is_needed():
             known = {
                 "tensors": tensors, "arrays": arrays, "gradients": fixed.gradients, "whole": fixed.whole,
-                "written": fixed.written, "scheduled": scheduled, "rows": rows, "given_rows": settings.rows,
+                "written": written, "scheduled": scheduled, "rows": rows, "given_rows": settings.rows,
             }  # fmt: skip
             objects = [*parameters.given, *(rates.watched for rates in fixed.watched(settings))]
             return plain_launch.PlainLaunch(
@@ -253,7 +263,7 @@ class _FixedTables:
             self.whole = self.gradients
         ranges = [(start, start + x.nbytes) for start, x in zip(bases, parameters.arrays, strict=True)]
         ranges += [address_range(x) for x in state.buffers.values()]
-        self.written = python_side.written_ranges(ranges)
+        self._ranges = ranges
         self._array_rows = [
             (
                 id(given) if native else 0,
@@ -266,6 +276,10 @@ class _FixedTables:
             for native in (is_native(given),)
         ]
         self._dtypes = [x.dtype for x in (*parameters.given, *parameters.arrays) if isinstance(x, np.ndarray)]
+
+    def written_with(self, others: Sequence[tuple[int, int]]) -> Array:
+        """Everything that a step writes, with these address ranges besides parameters and state."""
+        return python_side.written_ranges([*self._ranges, *others])
 
     def watched(self, settings: Settings) -> list[Any]:
         """Per-element rates, one entry per array of the user."""

@@ -29,11 +29,13 @@ ABOVE_ONE = Range(math.nextafter(1.0, 2.0), _LARGEST, "a finite number > 1")
 BELOW_ONE = Range(0.0, math.nextafter(1.0, 0.0), "a number in [0, 1)")
 ABOVE_ZERO_BELOW_ONE = Range(math.nextafter(0.0, 1.0), math.nextafter(1.0, 0.0), "a number in (0, 1)")
 UP_TO_ONE = Range(0.0, 1.0, "a number in [0, 1]")
+LIMIT = Range(math.nextafter(0.0, 1.0), math.inf, "a number > 0")
 FINITE = Range(-_LARGEST, _LARGEST, "a finite number")
 
 PUBLIC_NAMES: dict[str, str] = {}  # of row fields, where the two names differ
 PAIRS: dict[str, tuple[str, str]] = {}  # arguments that set two row fields
 _PAIRS_NEED: dict[str, str] = {}
+OFF = {"clip_norm": math.inf, "clip_norm_each": math.inf, "clip_value": math.inf, "ema_decay": 0.0}  # options, when off
 DECAYS = {"coupled": COUPLED, "decoupled": DECOUPLED, "independent": INDEPENDENT}
 DECAY_NAMES = {code: name for name, code in DECAYS.items()}
 

@@ -15,8 +15,8 @@ import numpy as np
 from pyfastlr.arrays.host import address
 from pyfastlr_kernels.compile.first_use import once
 from pyfastlr_kernels.cpu.pool import ALIVE
-from pyfastlr_kernels.python_side import BAD_SCALE, MOVED, NO_WORKERS, NOTHING, READABLE, ndarray_record_fits
-from pyfastlr_kernels.tables import OK
+from pyfastlr_kernels.python_side import BAD_SCALE, MOVED, NO_WORKERS, NOTHING, ndarray_record_fits
+from pyfastlr_kernels.tables import HELD, OK
 
 from .lock import StepLock
 
@@ -55,6 +55,7 @@ class PlainLaunch:
         self._arrays, self._calls, self._gather = arrays, calls, gather
         # Python numbers, because reading one from a record takes as long as all other work for an array.
         self._list, self._dtype, self._n_held = (int(binding[name][0]) for name in ("list", "dtype", "n_held"))
+        self._flags = int(binding["flags"][0])
         self._threads, self._sign = int(job["threads"][0]), float(job["sign"][0])
         self._alive = ctypes.c_int64.from_address(int(job["pool"][0]) + ALIVE)
         self._needs = [
@@ -82,7 +83,7 @@ class PlainLaunch:
             finally:
                 lock.disown()
             lock.resume()
-        return OK if status == NOTHING else status
+        return OK if status in (NOTHING, HELD) else status
 
     def _step(self, gradients: Any, inv_scale: Any, held: Any, grads: Any) -> int:
         if type(inv_scale) is not float or not 0.0 < inv_scale < np.inf:
@@ -143,7 +144,7 @@ class PlainLaunch:
         """Address of a gradient's elements, or 0 if the gradient is invalid."""
         if type(x) is not np.ndarray or id(x.dtype) != self._dtype or x.shape != shape:
             return 0
-        if x.flags.num & READABLE != READABLE:
+        if x.flags.num & self._flags != self._flags:
             return 0
         if x.size == 0:
             return self._job_address  # anything but 0: no element is read

@@ -16,6 +16,7 @@ from pyfastlr_kernels import tables
 from .hyper import (
     DECAY_NAMES,
     DECAYS,
+    OFF,
     PAIRS,
     PUBLIC_NAMES,
     SCALE_TYPES,
@@ -138,6 +139,11 @@ class Settings:
         own[row].update(values)
         rows = self.rows.copy()
         for field, value in values.items():
+            if value is None:  # an option is turned off
+                del own[row][field]
+                for k in self.followers(row, field):
+                    rows[field][k] = rows[field][0] if row else OFF[field]
+                continue
             rows[field][row] = value if type(value) is float else 1.0  # a schedule, or per-element rates
         return Settings(rows, own, rates, self._ranges)
 
@@ -214,6 +220,8 @@ class Hyperparameters:
         for name, value in tables.constants(self.parameters.dtype).items():
             rows[name] = value
         rows["lr_scale"] = 1.0
+        for name, value in OFF.items():
+            rows[name] = value
         settings = Settings(rows, [{} for _ in groups], [None] * len(self.parameters.names), self.ranges)
         for row, values in enumerate(groups):
             rates = settings.rates
@@ -241,8 +249,15 @@ class Hyperparameters:
             return tuple(self.current.source(row, field) for field in PAIRS[key])
         if key not in self.fields or key in PUBLIC_NAMES:
             raise KeyError(key)
+        if not self.has(row, key):
+            return None
         value = self.current.source(row, key)
         return DECAY_NAMES[value] if key == "decay" else value
+
+    def has(self, row: int, key: str) -> bool:
+        """Whether a key has a value: an option may be off."""
+        own = self.current.own
+        return key not in OFF or key in own[row] or key in own[0]
 
     def number(self, row: int, key: str) -> Any:
         """Number of a key for the next update: a float, or a pair of floats."""
@@ -291,6 +306,8 @@ class Hyperparameters:
                     fields[field] = DECAYS[decay_kind(part, self._decays, self._class, group)]
                 elif field == "lr_scale" and not is_scalar(part):
                     fields[field] = part
+                elif field in OFF and part is None:
+                    fields[field] = None
                 else:
                     fields[field] = source(part, field, self.ranges[field], group)
         return fields

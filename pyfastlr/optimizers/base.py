@@ -1,7 +1,8 @@
 """What all optimizers share: arguments, groups, state, and the step, which an engine runs."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from pyfastlr.arrays.flat import Flat
 from pyfastlr.arrays.host import shaped
 from pyfastlr.arrays.parameters import Parameters
+from pyfastlr.engines.extras import check_options, extras_of
 from pyfastlr.engines.hyper import DECAYS, PAIRS, Range, boolean, label, number, source, thread_count
 from pyfastlr.engines.interface import engine_class
 from pyfastlr.engines.lock import StepLock
@@ -31,10 +33,17 @@ class Stats(NamedTuple):
     ----------
     lr : float or None
         Rate of the base group; None before the first step.
-    grad_norm, update_norm : float or None
-        Global norms. Not measured yet: always None.
+    grad_norm : float or None
+        Norm of the gradient of all arrays, unscaled, after `clip_value` and before `clip_norm`. Measured where an
+        option needs it; ``clip_norm=inf`` only measures.
+    update_norm, param_norm : float or None
+        Norms of the change of the parameters and of the parameters after it, if `measure` names them.
     clipped, skipped : bool or None
-        Whether the gradient was clipped, and whether the step was skipped. No option does so yet: always None.
+        Whether a norm was clipped, and whether the step was skipped.
+    nonfinite : int or None
+        Elements of the gradient that are infinite or NaN.
+    per_tensor : dict or None
+        `Stats` of each array by its name, if `measure` names it.
 
     Examples
     --------
@@ -48,8 +57,11 @@ class Stats(NamedTuple):
     lr: float | None = None
     grad_norm: float | None = None
     update_norm: float | None = None
+    param_norm: float | None = None
     clipped: bool | None = None
     skipped: bool | None = None
+    nonfinite: int | None = None
+    per_tensor: "dict[str, Stats] | None" = None
 
 
 registry: list[type["Optimizer"]] = []  # all optimizer classes, in order of definition
@@ -72,7 +84,8 @@ class Optimizer(Options):
     (1, array([1, 0]))
     """
 
-    __slots__ = ("__weakref__", "_convention", "_engine", "_given", "_groups", "_hyper", "_lock", "_parameters",
+    __slots__ = ("__weakref__", "_convention", "_engine", "_extras", "_given",
+                  "_groups", "_hyper", "_lock", "_parameters",
                  "_rule", "_state")  # fmt: skip
 
     rules: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # by name, with the arguments that select each
@@ -111,6 +124,7 @@ class Optimizer(Options):
                 elif isinstance(field.default, float) and not field.is_hyperparameter:
                     given[name] = number(given[name], name, field.allowed)
             given["threads"] = thread_count(given["threads"])
+            check_options(given)
             convention = self._choose_convention(given["convention"])
             values = self._complete(convention, given)
             groups = [] if given["groups"] is None else given["groups"]
@@ -217,6 +231,7 @@ class Optimizer(Options):
             for row in range(n_groups)
         )
         self._state = State(parameters, RULES[rule], initial)
+        self._extras = extras_of(given, parameters, self._convention)
 
     def _start(self) -> None:
         """Create the engine."""
@@ -224,7 +239,7 @@ class Optimizer(Options):
                   -1.0 if self._given["maximize"] else 1.0)  # fmt: skip
         on_device = self._parameters.device is not None
         own = self._given["capturable" if on_device else "threads"]
-        self._engine: Any = engine_class(on_device)(*common, own)
+        self._engine: Any = engine_class(on_device)(*common, own, self._extras)
         self._hyper.watch(self._engine)
 
     @classmethod
@@ -299,7 +314,47 @@ class Optimizer(Options):
     def stats(self) -> Stats:
         """Measurements of the last step."""
         lr = self._lock.used_lr[0]
-        return Stats(lr=None if np.isnan(lr) else lr)
+        more: dict[str, Any] = self._extras.results() if self._extras.used else {}
+        per_tensor = more.pop("per_tensor", None)
+        if per_tensor is not None:
+            more["per_tensor"] = {name: Stats(**values) for name, values in per_tensor.items()}
+        return Stats(lr=None if np.isnan(lr) else lr, **more)
+
+    @property
+    def ema(self) -> Any:
+        """Average of the parameters (`ema_decay`), with their structure: views of the live one."""
+        if "average" not in self._extras.buffers:
+            raise AttributeError("`ema` needs the option `ema_decay` and a first update")
+        return self._parameters.like(self._extras.tensors("average"), self._extras.buffers["average"])
+
+    def swap_ema(self) -> None:
+        """Exchange the parameters and their average; a second call exchanges them again. Steps are refused between."""
+        extras = self._extras
+        if "average" not in extras.buffers or not extras.record["averaged"][0]:
+            raise RuntimeError("swap_ema() needs an average: set `ema_decay` and make a step first")
+        if self._engine.is_inside():
+            raise RuntimeError("the parameters must not be changed from inside a step: from a schedule or callable")
+
+        def work() -> None:
+            for average, p in zip(extras.tensors("average"), self._parameters.inside_tensors(), strict=True):
+                before = p.copy()
+                np.copyto(p, average)
+                np.copyto(average, before)
+            extras.swapped = not extras.swapped
+            self._engine.renew()
+
+        with self._lock.held:
+            self._lock.pause()
+            whole(work)
+
+    @contextmanager
+    def averaged(self) -> "Iterator[None]":
+        """Context in which the parameters are their average; it exchanges them back whatever happens."""
+        self.swap_ema()
+        try:
+            yield
+        finally:
+            self.swap_ema()
 
     @property
     def state(self) -> dict[str, Any]:

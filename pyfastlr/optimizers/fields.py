@@ -157,6 +157,23 @@ class Number(_Hyperparameter):
         def __set__(self, obj: Any, value: NumberLike | None) -> None: ...
 
 
+class OptionalNumber(Number):
+    """A number, a schedule, or None for an option that is off."""
+
+    what = "{}, Schedule or callable, optional"
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.of_convention = False
+
+    if not TYPE_CHECKING:
+
+        def __get__(self, obj: Any, cls: Any = None) -> Any:
+            if obj is None:
+                return self
+            return obj._hyper.number(0, self.name) if obj._hyper.has(0, self.name) else None
+
+
 class StartNumber(Number):
     """A number per group that initializes state. It cannot be a schedule or change; `why` is the reason in errors."""
 
@@ -285,7 +302,8 @@ def hint(name: str, known: Iterable[str]) -> str:
 
 
 @dataclass_transform(
-    kw_only_default=True, field_specifiers=(argument, Number, StartNumber, Pair, RateScale, Decay, GroupList)
+    kw_only_default=True,
+    field_specifiers=(argument, Number, OptionalNumber, StartNumber, Pair, RateScale, Decay, GroupList),
 )
 class Declared:
     """Base of classes whose fields are the constructor's arguments."""

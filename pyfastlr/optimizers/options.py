@@ -3,9 +3,11 @@
 import inspect
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, Literal, get_args
 
-from .fields import Arrays, Convention, Decay, Declared, GroupList, Number, RateScale, argument
+from pyfastlr.engines.hyper import BELOW_ONE, LIMIT
+
+from .fields import Arrays, Convention, Decay, Declared, GroupList, Number, OptionalNumber, RateScale, argument
 
 _DECAYS = {
     "coupled": '"coupled" adds ``weight_decay * p`` to the gradient.',
@@ -77,6 +79,26 @@ class Options(Declared):
         "matrix). Arrays are read at every step, never copied. Where the factor is 0, the parameter keeps its exact "
         "bits, whatever the gradient and the decay.",
     )
+    clip_norm: OptionalNumber = OptionalNumber(
+        default=None,
+        allowed=LIMIT,
+        text="Clip the gradient by its global norm: over all arrays, except those of groups that set their own. With "
+        "``inf``, the norm is only measured (``opt.stats.grad_norm``).",
+    )
+    clip_norm_each: OptionalNumber = OptionalNumber(
+        default=None, allowed=LIMIT, text="Clip the gradient of each array by its own norm, after `clip_norm`."
+    )
+    clip_value: OptionalNumber = OptionalNumber(
+        default=None,
+        allowed=LIMIT,
+        text="Clip each element of the gradient to ``[-clip_value, clip_value]``, before `clip_norm`.",
+    )
+    ema_decay: OptionalNumber = OptionalNumber(
+        default=None,
+        allowed=BELOW_ONE,
+        text="Keep an average of the parameters, ``opt.ema``: the parameters after the first update, then ``ema_decay * "
+        "average + (1 - ema_decay) * p`` after each.",
+    )
     groups: GroupList = GroupList(
         default=None,
         kind="list of dict",
@@ -88,6 +110,36 @@ class Options(Declared):
     convention: Convention | None = argument(
         default=None,
         described_for=lambda cls: (_set(cls.conventions or get_args(Convention)), _conventions_text(cls.conventions)),
+    )
+    nonfinite: Literal["propagate", "raise", "skip"] = argument(
+        default="propagate",
+        kind='{"propagate", "raise", "skip"}',
+        text="What a step does if an element of the gradient is infinite or NaN: update with it, raise "
+        "FloatingPointError, or skip the step. A step that raises or is skipped changes nothing and is not counted.",
+    )
+    zero_grad: bool = argument(
+        default=False,
+        kind="bool",
+        text="Set the gradients to zero once they have been used, also if the step is skipped.",
+    )
+    accumulate: int = argument(
+        default=1,
+        kind="int >= 1",
+        text="Number of calls that make one update, with the mean of their gradients. Steps, counts and schedules count "
+        "updates. A skipped call does not count.",
+    )
+    accumulate_mode: Literal["mean", "sum"] = argument(
+        default="mean", kind='{"mean", "sum"}', text="Whether accumulated gradients are averaged or added."
+    )
+    copy_to: Arrays | None = argument(
+        default=None,
+        kind="like params, optional",
+        text="Arrays to which each update also writes the parameters.",
+    )
+    measure: Sequence[str] = argument(
+        default=(),
+        kind="sequence of str",
+        text='What ``opt.stats`` has besides: "update_norm", "param_norm", and "per_tensor", the numbers of each array.',
     )
     maximize: bool = argument(default=False, kind="bool", text="Ascend the gradient instead of descending it.")
     threads: int | None = argument(

@@ -30,7 +30,6 @@ from pyfastlr_kernels.tables import (
     DECIDE,
     HELD,
     JOB,
-    LINE,
     MEASURE,
     NOT_FINITE,
     OK,
@@ -45,14 +44,13 @@ from pyfastlr_kernels.tables import (
 )
 
 from .reduce import make_count, make_partials
+from .stages_layout import CHUNK_AT, PRIVATE, TENSOR_AT
 
 STAGES = types.void(types.int64, types.int64, types.int64)
 _ROW = row_dtype(())
 _WORD = 8  # bytes
 _ZERO64, _ZERO_F = np.int64(0), np.float64(0)
 _JOB_WORDS, _TENSOR_WORDS = JOB.itemsize // _WORD, TENSOR_SIZE // _WORD
-_TENSOR_AT, _CHUNK_AT = JOB.itemsize, JOB.itemsize + TENSOR_SIZE
-PRIVATE = -(-(JOB.itemsize + TENSOR_SIZE + CHUNK.itemsize) // LINE) * LINE  # bytes per thread: its job, tensor, chunk
 
 norm_of, scale_for = njit(**INLINED)(norm_of), njit(**INLINED)(scale_for)
 _torch, _keras, _optax = (njit(**INLINED)(FACTORS[name]) for name in FACTORS)
@@ -334,14 +332,14 @@ def make_stages(dtype):
         for j in range(_JOB_WORDS):
             put_word(mine, j, word(address, j))
         for j in range(_TENSOR_WORDS):
-            put_word(mine + _TENSOR_AT, j, word(job.tensors + c.tensor * TENSOR_SIZE, j))
+            put_word(mine + TENSOR_AT, j, word(job.tensors + c.tensor * TENSOR_SIZE, j))
         own, own_tensor, own_chunk = (
             record(mine, 0, JOB),
-            record(mine + _TENSOR_AT, 0, TENSOR),
-            record(mine + _CHUNK_AT, 0, CHUNK),
+            record(mine + TENSOR_AT, 0, TENSOR),
+            record(mine + CHUNK_AT, 0, CHUNK),
         )
         own_chunk.tensor, own_chunk.first, own_chunk.size = 0, c.first, c.size
-        own.tensors, own.chunks = mine + _TENSOR_AT, mine + _CHUNK_AT
+        own.tensors, own.chunks = mine + TENSOR_AT, mine + CHUNK_AT
         factor = number(o.factors, c.tensor)
         if o.value != 0:
             scratch = o.scratch + thread * o.scratch_size
