@@ -36,10 +36,10 @@ class Group(MutableMapping[str, Any]):
 
     def __iter__(self) -> Iterator[str]:
         yield "params"
-        yield from self._hyper.keys()
+        yield from (key for key in self._hyper.keys() if self._hyper.has(self._row, key))
 
     def __len__(self) -> int:
-        return 1 + len(self._hyper.keys())
+        return sum(1 for _ in self)
 
     def __repr__(self) -> str:
         return f"Group({dict(self)!r})"

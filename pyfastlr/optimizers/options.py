@@ -96,8 +96,8 @@ class Options(Declared):
     ema_decay: OptionalNumber = OptionalNumber(
         default=None,
         allowed=BELOW_ONE,
-        text="Keep an average of the parameters, ``opt.ema``: the parameters after the first update, then ``ema_decay * "
-        "average + (1 - ema_decay) * p`` after each.",
+        text="Keep an average of the parameters, ``opt.ema``: the parameters after the first update, then ``d * average "
+        "+ (1 - d) * p`` with this decay d.",
     )
     groups: GroupList = GroupList(
         default=None,
@@ -125,8 +125,8 @@ class Options(Declared):
     accumulate: int = argument(
         default=1,
         kind="int >= 1",
-        text="Number of calls that make one update, with the mean of their gradients. Steps, counts and schedules count "
-        "updates. A skipped call does not count.",
+        text="Number of calls that make one update, with the mean of their gradients. Steps, counts and schedules "
+        "count updates. A skipped call does not count.",
     )
     accumulate_mode: Literal["mean", "sum"] = argument(
         default="mean", kind='{"mean", "sum"}', text="Whether accumulated gradients are averaged or added."
@@ -139,7 +139,7 @@ class Options(Declared):
     measure: Sequence[str] = argument(
         default=(),
         kind="sequence of str",
-        text='What ``opt.stats`` has besides: "update_norm", "param_norm", and "per_tensor", the numbers of each array.',
+        text='What else ``opt.stats`` has: "update_norm", "param_norm", and "per_tensor", the numbers of each array.',
     )
     maximize: bool = argument(default=False, kind="bool", text="Ascend the gradient instead of descending it.")
     threads: int | None = argument(
