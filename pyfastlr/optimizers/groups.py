@@ -36,7 +36,8 @@ class Group(MutableMapping[str, Any]):
 
     def __iter__(self) -> Iterator[str]:
         yield "params"
-        yield from (key for key in self._hyper.keys() if self._hyper.has(self._row, key))
+        hyper, row = self._hyper, self._row
+        yield from filter(lambda key: hyper.has(row, key), hyper.keys())
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

@@ -96,8 +96,8 @@ class Options(Declared):
     ema_decay: OptionalNumber = OptionalNumber(
         default=None,
         allowed=BELOW_ONE,
-        text="Keep an average of the parameters, ``opt.ema``: the parameters after the first update, then ``d * average "
-        "+ (1 - d) * p`` with this decay d.",
+        text="Keep an average of the parameters, ``opt.ema``: the parameters after the first update, then "
+        "``d * average + (1 - d) * p`` with this decay d.",
     )
     groups: GroupList = GroupList(
         default=None,
