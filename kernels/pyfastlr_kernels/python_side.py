@@ -59,6 +59,7 @@ BINDING = np.dtype(
         ("whole", _I),  # GRADIENT of all tensors in one array, 0 for none
         ("written", _I),  # starts, then ends, of the ranges that a step writes, in ascending order
         ("n_written", _I),
+        ("order", _I),  # address: int64 per tensor, to sort gradients by address; 0: they may share memory
         ("itemsize", _I),
         ("rows", _I),  # the hyperparameters that Python writes; each step copies them into the job's rows
         ("n_cells", _I),

@@ -35,9 +35,12 @@ def scale_for(total):
     return SCALE if total < SMALL else 1.0  # a NaN total remains
 
 
-def norm_of(total, scale):
-    """Return the norm from a sum of squares of scaled elements."""
-    return math.sqrt(total) / scale
+def norm_of(total, scale, factor=1.0):
+    """Return the norm from a sum of squares of scaled elements, times a factor.
+
+    The factor comes first: it may make a finite norm of one that is above the largest float64.
+    """
+    return math.sqrt(total) * factor / scale
 
 
 # --- Clipping: the factor for gradients of this norm. NaN must not become 1, which would switch clipping off. ---------

@@ -101,6 +101,7 @@ OPTIONS = np.dtype(
         ("copies", _I),
         ("summed", _I),  # address: int64 per tensor, 1 if it has had a gradient since the last update
         ("averaged", _I),  # updates in the average
+        ("swapped", _I),  # 1: the parameters are exchanged with it, and no step is allowed
         ("scratch", _I),  # address: two chunks of numbers per thread
         ("scratch_size", _I),  # bytes per thread
         ("private", _I),  # address: for each thread a JOB, a TENSOR and a CHUNK of its own
@@ -132,7 +133,9 @@ FOLD, UPDATE = 0, 1  # what a drive does: fold a tensor, update a chunk
 BEGIN, CHECK, MEASURE, DECIDE, AROUND, FINISH = range(1, 7)
 THREAD = 256
 OK = 0  # what a phase returns if the step goes on
-HELD, NOT_FINITE = 1 << 60, 1 << 59  # a step that makes no update: it was skipped or accumulated, or it is refused
+# A step that makes no update: it was skipped or accumulated; it is refused, for its gradient or while parameters and
+# average are exchanged.
+HELD, NOT_FINITE, SWAPPED = 1 << 60, 1 << 59, 1 << 58
 
 COUPLED, DECOUPLED, INDEPENDENT = 0.0, 1.0, 2.0
 # In every rule's row: what a group may set, then what follows from the dtype.

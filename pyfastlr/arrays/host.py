@@ -253,6 +253,14 @@ def operand(x: Any, name: str, dtype: Any, shape: Sequence[int]) -> Any:
     return array
 
 
+def target(x: Any, name: str, dtype: Any, shape: Sequence[int]) -> Any:
+    """Return a view of an array besides the parameters that a step writes, or raise the error."""
+    array = parameter(x, name, dtype)
+    if array.shape != tuple(shape):
+        raise ValueError(f"`{name}` must be {shaped(dtype, shape)}, got {describe(array)}")
+    return array
+
+
 def check_disjoint(arrays: Sequence[Any], starts: Sequence[int], names: Sequence[str]) -> None:
     """Refuse arrays that share memory, because each is updated separately. `starts` are their addresses."""
     ranges = sorted(

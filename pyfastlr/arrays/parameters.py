@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import accumulate
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -26,7 +26,17 @@ from .host import (
     parameter,
     place,
     shaped,
+    target,
 )
+
+
+class Target(NamedTuple):
+    """An array besides the parameters that a step writes, for one tensor."""
+
+    label: str
+    array: Any  # 1-D
+    given: Any  # the user's object
+    watched: Any  # its array, whose record a step checks
 
 
 class Parameters:
@@ -182,6 +192,16 @@ class Parameters:
         """Name of gradient k in errors."""
         return tree.label("grads", self.names[k])
 
+    def check_unmoved(self) -> None:
+        """Raise the error for a parameter that is no longer the array that the optimizer was built with."""
+        for k, (now, given, x, start) in enumerate(
+            zip(self.inside(), self.given, self.arrays, self.addresses, strict=True)
+        ):
+            array = self._view(k, now)
+            same = address(array) == start and array.shape == x.shape and array.dtype == x.dtype
+            if now is not given or not same or not array.flags.carray:
+                self.explain_moved(k, now)
+
     def inside_tensors(self) -> list[Array]:
         """The parameters' arrays as they are, one per tensor, 1-D."""
         if self.layout is None:
@@ -235,6 +255,26 @@ class Parameters:
             for x, label, shape in zip(leaves, self.labels(argument), self.shapes, strict=True)
         ]
 
+    def targets(self, value: Any, argument: str) -> "list[Target]":
+        """Arrays of an argument like the parameters that a step writes, one per tensor. They overlap nothing."""
+        leaves = self.leaves_of(value, argument)
+        if leaves is None:
+            given = value.buffer if isinstance(value, Flat) else value
+            whole = target(given, argument, self.dtype, [self.size])
+            starts = accumulate(self.sizes, initial=0)
+            parts = [whole[start : start + size] for start, size in zip(starts, self.sizes, strict=False)]
+            found = [Target(argument, x, given, given if is_native(given) else whole) for x in parts]
+        else:
+            found = []
+            for x, label, shape in zip(leaves, self.labels(argument), self.shapes, strict=True):
+                array = target(x, label, self.dtype, shape)
+                check_memory(array, label, shaped(self.dtype, shape), self.device)
+                found.append(Target(label, array.reshape(-1), x, x if is_native(x) else array))
+        arrays = [*self.arrays, *(x.array for x in found)]
+        labels = [*map(self.array_label, range(len(self.arrays))), *(x.label for x in found)]
+        check_disjoint(arrays, [address(x) for x in arrays], labels)
+        return found
+
     def like(self, tensors: Sequence[Array], buffer: Array) -> Any:
         """Container with the parameters' structure over 1-D tensors; for a `Flat`, over the buffer with them."""
         if self.layout is not None:
@@ -262,20 +302,33 @@ class Parameters:
             f"{got}: something resized, reshaped, reinterpreted or replaced it in place"
         )
 
-    def explain_overlap(self, leaves: Any, states: dict[str, Any]) -> NoReturn:
-        """Raise the error for a gradient that shares memory with an array that a step writes."""
-        written = [("params", x) for x in self.arrays] + [(f"state[{name!r}]", x) for name, x in states.items()]
+    def _labelled(self, leaves: Any) -> list[tuple[str, Any]]:
+        """Gradients that have elements, with their names in errors."""
         several = type(leaves) is list
-        for x, label in zip(
-            leaves if several else [leaves], self.labels("grads") if several else ["grads"], strict=True
-        ):
-            for what, other in written:
-                if x is not None and x.size:
-                    (a, b), (c, d) = address_range(x), address_range(other)
-                    if a < d and c < b:
-                        raise ValueError(
-                            f"`{label}` must not overlap `{what}`, got {describe(x)} that shares its memory"
-                        )
+        labels = self.labels("grads") if several else ["grads"]
+        found = zip(labels, leaves if several else [leaves], strict=True)
+        return [(label, x) for label, x in found if x is not None and x.size]
+
+    def check_zeroed(self, leaves: Any) -> None:
+        """Refuse a gradient that cannot be set to zero."""
+        for label, x in self._labelled(leaves):
+            if not x.flags.writeable:
+                raise ValueError(f"`{label}` must be writeable with zero_grad=True, got a read-only {describe(x)}")
+
+    def explain_overlap(self, leaves: Any, written: Sequence[tuple[str, Any]], apart: bool = False) -> NoReturn:
+        """Raise the error for a gradient that shares memory with an array that a step writes, or with another one.
+
+        `written` has the names and arrays; `apart`: no two gradients may overlap.
+        """
+        gradients = self._labelled(leaves)
+        for k, (label, x) in enumerate(gradients):
+            for what, other in (*written, *(gradients[k + 1 :] if apart else ())):
+                (a, b), (c, d) = address_range(x), address_range(other)
+                if a < d and c < b:
+                    why = " with zero_grad=True" if apart else ""
+                    raise ValueError(
+                        f"`{label}` must not overlap `{what}`{why}, got {describe(x)} that shares its memory"
+                    )
         raise RuntimeError("another thread changed the gradients during the call; nothing was updated")
 
 

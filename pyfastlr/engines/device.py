@@ -181,7 +181,9 @@ class DeviceEngine:
                 k = int(np.searchsorted(starts, end)) - 1
                 if k >= 0 and written[k][1] > start:
                     leaves = checked[0] if self._parameters.is_leaf else list(checked)
-                    self._parameters.explain_overlap(leaves, self._state.buffers)
+                    states = [(f"state[{name!r}]", x) for name, x in self._state.buffers.items()]
+                    named = [*(("params", x) for x in self._parameters.arrays), *states]
+                    self._parameters.explain_overlap(leaves, named)
 
     def _make_step(self, steps: Any) -> Any:
         """Build the step for the current settings."""

@@ -3,14 +3,17 @@
 The compiled side is kernels/pyfastlr_kernels/cpu/stages.py. An optimizer without such options has none of this.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from itertools import accumulate
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from pyfastlr.arrays.host import Array, aligned
-from pyfastlr.arrays.parameters import Parameters
+from pyfastlr.arrays import tree
+from pyfastlr.arrays.flat import Flat
+from pyfastlr.arrays.host import Array, address, address_range, aligned, describe
+from pyfastlr.arrays.parameters import Parameters, Target
 from pyfastlr_kernels import tables
 from pyfastlr_kernels.cpu.stages_layout import PRIVATE
 from pyfastlr_kernels.reduce import FACTORS
@@ -20,6 +23,7 @@ from .settings import Settings
 
 POLICIES = {"propagate": tables.PROPAGATE, "raise": tables.RAISE, "skip": tables.SKIP}
 MEASURES = ("update_norm", "param_norm", "per_tensor")
+NOT_MEASURED = -1.0  # no norm is negative
 
 
 class Options(NamedTuple):
@@ -30,7 +34,8 @@ class Options(NamedTuple):
     accumulate: int = 1
     mean: bool = True
     measure: tuple[str, ...] = ()
-    copies: Any = None  # one array per tensor, 1-D
+    copies: Any = None  # `copy_to`: one Target per tensor
+    copy_to: Any = None  # the user's container of them
     scaled: bool = False  # by a loss scale: what is not finite is skipped, and the norm is measured
 
 
@@ -41,8 +46,6 @@ class Extras:
     ----------
     record
         OPTIONS (tables.py). It keeps what the last call did.
-    swapped
-        Whether parameters and average are exchanged: no step is allowed then.
     """
 
     def __init__(self, parameters: Parameters, options: Options, convention: str) -> None:
@@ -52,13 +55,21 @@ class Extras:
         self._first_blocks = np.array(list(accumulate(blocks, initial=0)), np.int64)
         self._keep: dict[str, Array] = {}
         self.buffers: dict[str, Array] = {}  # "average", "accumulated": each like the parameters, in one buffer
-        self.swapped = self.used = False
+        self.used = False  # by the current launch
+        copies = options.copies or []
+        self.copies: list[Target] = list({id(x.watched): x for x in copies}.values())  # one per array of the user
+        self._leaves: Callable[[Any], Any] | None = None
+        if options.copies and tree.kind_of(options.copy_to) != "leaf" and not isinstance(options.copy_to, Flat):
+            if parameters.layout is None:
+                self._leaves = tree.gatherer(parameters.node, partial(tree.match, parameters.node, argument="copy_to"))
+            else:
+                self._leaves = partial(parameters.leaves_of, argument="copy_to")
         record = self.record
         record["convention"] = list(FACTORS).index(convention)
         record["policy"] = tables.SKIP if options.scaled else POLICIES[options.nonfinite]
         record["every"], record["mean"], record["zero"] = options.accumulate, options.mean, options.zero_grad
         for name in ("grad_norm", "update_norm", "param_norm"):
-            record[name] = np.nan
+            record[name] = NOT_MEASURED
         if options.accumulate > 1:
             self.allocate("accumulated")
 
@@ -96,8 +107,7 @@ class Extras:
             or options.measure
             or options.copies is not None
             or options.scaled
-            or any(name in own for own in settings.own for name in ("clip_norm", "clip_norm_each", "clip_value"))
-            or "ema_decay" in settings.own[0]
+            or any(name in own for own in settings.own for name in OFF)
         )
 
     def refuse(self, settings: Settings) -> None:
@@ -129,7 +139,7 @@ class Extras:
             set_by["clip_norm"]
             or set_by["clip_norm_each"]
             or measured
-            or (record["policy"][0] != 0 and options.accumulate == 1)
+            or (record["policy"][0] != 0 and options.accumulate == 1 and not set_by["clip_value"])
         )
         record["each"], record["value"] = set_by["clip_norm_each"], set_by["clip_value"]
         record["update_norms"] = "update_norm" in options.measure
@@ -147,7 +157,7 @@ class Extras:
         for name in ("tensor_norms", "tensor_update_norms", "tensor_param_norms", "factors"):
             record[name] = self._zeros(name, n)
         record["row_norms"] = self._zeros("row_norms", len(rows))
-        if "ema_decay" in settings.own[0]:
+        if _averages(settings):
             self.allocate("average")
             record["averages"] = self._addresses("average")
         else:
@@ -156,7 +166,7 @@ class Extras:
         record["copies"] = (
             0
             if options.copies is None
-            else self._table("copies", [tables.address(x) if x.size else 0 for x in options.copies])
+            else self._table("copies", [address(x.array) if x.array.size else 0 for x in options.copies])
         )
         itemsize = parameters.dtype.itemsize
         size = 2 * tables.CHUNK_LENGTH * itemsize
@@ -172,14 +182,62 @@ class Extras:
 
     def kept(self) -> tuple[Any, ...]:
         """Tables and arrays that a launch points to."""
-        return self.record, *self._keep.values(), *self.buffers.values(), *(self.options.copies or ())
+        return self.record, *self._keep.values(), *self.buffers.values(), *self.copies
+
+    @property
+    def swapped(self) -> bool:
+        """Whether parameters and average are exchanged: no step is allowed then."""
+        return bool(self.record["swapped"][0])
+
+    @swapped.setter
+    def swapped(self, value: bool) -> None:
+        self.record["swapped"] = value
+
+    def forget(self, settings: Settings) -> None:
+        """Drop what options that are off now have left behind: a later average starts anew."""
+        if not _averages(settings):
+            self.record["averaged"] = 0
+            self.buffers.pop("average", None)
+        self.used = False  # until `prepare`
 
     def check_not_swapped(self) -> None:
         """Refuse a step while parameters and average are exchanged."""
         if self.swapped:
-            raise RuntimeError(
-                "step() is not possible while the average is swapped in: call swap_ema() again, or leave averaged()"
-            )
+            self.explain_swapped()
+
+    def explain_swapped(self) -> NoReturn:
+        """Raise the error for a step while parameters and average are exchanged."""
+        raise RuntimeError(
+            "step() is not possible while the average is swapped in: call swap_ema() again, or leave averaged()"
+        )
+
+    def guarded(self, launch: Callable[..., int]) -> Callable[..., int]:
+        """The launch, which first checks the container of `copy_to`, if there is one."""
+        leaves, known = self._leaves, self.options.copies or []
+        if leaves is None:
+            return launch
+        container = self.options.copy_to
+
+        def guarded_launch(*arguments: Any) -> int:
+            for x, copy in zip(leaves(container), known, strict=True):
+                if x is not copy.given:
+                    raise ValueError(
+                        f"`{copy.label}` must be the array that the optimizer was built with, got "
+                        f"another: build a new optimizer"
+                    )
+            return launch(*arguments)
+
+        return guarded_launch
+
+    def explain_moved(self, k: int) -> NoReturn:
+        """Raise the error for an array of `copy_to` that has changed."""
+        copy = self.copies[k]
+        x = copy.watched
+        writeable = "" if x.flags.writeable else ", read-only"
+        raise ValueError(
+            f"`{copy.label}` must stay as it was when the optimizer was built, a writeable array with the same memory, "
+            f"shape and dtype, got {describe(x)} with strides {x.strides} bytes{writeable}"
+        )
 
     def explain_not_finite(self, parameters: Parameters) -> NoReturn:
         """Raise the error that names the first array with an element that is not finite."""
@@ -189,10 +247,18 @@ class Extras:
             f"that are infinite or NaN, of {count} in all; nothing was changed"
         )
 
-    def written(self) -> Sequence[tuple[int, int]]:
-        """Address ranges that a step writes besides parameters and state."""
-        arrays = [*self.buffers.values(), *(self.options.copies or ())]
-        return [(tables.address(x), tables.address(x) + x.nbytes) for x in arrays if x.size]
+    def labelled(self) -> list[tuple[str, Array]]:
+        """Arrays that a step writes besides parameters and state, with their names in errors."""
+        names = {"average": "ema", "accumulated": "the accumulated gradient"}
+        buffers = [(names[name], x) for name, x in self.buffers.items()]
+        return [*buffers, *((x.label, x.array) for x in self.options.copies or ())]
+
+    def written(self, settings: Settings) -> list[tuple[int, int]]:
+        """Address ranges that a gradient must not overlap, besides parameters and state."""
+        arrays = [x for _, x in self.labelled()]
+        if self.options.zero_grad:  # it would set the rates to zero
+            arrays += [rates.array for rates in settings.rates if rates is not None]
+        return merged(address_range(x) for x in arrays)
 
     # --- What the last call did ---------------------------------------------------------------------------------------
 
@@ -202,9 +268,9 @@ class Extras:
         skipped = record["status"] == tables.HELD and record["nonfinite"] > 0
         measured = bool(record["norms"])
         found: dict[str, Any] = {
-            "grad_norm": float(record["grad_norm"]) if measured else None,
-            "update_norm": float(record["update_norm"]) if "update_norm" in options.measure else None,
-            "param_norm": float(record["param_norm"]) if "param_norm" in options.measure else None,
+            "grad_norm": _measured(record["grad_norm"]) if measured else None,
+            "update_norm": _measured(record["update_norm"]) if "update_norm" in options.measure else None,
+            "param_norm": _measured(record["param_norm"]) if "param_norm" in options.measure else None,
             "clipped": bool(record["clipped"]) if measured else None,
             "skipped": bool(skipped),
             "nonfinite": int(record["nonfinite"]) if measured or record["policy"] else None,
@@ -217,6 +283,26 @@ class Extras:
         keys = {"grad_norm": "tensor_norms", "update_norm": "tensor_update_norms", "param_norm": "tensor_param_norms"}
         numbers = {name: None if whole[name] is None else float(self._keep[x][k]) for name, x in keys.items()}
         return {**numbers, "nonfinite": int(self._keep["bad"][k])}
+
+
+def _measured(norm: Any) -> float | None:
+    return None if norm == NOT_MEASURED else float(norm)
+
+
+def _averages(settings: Settings) -> bool:
+    """Whether a group keeps an average."""
+    return any("ema_decay" in own for own in settings.own)
+
+
+def merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Disjoint address ranges in ascending order that cover these."""
+    found: list[tuple[int, int]] = []
+    for start, end in sorted(ranges):
+        if found and start < found[-1][1]:
+            found[-1] = found[-1][0], max(end, found[-1][1])
+        else:
+            found.append((start, end))
+    return found
 
 
 def check_options(given: Mapping[str, Any]) -> None:
@@ -240,16 +326,13 @@ def check_options(given: Mapping[str, Any]) -> None:
 def extras_of(given: Mapping[str, Any], parameters: Parameters, convention: str) -> Extras:
     """The options of an optimizer with these checked arguments."""
     copies = None
-    if given["copy_to"] is not None:
-        copies = parameters.per_tensor(given["copy_to"], "copy_to")
-        for x, name in zip(copies, parameters.names, strict=True):
-            if not x.flags.writeable:
-                raise ValueError(f"`copy_to` must be writeable, got a read-only array for {name!r}")
+    if given["copy_to"] is not None:  # on a device, the engine refuses it
+        copies = parameters.targets(given["copy_to"], "copy_to") if parameters.device is None else []
     return Extras(
         parameters,
         Options(
             given["nonfinite"], given["zero_grad"], int(given["accumulate"]), given["accumulate_mode"] == "mean",
-            tuple(given["measure"]), copies,
+            tuple(given["measure"]), copies, given["copy_to"],
         ),
         convention,
     )  # fmt: skip

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import accumulate, repeat
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from pyfastlr_kernels import python_side, tables
 from pyfastlr_kernels.compile.first_use import once
 from pyfastlr_kernels.cpu import pool
 from pyfastlr_kernels.python_side import BAD_SCALE, BUSY, MOVED, NO_WORKERS
-from pyfastlr_kernels.tables import NOT_FINITE, OK
+from pyfastlr_kernels.tables import NOT_FINITE, OK, SWAPPED
 
 from . import plain_launch
 from .extras import Extras
@@ -114,12 +114,14 @@ class HostEngine:
                     self.renew()
             elif status == NOT_FINITE:
                 self._extras.explain_not_finite(self._parameters)
+            elif status == SWAPPED:
+                self._extras.explain_swapped()
             elif status == BAD_SCALE:
                 inv_scale = inverse_scale(inv_scale)
             elif status <= MOVED:
                 self._explain_moved(MOVED - status)
             elif viewed:
-                self._parameters.explain_overlap(self._parameters.checked(gradients), self._state.buffers)
+                self._explain_gradient(self._parameters.checked(gradients))
             else:
                 gradients, viewed = self._parameters.views(self._parameters.gather(grads)), True
             status = self.launch(gradients, inv_scale, held, grads)
@@ -141,11 +143,26 @@ class HostEngine:
         parameters = self._parameters
         if k < len(parameters.arrays):
             parameters.explain_moved(k, parameters.inside()[k])
-        rates = self._fixed.watched(self._hyper.current)[k - len(parameters.arrays)]
+        k -= len(parameters.arrays)
+        watched = self._fixed.watched(self._hyper.current)
+        if k >= len(watched):
+            self._extras.explain_moved(k - len(watched))
+        rates = watched[k]
         raise ValueError(
             f"`{rates.label}` must keep the memory, shape and dtype that it had when it was set, got an array that was "
             f"resized, reshaped or reinterpreted in place"
         )
+
+    def _explain_gradient(self, leaves: Any) -> NoReturn:
+        """Raise the error for a gradient whose memory a step cannot use."""
+        zeroed = self._extras.options.zero_grad
+        written = [("params", x) for x in self._parameters.arrays]
+        written += [(f"state[{name!r}]", x) for name, x in self._state.buffers.items()]
+        written += self._extras.labelled()
+        if zeroed:
+            written += [(rates.label, rates.array) for rates in self._hyper.current.rates if rates is not None]
+            self._parameters.check_zeroed(leaves)
+        self._parameters.explain_overlap(leaves, written, zeroed)
 
     # --- Binding ------------------------------------------------------------------------------------------------------
 
@@ -164,8 +181,12 @@ class HostEngine:
             # thread inside `whole` may wait for this one (SpikeGuard's rollback).
             with self._lock.held:  # so that the settings do not change
                 if _by_element(self._hyper.current) == by_element and self._extras.is_used(self._hyper.current) == used:
+                    if used or self._extras.used:  # a step that is running reads the same record
+                        self._lock.pause()
                     self._extras.check_not_swapped()
-                    self.launch = self._bind(drive, stages, self._hyper.current)
+                    self._extras.forget(self._hyper.current)
+                    launch = self._bind(drive, stages, self._hyper.current)
+                    self.launch = self._extras.guarded(launch)
                     break
         return self.launch(*arguments)
 
@@ -174,7 +195,7 @@ class HostEngine:
         fixed, parameters = self._fixed, self._parameters
         tensors = fixed.tensors.copy()
         tensors["scale"] = [0 if rates is None else address(rates.array) for rates in settings.rates]
-        arrays = fixed.array_table(settings)
+        arrays = fixed.array_table(settings, self._extras.copies)
         rows = np.empty_like(settings.rows)
         calls = [
             (
@@ -197,28 +218,32 @@ class HostEngine:
             pool=pool.shared().address, progress=self._lock.address, sign=self._sign, stages=stages,
             options=self._extras.prepare(settings, self.threads) if stages else 0,
         )  # fmt: skip
-        written = fixed.written_with(self._extras.written())
+        written = fixed.written_with(self._extras.written(settings))
+        order = np.arange(len(tensors), dtype=np.int64)
         binding = _record(
             python_side.BINDING, job=tables.address(job), arrays=tables.address(arrays), n_arrays=len(arrays),
             n_held=0 if parameters.layout is not None or parameters.is_single else len(parameters.arrays),
             gradients=tables.address(fixed.gradients),
             whole=0 if fixed.whole is None else tables.address(fixed.whole),
             written=tables.address(written), n_written=len(written) // 2,
+            order=tables.address(order) if self._extras.options.zero_grad else 0,
             itemsize=parameters.dtype.itemsize, rows=tables.address(settings.rows), n_cells=settings.rows.nbytes // 8,
             scheduled=tables.address(scheduled), n_scheduled=len(scheduled), row_cells=tables.address(cells),
             gather=id(gather), flags=_WRITTEN if self._extras.options.zero_grad else _READ,
             dtype=id(parameters.dtype), ndarray=id(np.ndarray),
             list=0 if parameters.is_leaf else id(list), float=id(float), none=id(None),
         )  # fmt: skip
-        dtypes = [rates.watched.dtype for rates in fixed.watched(settings)]
-        keep = (fixed, settings, self._state, self._extras, self._extras.kept(), written, tensors, arrays, rows, calls,
-                scheduled, cells, gather, zeros, job, binding, parameters, dtypes)  # fmt: skip
+        dtypes = [x.watched.dtype for x in (*fixed.watched(settings), *self._extras.copies)]
+        keep = (fixed, settings, self._state, self._extras, self._extras.kept(), written, order, tensors, arrays, rows,
+                calls, scheduled, cells, gather, zeros, job, binding, parameters, dtypes)  # fmt: skip
         if plain_launch.is_needed():
             known = {
                 "tensors": tensors, "arrays": arrays, "gradients": fixed.gradients, "whole": fixed.whole,
                 "written": written, "scheduled": scheduled, "rows": rows, "given_rows": settings.rows,
+                "options": self._extras.record if stages else None,
             }  # fmt: skip
             objects = [*parameters.given, *(rates.watched for rates in fixed.watched(settings))]
+            objects += [x.watched for x in self._extras.copies]
             return plain_launch.PlainLaunch(
                 _load().step_addresses()[_load().RUN], self._lock, binding, job, known, objects, calls, gather, keep
             )
@@ -278,19 +303,21 @@ class _FixedTables:
         self._dtypes = [x.dtype for x in (*parameters.given, *parameters.arrays) if isinstance(x, np.ndarray)]
 
     def written_with(self, others: Sequence[tuple[int, int]]) -> Array:
-        """Everything that a step writes, with these address ranges besides parameters and state."""
+        """All that no gradient may overlap: parameters, state and these address ranges."""
         return python_side.written_ranges([*self._ranges, *others])
 
     def watched(self, settings: Settings) -> list[Any]:
         """Per-element rates, one entry per array of the user."""
         return list({id(rates.watched): rates for rates in settings.rates if rates is not None}.values())
 
-    def array_table(self, settings: Settings) -> Array:
-        """Table of the arrays that a step checks: parameters, then per-element rates."""
+    def array_table(self, settings: Settings, copies: Sequence[Any]) -> Array:
+        """Table of the arrays that a step checks: parameters, then per-element rates, then `copy_to`."""
         rows = list(self._array_rows)
         for rates in self.watched(settings):
             x = rates.watched
             rows.append((id(x), address(x), *self._lengths.one(x.shape), id(x.dtype), _READ))
+        for x in (copy.watched for copy in copies):
+            rows.append((id(x), address(x), *self._lengths.one(x.shape), id(x.dtype), _WRITTEN))
         return np.array(rows, python_side.ARRAY)
 
 

@@ -8,6 +8,7 @@ import ctypes
 import warnings
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,8 @@ class PlainLaunch:
         self._list, self._dtype, self._n_held = (int(binding[name][0]) for name in ("list", "dtype", "n_held"))
         self._flags = int(binding["flags"][0])
         self._threads, self._sign = int(job["threads"][0]), float(job["sign"][0])
+        self._shared_refused, self._itemsize = bool(binding["order"][0]), int(binding["itemsize"][0])
+        self._options, self._sizes = tables["options"], tables["gradients"]["size"]
         self._alive = ctypes.c_int64.from_address(int(job["pool"][0]) + ALIVE)
         self._needs = [
             (int(need["object"]), int(need["data"]), int(need["dtype"]), _shape(need), int(need["flags"]))
@@ -92,7 +95,7 @@ class PlainLaunch:
             return NO_WORKERS
         status = self._bind(gradients, held)
         numbers: list[float] = []
-        if status == OK and self._calls:
+        if status == OK and self._calls and self._may_update():
             numbers = self._evaluate_schedules()
             if self._gather is not None:
                 gradients, held = self._gather(grads)
@@ -138,7 +141,17 @@ class PlainLaunch:
             if x is not None and not found[-1]:
                 return k + 1
         self._addresses[:] = found
-        return OK if any(found) else NOTHING
+        if not any(found):
+            return NOTHING
+        return self._sharing(found) if self._shared_refused else OK
+
+    def _sharing(self, found: Sequence[int]) -> int:
+        """OK, or k + 1 if gradient k shares memory with another one."""
+        ranges = [(start, k) for k, start in enumerate(found) if start and self._sizes[k]]
+        for (start, before), (after, k) in pairwise(sorted(ranges)):
+            if start + int(self._sizes[before]) * self._itemsize > after:
+                return k + 1
+        return OK
 
     def _gradient_address(self, x: Any, shape: tuple[int, ...]) -> int:
         """Address of a gradient's elements, or 0 if the gradient is invalid."""
@@ -154,6 +167,11 @@ class PlainLaunch:
 
     # --- Schedules and hyperparameters --------------------------------------------------------------------------------
 
+    def _may_update(self) -> bool:
+        """Whether this call may make an update: a call that only accumulates needs no schedule."""
+        options = self._options
+        return options is None or int(options["calls"][0]) + 1 >= int(options["every"][0])
+
     def _evaluate_schedules(self) -> list[float]:
         """Value of each schedule and callable for this update."""
         n, numbers = int(self._lock.steps[0]), []
@@ -164,7 +182,7 @@ class PlainLaunch:
 
     def _take_hyperparameters(self, numbers: Sequence[float]) -> None:
         self._rows[:] = self._given_rows
-        for (*_, cells), value in zip(self._calls, numbers, strict=True):
+        for (*_, cells), value in zip(self._calls, numbers, strict=bool(numbers)):
             self._rows[cells] = value
 
 

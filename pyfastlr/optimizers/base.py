@@ -323,19 +323,20 @@ class Optimizer(Options):
     @property
     def ema(self) -> Any:
         """Average of the parameters (`ema_decay`), with their structure: views of the live one."""
-        if "average" not in self._extras.buffers:
+        if not self._extras.record["averaged"][0]:
             raise AttributeError("`ema` needs the option `ema_decay` and a first update")
         return self._parameters.like(self._extras.tensors("average"), self._extras.buffers["average"])
 
     def swap_ema(self) -> None:
         """Exchange the parameters and their average; a second call exchanges them again. Steps are refused between."""
         extras = self._extras
-        if "average" not in extras.buffers or not extras.record["averaged"][0]:
+        if not extras.record["averaged"][0]:
             raise RuntimeError("swap_ema() needs an average: set `ema_decay` and make a step first")
         if self._engine.is_inside():
             raise RuntimeError("the parameters must not be changed from inside a step: from a schedule or callable")
 
         def work() -> None:
+            self._parameters.check_unmoved()
             for average, p in zip(extras.tensors("average"), self._parameters.inside_tensors(), strict=True):
                 before = p.copy()
                 np.copyto(p, average)
@@ -350,10 +351,19 @@ class Optimizer(Options):
     @contextmanager
     def averaged(self) -> "Iterator[None]":
         """Context in which the parameters are their average; it exchanges them back whatever happens."""
-        self.swap_ema()
+        if self._extras.swapped:
+            raise RuntimeError("averaged() is not possible while the average is swapped in: call swap_ema() first")
         try:
-            yield
+            try:
+                self.swap_ema()
+                yield
+            finally:
+                self._swap_back()
         finally:
+            self._swap_back()  # an interrupt may have come before the first one
+
+    def _swap_back(self) -> None:
+        if self._extras.swapped:
             self.swap_ema()
 
     @property

@@ -48,6 +48,7 @@ from pyfastlr_kernels.compile.intrinsics import (
     is_default_mode,
     pause,
     pointer,
+    put,
     read_numbers,
     record,
     set_float_mode,
@@ -231,6 +232,55 @@ def gradient_address(b, x, like):
 
 
 @njit(**PARTS)
+def start_of(job, k):
+    """Return the address of tensor k's gradient, 0 if it has no elements."""
+    t = record(job.tensors, k, TENSOR)
+    return t.g if t.size > 0 else 0
+
+
+@njit(**PARTS)
+def sift(order, job, root, n):
+    """Move the tensor at `root` down to its place in the heap, whose parents start at the higher addresses."""
+    k = order[root]
+    start = start_of(job, k)
+    child = 2 * root + 1
+    while child < n:
+        if child + 1 < n and start_of(job, order[child]) < start_of(job, order[child + 1]):
+            child += 1
+        if start_of(job, order[child]) <= start:
+            break
+        put(order, root, order[child])
+        root, child = child, 2 * child + 1
+    put(order, root, k)
+
+
+@njit(**PARTS)
+def sharing(b, job):
+    """Return OK, or k + 1 if gradient k shares memory with another one: a step that sets them to zero needs each alone.
+
+    The order is kept from step to step, and sorted again only if it is no longer one.
+    """
+    n, order = job.n_tensors, pointer(b.order, _ZERO64)
+    is_sorted = True
+    for j in range(1, n):
+        is_sorted &= start_of(job, order[j - 1]) <= start_of(job, order[j])
+    if not is_sorted:
+        for j in range(n // 2 - 1, -1, -1):
+            sift(order, job, j, n)
+        for end in range(n - 1, 0, -1):
+            k = order[0]
+            put(order, 0, order[end])
+            put(order, end, k)
+            sift(order, job, 0, end)
+    for j in range(1, n):
+        before, k = order[j - 1], order[j]
+        start = start_of(job, before)
+        if start != 0 and start + record(job.tensors, before, TENSOR).size * b.itemsize > start_of(job, k):
+            return k + 1
+    return OK
+
+
+@njit(**PARTS)
 def bind_gradients(b, job, gradients):
     """Store the gradients' addresses: of one array for all tensors, or of a list with an array or None for each."""
     n = job.n_tensors
@@ -253,7 +303,9 @@ def bind_gradients(b, job, gradients):
                 return k + 1
             found += 1
         record(job.tensors, k, TENSOR).g = address
-    return OK if found > 0 else NOTHING
+    if found == 0:
+        return NOTHING
+    return sharing(b, job) if b.order != 0 else OK
 
 
 GRADIENT_SIZE = GRADIENT.itemsize
@@ -267,6 +319,15 @@ def bind(b, job, gradients, held):
 
 
 # --- Schedules and hyperparameters ------------------------------------------------------------------------------------
+
+
+@njit(**PARTS)
+def may_update(job):
+    """Return whether this call may make an update: a call that only accumulates needs no schedule."""
+    if job.stages == 0:
+        return True
+    options = record(job.options, 0, OPTIONS)
+    return options.calls + 1 >= options.every
 
 
 @njit(**PARTS)
@@ -505,7 +566,7 @@ def make_launch(phases=PHASES):
             return NO_WORKERS
         status = bind(b, job, gradients, held)
         renewed = 0
-        if status == OK and b.n_scheduled > 0:
+        if status == OK and b.n_scheduled > 0 and may_update(job):
             renewed, status = scheduled_step(b, job, grads)
             if renewed != 0:
                 gradients, held = PyTuple_GetItem(renewed, 0), PyTuple_GetItem(renewed, 1)

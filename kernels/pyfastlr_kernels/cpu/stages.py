@@ -36,6 +36,7 @@ from pyfastlr_kernels.tables import (
     OPTIONS,
     PROPAGATE,
     RAISE,
+    SWAPPED,
     TENSOR,
     TENSOR_SIZE,
     THREAD,
@@ -106,15 +107,15 @@ def chain(partials, first, last, total):
 
 
 @njit(**PARTS)
-def tensor_norms(o, n_tensors, job, squares, out, scale):
-    """Write the norm of each tensor, and return that of all."""
+def tensor_norms(o, n_tensors, job, squares, out, scale, factor):
+    """Write the norm of each tensor, times a factor, and return the sum of all squares."""
     total = 0.0
     for k in range(n_tensors):
         first, last = word(o.first_blocks, k), word(o.first_blocks, k + 1)
         used = record(job.tensors, k, TENSOR).g != 0
         if used:
             total = chain(squares, first, last, total)
-        put_number(out, k, norm_of(chain(squares, first, last, 0.0), scale) if used else 0.0)
+        put_number(out, k, norm_of(chain(squares, first, last, 0.0), scale, factor) if used else 0.0)
     return total
 
 
@@ -129,7 +130,7 @@ def set_factors(o, job, unscale, scale):
             t = record(job.tensors, k, TENSOR)
             if t.g != 0 and word(o.clip_rows, t.row) == r:
                 total = chain(o.squares, word(o.first_blocks, k), word(o.first_blocks, k + 1), total)
-        put_number(o.row_norms, r, norm_of(total, scale) * unscale)
+        put_number(o.row_norms, r, norm_of(total, scale, unscale))
     o.clipped = 0
     for k in range(job.n_tensors):
         t = record(job.tensors, k, TENSOR)
@@ -275,6 +276,9 @@ def make_stages(dtype):
     @njit(**PARTS)
     def begin(job, o):
         o.status, o.nonfinite, o.first_bad, o.clipped, o.prescale = OK, 0, -1, 0, 1.0
+        if o.swapped != 0:  # the parameters are their average now: nothing may be written
+            o.status, job.what = SWAPPED, 0
+            return
         for k in range(job.n_tensors):
             put_number(o.factors, k, 1.0)
         # An infinite element passes as a finite one after it was clipped, or was added to others.
@@ -290,6 +294,9 @@ def make_stages(dtype):
         if what == CHECK:
             count_tensors(job, o)
             if o.nonfinite != 0:
+                unscale = job.grad_scale * job.sign
+                total = tensor_norms(o, job.n_tensors, job, o.squares, o.tensor_norms, o.prescale, unscale)
+                o.grad_norm = norm_of(total, o.prescale, unscale)
                 refuse(job, o)
             elif o.every > 1 or o.norms != 0:
                 job.what = MEASURE
@@ -307,7 +314,8 @@ def make_stages(dtype):
         if o.norms == 0:
             return
         unscale = 1.0 if o.value != 0 else unscale_of(job, o)
-        total = tensor_norms(o, job.n_tensors, job, o.squares, o.tensor_norms, o.prescale)
+        total = tensor_norms(o, job.n_tensors, job, o.squares, o.tensor_norms, o.prescale, unscale)
+        o.grad_norm = norm_of(total, o.prescale, unscale)
         if o.prescale == 1.0:
             if o.value == 0:
                 count_tensors(job, o)
@@ -318,9 +326,6 @@ def make_stages(dtype):
                 o.prescale = scale_for(total)
                 job.what = MEASURE
                 return
-        for k in range(job.n_tensors):
-            put_number(o.tensor_norms, k, number(o.tensor_norms, k) * unscale)
-        o.grad_norm = norm_of(total, o.prescale) * unscale
         set_factors(o, job, unscale, o.prescale)
 
     @njit(**PARTS)
@@ -373,7 +378,7 @@ def make_stages(dtype):
             if o.averaged == 0:
                 copy(c.size, average, p)
             else:
-                d = real(row(job, o, 0).ema_decay)
+                d = real(row(job, o, t.row).ema_decay)
                 move_average(c.size, average, p, d, one - d)
         if o.copies != 0:
             copy(c.size, at(word(o.copies, c.tensor), c.first), p)
@@ -382,15 +387,15 @@ def make_stages(dtype):
     def finish(job, o):
         job.what = 0
         if o.update_norms != 0:
-            total = tensor_norms(o, job.n_tensors, job, o.update_squares, o.tensor_update_norms, 1.0)
-            o.update_norm = norm_of(total, 1.0)
+            total = tensor_norms(o, job.n_tensors, job, o.update_squares, o.tensor_update_norms, 1.0, 1.0)
+            o.update_norm = norm_of(total, 1.0, 1.0)
         if o.param_norms != 0:
             total = 0.0
             for k in range(job.n_tensors):
                 first, last = word(o.first_blocks, k), word(o.first_blocks, k + 1)
                 total = chain(o.param_squares, first, last, total)
-                put_number(o.tensor_param_norms, k, norm_of(chain(o.param_squares, first, last, 0.0), 1.0))
-            o.param_norm = norm_of(total, 1.0)
+                put_number(o.tensor_param_norms, k, norm_of(chain(o.param_squares, first, last, 0.0), 1.0, 1.0))
+            o.param_norm = norm_of(total, 1.0, 1.0)
         if o.averages != 0:
             o.averaged += 1
         if o.every > 1:
