@@ -27,7 +27,7 @@ LAYERS = {
     "pyfastlr_kernels.njit_norms": {"reduce", "compile", "cpu", "njit"},
     "pyfastlr.schedules": {"curves", "compat_curves", "compile", "stamps", "arrays"},
     "pyfastlr.arrays": {"compile", "cuda"},
-    "pyfastlr.engines": {"arrays", "schedules", "rules", "tables", "python_side", "compile", "cpu", "cuda"},
+    "pyfastlr.engines": {"arrays", "schedules", "rules", "tables", "reduce", "python_side", "compile", "cpu", "cuda"},
     "pyfastlr.optimizers": {"engines", "arrays", "schedules", "rules", "tables", "compile"},
     "pyfastlr.kernels": {"optimizers", "engines", "rules", "reduce", "compile", "cpu", "njit", "njit_norms", "stamps"},
     "pyfastlr.numpy_reference": set(),

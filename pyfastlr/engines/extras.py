@@ -178,7 +178,10 @@ class Extras:
         return tables.address(record)
 
     def _addresses(self, name: str) -> int:
-        return self._table(name, [tables.address(x) if x.size else 0 for x in self.tensors(name)])
+        """Table of the addresses of a buffer's parts. None is 0, so that a tensor without elements counts too."""
+        start, itemsize = address(self.buffers[name]), self._parameters.dtype.itemsize
+        starts = list(accumulate(self._parameters.sizes, initial=0))[:-1]
+        return self._table(name, start + np.array(starts, np.int64) * itemsize)
 
     def kept(self) -> tuple[Any, ...]:
         """Tables and arrays that a launch points to."""

@@ -106,6 +106,13 @@ def chain(partials, first, last, total):
     return total
 
 
+@njit(**INLINED)
+def put_norm(norms, k, total, scale, factor):
+    """Write a norm. A second walk, whose elements were made smaller, may have lost a norm that the first one found."""
+    if scale >= 1.0 or number(norms, k) == np.inf:
+        put_number(norms, k, norm_of(total, scale, factor))
+
+
 @njit(**PARTS)
 def tensor_norms(o, n_tensors, job, squares, out, scale, factor):
     """Write the norm of each tensor, times a factor, and return the sum of all squares."""
@@ -115,13 +122,13 @@ def tensor_norms(o, n_tensors, job, squares, out, scale, factor):
         used = record(job.tensors, k, TENSOR).g != 0
         if used:
             total = chain(squares, first, last, total)
-        put_number(out, k, norm_of(chain(squares, first, last, 0.0), scale, factor) if used else 0.0)
+        put_norm(out, k, chain(squares, first, last, 0.0) if used else 0.0, scale, factor)
     return total
 
 
 @njit(**PARTS)
-def set_factors(o, job, unscale, scale):
-    """Clip the norm of each row's tensors, then each tensor's own, in their factors."""
+def row_norms(o, job, unscale, scale):
+    """Write the norm of the tensors that are clipped together, for the row whose limit it is."""
     for r in range(o.n_rows):
         total = 0.0
         if word(o.clip_rows, r) != r:
@@ -130,7 +137,12 @@ def set_factors(o, job, unscale, scale):
             t = record(job.tensors, k, TENSOR)
             if t.g != 0 and word(o.clip_rows, t.row) == r:
                 total = chain(o.squares, word(o.first_blocks, k), word(o.first_blocks, k + 1), total)
-        put_number(o.row_norms, r, norm_of(total, scale, unscale))
+        put_norm(o.row_norms, r, total, scale, unscale)
+
+
+@njit(**PARTS)
+def set_factors(o, job):
+    """Clip the norm of each row's tensors, then each tensor's own, in their factors."""
     o.clipped = 0
     for k in range(job.n_tensors):
         t = record(job.tensors, k, TENSOR)
@@ -315,6 +327,7 @@ def make_stages(dtype):
             return
         unscale = 1.0 if o.value != 0 else unscale_of(job, o)
         total = tensor_norms(o, job.n_tensors, job, o.squares, o.tensor_norms, o.prescale, unscale)
+        row_norms(o, job, unscale, o.prescale)
         o.grad_norm = norm_of(total, o.prescale, unscale)
         if o.prescale == 1.0:
             if o.value == 0:
@@ -322,11 +335,12 @@ def make_stages(dtype):
             if o.nonfinite != 0 and o.policy != PROPAGATE and o.every == 1 and o.value == 0:
                 refuse(job, o)
                 return
-            if o.nonfinite == 0 and total != 0.0 and scale_for(total) != 1.0:
+            # Squares of float32 numbers never vanish: there, a total of zero is exact.
+            if o.nonfinite == 0 and (total != 0.0 or itemsize == 8) and scale_for(total) != 1.0:
                 o.prescale = scale_for(total)
                 job.what = MEASURE
                 return
-        set_factors(o, job, unscale, o.prescale)
+        set_factors(o, job)
 
     @njit(**PARTS)
     def update_chunk(address, job, o, index, thread):
