@@ -135,7 +135,9 @@ def resumed(case, kind, params, state, t, **options):
 def moment(opt, *containers):
     """Bytes of all that a step may change: parameters and state, counts, average, accumulated gradient, copies."""
     extras = opt._extras
-    arrays = [*opt._parameters.arrays, *opt._state.buffers.values(), *extras.buffers.values()]
+    arrays = [*opt._parameters.arrays, *opt._state.buffers.values()]
+    # The first step makes the buffers. Without an update, an average is nothing, and a sum is zero.
+    arrays += [x for name, x in extras.buffers.items() if name != "average" or extras.record["averaged"][0]]
     arrays += [x.array for x in extras.options.copies or ()]
     for container in containers:
         buffer = isinstance(container, flr.Flat)

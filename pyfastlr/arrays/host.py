@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,20 @@ def address_range(x: Any) -> tuple[int, int]:
     """First address of a contiguous array, and the address after its end."""
     start = address(x)
     return start, start + x.nbytes
+
+
+class Watched(NamedTuple):
+    """An array whose record each step checks, with what the record was when the array's memory was taken."""
+
+    array: Any
+    address: int
+    shape: tuple[int, ...]
+    dtype: Any
+
+
+def watch(x: Any) -> Watched:
+    """Record of an array now."""
+    return Watched(x, address(x), x.shape, x.dtype)
 
 
 # --- From the caller's object to an ndarray ---------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from .device import allocate
 from .flat import Flat, Layout
 from .host import (
     Array,
+    Watched,
     address,
     address_range,
     aligned,
@@ -27,6 +28,7 @@ from .host import (
     place,
     shaped,
     target,
+    watch,
 )
 
 
@@ -36,7 +38,7 @@ class Target(NamedTuple):
     label: str
     array: Any  # 1-D
     given: Any  # the user's object
-    watched: Any  # its array, whose record a step checks
+    watched: Watched  # its array
 
 
 class Parameters:
@@ -263,13 +265,14 @@ class Parameters:
             whole = target(given, argument, self.dtype, [self.size])
             starts = accumulate(self.sizes, initial=0)
             parts = [whole[start : start + size] for start, size in zip(starts, self.sizes, strict=False)]
-            found = [Target(argument, x, given, given if is_native(given) else whole) for x in parts]
+            record = watch(given if is_native(given) else whole)
+            found = [Target(argument, x, given, record) for x in parts]
         else:
             found = []
             for x, label, shape in zip(leaves, self.labels(argument), self.shapes, strict=True):
                 array = target(x, label, self.dtype, shape)
                 check_memory(array, label, shaped(self.dtype, shape), self.device)
-                found.append(Target(label, array.reshape(-1), x, x if is_native(x) else array))
+                found.append(Target(label, array.reshape(-1), x, watch(x if is_native(x) else array)))
         arrays = [*self.arrays, *(x.array for x in found)]
         labels = [*map(self.array_label, range(len(self.arrays))), *(x.label for x in found)]
         check_disjoint(arrays, [address(x) for x in arrays], labels)

@@ -57,7 +57,7 @@ class Extras:
         self.buffers: dict[str, Array] = {}  # "average", "accumulated": each like the parameters, in one buffer
         self.used = False  # by the current launch
         copies = options.copies or []
-        self.copies: list[Target] = list({id(x.watched): x for x in copies}.values())  # one per array of the user
+        self.copies: list[Target] = list({id(x.watched.array): x for x in copies}.values())  # one per array of the user
         self._leaves: Callable[[Any], Any] | None = None
         if options.copies and tree.kind_of(options.copy_to) != "leaf" and not isinstance(options.copy_to, Flat):
             if parameters.layout is None:
@@ -235,7 +235,7 @@ class Extras:
     def explain_moved(self, k: int) -> NoReturn:
         """Raise the error for an array of `copy_to` that has changed."""
         copy = self.copies[k]
-        x = copy.watched
+        x = copy.watched.array
         writeable = "" if x.flags.writeable else ", read-only"
         raise ValueError(
             f"`{copy.label}` must stay as it was when the optimizer was built, a writeable array with the same memory, "

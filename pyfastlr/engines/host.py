@@ -233,17 +233,16 @@ class HostEngine:
             dtype=id(parameters.dtype), ndarray=id(np.ndarray),
             list=0 if parameters.is_leaf else id(list), float=id(float), none=id(None),
         )  # fmt: skip
-        dtypes = [x.watched.dtype for x in (*fixed.watched(settings), *self._extras.copies)]
         keep = (fixed, settings, self._state, self._extras, self._extras.kept(), written, order, tensors, arrays, rows,
-                calls, scheduled, cells, gather, zeros, job, binding, parameters, dtypes)  # fmt: skip
+                calls, scheduled, cells, gather, zeros, job, binding, parameters)  # fmt: skip
         if plain_launch.is_needed():
             known = {
                 "tensors": tensors, "arrays": arrays, "gradients": fixed.gradients, "whole": fixed.whole,
                 "written": written, "scheduled": scheduled, "rows": rows, "given_rows": settings.rows,
                 "options": self._extras.record if stages else None,
             }  # fmt: skip
-            objects = [*parameters.given, *(rates.watched for rates in fixed.watched(settings))]
-            objects += [x.watched for x in self._extras.copies]
+            objects = [*parameters.given, *(rates.watched.array for rates in fixed.watched(settings))]
+            objects += [x.watched.array for x in self._extras.copies]
             return plain_launch.PlainLaunch(
                 _load().step_addresses()[_load().RUN], self._lock, binding, job, known, objects, calls, gather, keep
             )
@@ -308,16 +307,14 @@ class _FixedTables:
 
     def watched(self, settings: Settings) -> list[Any]:
         """Per-element rates, one entry per array of the user."""
-        return list({id(rates.watched): rates for rates in settings.rates if rates is not None}.values())
+        return list({id(rates.watched.array): rates for rates in settings.rates if rates is not None}.values())
 
     def array_table(self, settings: Settings, copies: Sequence[Any]) -> Array:
         """Table of the arrays that a step checks: parameters, then per-element rates, then `copy_to`."""
         rows = list(self._array_rows)
-        for rates in self.watched(settings):
-            x = rates.watched
-            rows.append((id(x), address(x), *self._lengths.one(x.shape), id(x.dtype), _READ))
-        for x in (copy.watched for copy in copies):
-            rows.append((id(x), address(x), *self._lengths.one(x.shape), id(x.dtype), _WRITTEN))
+        watched = [(x.watched, flags) for them, flags in ((self.watched(settings), _READ), (copies, _WRITTEN))
+                   for x in them]  # fmt: skip
+        rows += [(id(x.array), x.address, *self._lengths.one(x.shape), id(x.dtype), flags) for x, flags in watched]
         return np.array(rows, python_side.ARRAY)
 
 

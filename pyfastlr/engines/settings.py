@@ -8,7 +8,7 @@ import numpy as np
 
 from pyfastlr.arrays import tree
 from pyfastlr.arrays.flat import Flat
-from pyfastlr.arrays.host import Array, describe, is_native
+from pyfastlr.arrays.host import Array, Watched, describe, is_native, watch
 from pyfastlr.arrays.parameters import Parameters
 from pyfastlr.schedules.controller import is_controller
 from pyfastlr_kernels import tables
@@ -35,7 +35,7 @@ class Rates(NamedTuple):
     """Per-element rates of one tensor."""
 
     array: Any  # 1-D view
-    watched: Any  # the user's array, whose record a step checks
+    watched: Watched  # the user's array
     label: str
 
 
@@ -386,7 +386,7 @@ class Hyperparameters:
         if leaves is None:
             leaves = [value.buffer if isinstance(value, Flat) else value] * len(arrays)
         return [
-            Rates(x, given if is_native(given) else x, label)
+            Rates(x, watch(given if is_native(given) else x), label)
             for x, given, label in zip(arrays, leaves, parameters.labels("lr_scale"), strict=True)
         ]
 
@@ -406,7 +406,7 @@ class Hyperparameters:
         for name, x in given.items():
             called = tree.label("lr_scale", name)
             array = parameters.operand(x, called, shapes[name])
-            found[name] = Rates(array.reshape(-1), x if is_native(x) else array, called)
+            found[name] = Rates(array.reshape(-1), watch(x if is_native(x) else array), called)
         return [found.get(name) for name in parameters.names]
 
 
