@@ -5,10 +5,15 @@ import re
 
 import capstone
 import llvmlite.binding as llvm
+import numpy as np
 import pytest
+from numba import njit, types
+from numba.np.numpy_support import from_dtype
 
 from pyfastlr_kernels.compile import codegen
+from pyfastlr_kernels.compile.intrinsics import pointer, put
 from pyfastlr_kernels.cpu import load
+from pyfastlr_kernels.cpu.elementwise import make_loops
 from pyfastlr_kernels.rules import RULES
 
 
@@ -54,12 +59,44 @@ def test_rule_is_vectorised(name, dtype):
         assert not widened, "the inner loop computes in float64"
 
 
+# Packed instructions of each loop of the stages.
+LOOPS_OF_STAGES = {
+    "add_scaled": ("mul", "add"),
+    "clamp": ("mul", "(?:min|cmplt)", "(?:max|cmplt)"),
+    "difference": ("sub",),
+    "move_average": ("mul", "add"),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", LOOPS_OF_STAGES)
+def test_loop_of_the_stages_is_vectorised(name, dtype):
+    """Of what comes before and after an update."""
+    loop, zero = getattr(make_loops(dtype), name), np.dtype(dtype).type(0)
+    numbers = len(inspect.signature(loop.py_func).parameters) - 3
+    text = disassembled(codegen.emit({"loop": emitted(loop, zero, numbers)}))
+    for operation in LOOPS_OF_STAGES[name]:
+        assert packed(text, operation, dtype), operation
+    assert not re.findall(r"\bv?cvtps2pd\b", text)
+    # All of them are in the code that a step runs, none of it in another form.
+    whole = disassembled(load.stages_object(dtype))
+    for operation in LOOPS_OF_STAGES[name]:
+        assert packed(whole, operation, dtype) >= packed(text, operation, dtype)
+
+
+def emitted(loop, zero, numbers):
+    """A loop by addresses, with that many numbers besides, and its signature."""
+    real = from_dtype(zero.dtype)
+    bodies = {
+        0: lambda n, out, x: loop(n, pointer(out, zero), pointer(x, zero)),
+        1: lambda n, out, x, a: loop(n, pointer(out, zero), pointer(x, zero), a),
+        2: lambda n, out, x, a, b: loop(n, pointer(out, zero), pointer(x, zero), a, b),
+    }
+    return bodies[numbers], types.void(types.int64, types.int64, types.int64, *[real] * numbers)
+
+
 def test_a_loop_that_checks_divisions_is_seen():
     """The test above can fail: with numba's default error model the loop stays scalar."""
-    from numba import njit, types
-
-    from pyfastlr_kernels.compile.intrinsics import pointer, put
-
     rule = njit(error_model="python")(lambda a, b: a / b)
 
     def loop(p, q, n):

@@ -25,8 +25,9 @@ LAUNCH_SOURCES = ("tables.py", "python_side.py", "cpu/launch.py", "cpu/pool.py",
                   "compile/options.py")  # fmt: skip
 SUM_SOURCES = ("tables.py", "reduce.py", "cpu/reduce.py", "compile/lanes.py", "compile/intrinsics.py",
                "compile/options.py", "compile/codegen.py")  # fmt: skip
-STAGES_SOURCES = ("reduce.py", "tables.py", "cpu/stages.py", "cpu/stages_layout.py", "cpu/reduce.py",
-                  "compile/lanes.py", "compile/intrinsics.py", "compile/options.py", "compile/codegen.py")  # fmt: skip
+STAGES_SOURCES = ("reduce.py", "tables.py", "cpu/stages.py", "cpu/stages_layout.py", "cpu/elementwise.py",
+                  "cpu/reduce.py", "compile/lanes.py", "compile/intrinsics.py", "compile/options.py",
+                  "compile/codegen.py")  # fmt: skip
 LAUNCH_IR = PACKAGE / "cpu" / "launch.ll"
 DRIVE, LAUNCH, HELP, RUN = "pyfastlr_drive", "pyfastlr_launch", "pyfastlr_help", "pyfastlr_run"
 STAGES = "pyfastlr_stages"
@@ -93,6 +94,12 @@ def stages_address(dtype: str) -> int:
     """Return the address of the code for what a step does besides the update (stages.py)."""
     name, make = _stages(dtype)
     return load(name, digest(STAGES_SOURCES), make, (STAGES,))[STAGES]
+
+
+def stages_object(dtype: str) -> bytes:
+    """Return the object code of the stages, the same bytes that `stages_address` links."""
+    name, make = _stages(dtype)
+    return kept(name, f"{digest(STAGES_SOURCES)}.o", make)
 
 
 def step_addresses() -> dict[str, int]:

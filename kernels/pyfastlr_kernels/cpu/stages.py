@@ -44,6 +44,7 @@ from pyfastlr_kernels.tables import (
     row_dtype,
 )
 
+from .elementwise import make_loops
 from .reduce import make_count, make_partials
 from .stages_layout import CHUNK_AT, PRIVATE, TENSOR_AT
 
@@ -175,37 +176,7 @@ def make_stages(dtype):
     zero, one = real(0), real(1)
     partials, count = make_partials(dtype), njit(**PARTS)(make_count(dtype))
 
-    @njit(**PARTS)
-    def add_scaled(n, out, x, scale):
-        for i in range(n):
-            put(out, i, out[i] + x[i] * scale)
-
-    @njit(**PARTS)
-    def clamp(n, out, x, scale, limit):
-        for i in range(n):
-            y = x[i] * scale
-            y = limit if y > limit else y
-            put(out, i, -limit if y < -limit else y)
-
-    @njit(**PARTS)
-    def difference(n, out, x):
-        for i in range(n):
-            put(out, i, x[i] - out[i])
-
-    @njit(**PARTS)
-    def move_average(n, out, x, d, rest):
-        for i in range(n):
-            put(out, i, d * out[i] + rest * x[i])
-
-    @njit(**PARTS)
-    def copy(n, out, x):
-        for i in range(n):
-            put(out, i, x[i])
-
-    @njit(**PARTS)
-    def fill_zero(n, out):
-        for i in range(n):
-            put(out, i, zero)
+    add_scaled, clamp, difference, move_average, copy, fill_zero = make_loops(dtype)
 
     @njit(**INLINED)
     def at(start, first):
