@@ -255,29 +255,41 @@ def sift(order, job, root, n):
 
 
 @njit(**PARTS)
+def first_shared(job, itemsize, order):
+    """Return OK if each gradient ends before the next one starts, k + 1 if gradient k does not, or -1 for no order."""
+    last = end = 0
+    for j in range(job.n_tensors):
+        t = record(job.tensors, order[j], TENSOR)
+        if t.g == 0 or t.size == 0:
+            if last != 0:
+                return -1
+            continue
+        if t.g < last:
+            return -1
+        if t.g < end:
+            return order[j] + 1
+        last, end = t.g, t.g + t.size * itemsize
+    return OK
+
+
+@njit(**PARTS)
 def sharing(b, job):
     """Return OK, or k + 1 if gradient k shares memory with another one: a step that sets them to zero needs each alone.
 
-    The order is kept from step to step, and sorted again only if it is no longer one.
+    The order of addresses is kept from step to step, and sorted again only if it has changed.
     """
     n, order = job.n_tensors, pointer(b.order, _ZERO64)
-    is_sorted = True
-    for j in range(1, n):
-        is_sorted &= start_of(job, order[j - 1]) <= start_of(job, order[j])
-    if not is_sorted:
-        for j in range(n // 2 - 1, -1, -1):
-            sift(order, job, j, n)
-        for end in range(n - 1, 0, -1):
-            k = order[0]
-            put(order, 0, order[end])
-            put(order, end, k)
-            sift(order, job, 0, end)
-    for j in range(1, n):
-        before, k = order[j - 1], order[j]
-        start = start_of(job, before)
-        if start != 0 and start + record(job.tensors, before, TENSOR).size * b.itemsize > start_of(job, k):
-            return k + 1
-    return OK
+    status = first_shared(job, b.itemsize, order)
+    if status >= 0:
+        return status
+    for j in range(n // 2 - 1, -1, -1):
+        sift(order, job, j, n)
+    for end in range(n - 1, 0, -1):
+        k = order[0]
+        put(order, 0, order[end])
+        put(order, end, k)
+        sift(order, job, 0, end)
+    return first_shared(job, b.itemsize, order)
 
 
 @njit(**PARTS)
