@@ -119,7 +119,7 @@ class Run:
         for k in range(every):
             g = drawn_gradients(self.rng, self.names, self.dtype)
             if "missing" in chosen and kind not in ("array", "flat"):
-                missing = self.names[(k + n) % 2 :: 2] if k else self.names[1::2]
+                missing = self.names[(k * (1 - n) + 1) % 2 :: 2]  # in the second update, these have none at all
                 g.update(dict.fromkeys(missing))
             calls.append({name: None if x is None else x.copy() for name, x in g.items()})
             given = contained(kind, g)
@@ -145,6 +145,8 @@ class Run:
         for name, p in leaves(self.kind, self.params).items():
             if name not in meant.g or (np.ndim(self.scale[name]) == 0 and self.scale[name] == 0.0):
                 assert p.tobytes() == before[name].tobytes(), name
+                for slot, x in self.opt.state.items() if name not in meant.g else ():
+                    assert leaves(self.kind, x)[name].tobytes() == state[name][slot].tobytes()
                 continue
             t = counts[name]
             rate = case.rate(case.lr, t) * np.float64(self.scale[name])

@@ -258,7 +258,7 @@ class Optimizer(Options):
             Gradients with the structure, shapes and dtype of the parameters. For a `Flat`: a `Flat` with the same
             layout, its buffer, or a dict with its names. An entry of a dict or list may be None: that array keeps its
             value, state and count. If all are None, the step is not counted and no schedule is called. The gradients
-            are never written.
+            are never written, unless `zero_grad` sets them to zero.
         inv_scale : float > 0
             The gradients are first multiplied by this factor: the inverse of a loss scale.
         stream
@@ -271,6 +271,10 @@ class Optimizer(Options):
         TypeError, ValueError
             If a gradient, a schedule's value or `inv_scale` is invalid, or if a parameter was replaced, resized or made
             read-only after the optimizer was built. Nothing is changed in that case.
+        FloatingPointError
+            If the gradient is not finite and `nonfinite` is "raise". Nothing is changed.
+        RuntimeError
+            If the average is swapped in.
         """
         parameters = self._parameters
         if parameters.is_single:

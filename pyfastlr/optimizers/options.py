@@ -97,7 +97,7 @@ class Options(Declared):
         default=None,
         allowed=BELOW_ONE,
         text="Keep an average of the parameters, ``opt.ema``: the parameters after the first update, then "
-        "``d * average + (1 - d) * p`` with this decay d.",
+        "``d * average + (1 - d) * p`` with this decay d. Turned off and on again, it starts anew.",
     )
     groups: GroupList = GroupList(
         default=None,
@@ -120,7 +120,8 @@ class Options(Declared):
     zero_grad: bool = argument(
         default=False,
         kind="bool",
-        text="Set the gradients to zero once they have been used, also if the step is skipped.",
+        text="Set the gradients to zero once they have been used, also if the step is skipped. They must be writeable, "
+        "and no two of them may share memory.",
     )
     accumulate: int = argument(
         default=1,
@@ -134,7 +135,7 @@ class Options(Declared):
     copy_to: Arrays | None = argument(
         default=None,
         kind="like params, optional",
-        text="Arrays to which each update also writes the parameters.",
+        text="Arrays to which each update also writes the parameters. No two of these and the parameters may overlap.",
     )
     measure: Sequence[str] = argument(
         default=(),
