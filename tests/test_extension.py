@@ -20,8 +20,8 @@ EDITS = {
     ),
     "pyfastlr_kernels/tables.py": ('"weight_decay", "decay",', '"weight_decay", "decay", "gain",'),
     "pyfastlr_kernels/cpu/launch.py": (
-        "PHASES = (fold, update, commit)",
-        "from .gain import apply_gain\n\nPHASES = (fold, apply_gain, update, commit)",
+        "PHASES = (prepare, fold, update, commit)",
+        "from .gain import apply_gain\n\nPHASES = (prepare, fold, apply_gain, update, commit)",
     ),
 }
 PHASE = '''"""A phase: the gain of each group multiplies the gradients' scale; one group here."""
