@@ -18,6 +18,7 @@ from .optimizers import Adamax as Adamax
 from .optimizers import AdamW as AdamW
 from .optimizers import AMSGrad as AMSGrad
 from .optimizers import Lion as Lion
+from .optimizers import LossScale as LossScale
 from .optimizers import NAdam as NAdam
 from .optimizers import Optimizer as Optimizer
 from .optimizers import RAdam as RAdam
@@ -34,7 +35,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ASGD", "FTRL", "SGD", "AMSGrad", "AdaBelief", "AdaDelta", "AdaGrad", "Adam", "AdamW", "Adamax", "Flat", "Lion",
-    "NAdam", "Optimizer", "RAdam", "RMSProp", "Rprop", "Stats", "Yogi", "schedules",
+    "LossScale", "NAdam", "Optimizer", "RAdam", "RMSProp", "Rprop", "Stats", "Yogi", "schedules",
 ]  # fmt: skip
 
 

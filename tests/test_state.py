@@ -82,6 +82,9 @@ def test_state_dict_is_a_copy_without_parameters_and_callables():
             "carry",
             "state",
             "controllers",
+            "average",
+            "accumulated",
+            "loss_scale",
         ]
     )
     kept = state["state"]["exp_avg"]["out"].copy()
@@ -110,7 +113,7 @@ WRONG = {
     "no dict": (lambda s: 3, TypeError, "must be a dict"),
     "missing": (lambda s: {k: v for k, v in s.items() if k != "counts"}, ValueError, "missing keys ['counts']"),
     "unknown": (lambda s: {**s, "ema": 1}, ValueError, "unknown keys ['ema']"),
-    "format": (lambda s: {**s, "format": 3}, ValueError, "format"),
+    "format": (lambda s: {**s, "format": 4}, ValueError, "format"),
     "class": (lambda s: {**s, "class": "Adam"}, ValueError, "'NAdam', got 'Adam'"),
     "convention": (lambda s: {**s, "convention": "keras"}, ValueError, "convention"),
     "dtype": (lambda s: {**s, "dtype": "float64"}, ValueError, "dtype"),

@@ -114,9 +114,22 @@ OPTIONS = np.dtype(
         ("grad_norm", _F),
         ("update_norm", _F),
         ("param_norm", _F),
+        ("loss_scale", _I),  # address of a LOSS_SCALE record, 0 for none
+    ]
+)
+# A dynamic loss scale. Its numbers are those of float32, as in torch.
+LOSS_SCALE = np.dtype(
+    [
+        ("scale", _F),
+        ("finite", _I),  # updates since it was last changed
+        ("skipped", _I),  # calls skipped since the last update or change
+        ("growth", _F),
+        ("backoff", _F),
+        ("interval", _I),
     ]
 )
 PROPAGATE, RAISE, SKIP = 0, 1, 2
+NOT_MEASURED = -1.0  # no norm is negative
 COUNT_SIZE, TENSOR_SIZE = COUNT.itemsize, TENSOR.itemsize  # numba has no itemsize
 
 

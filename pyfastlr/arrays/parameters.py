@@ -194,22 +194,25 @@ class Parameters:
         """Name of gradient k in errors."""
         return tree.label("grads", self.names[k])
 
-    def check_unmoved(self) -> None:
-        """Raise the error for a parameter that is no longer the array that the optimizer was built with."""
-        for k, (now, given, x, start) in enumerate(
-            zip(self.inside(), self.given, self.arrays, self.addresses, strict=True)
-        ):
-            array = self._view(k, now)
-            same = address(array) == start and array.shape == x.shape and array.dtype == x.dtype
-            if now is not given or not same or not array.flags.carray:
-                self.explain_moved(k, now)
-
     def inside_tensors(self) -> list[Array]:
         """The parameters' arrays as they are, one per tensor, 1-D."""
         if self.layout is None:
             return [x.reshape(-1) for x in self.arrays]
         starts = accumulate(self.sizes, initial=0)
         return [self.arrays[0][a : a + n] for a, n in zip(starts, self.sizes, strict=False)]
+
+    def check_in_place(self, in_container: bool = True) -> None:
+        """Raise the error for an array that cannot be written to as when the optimizer was built.
+
+        `in_container`: also for one that was replaced in its container.
+        """
+        shapes = self.shapes if self.layout is None else [(self.size,)]
+        for k, (now, given) in enumerate(zip(self.inside() if in_container else self.given, self.given, strict=True)):
+            x = given if isinstance(given, np.ndarray) else self.arrays[k]
+            same = address(x) == self.addresses[k] and x.shape == shapes[k] and x.dtype == self.dtype
+            moved = self._places[k] is not None and place(given) != self._places[k]
+            if now is not given or moved or not (same and x.flags.carray):
+                self.explain_moved(k, now)
 
     # --- Arrays like the parameters -----------------------------------------------------------------------------------
 

@@ -3,27 +3,24 @@
 The compiled side is kernels/pyfastlr_kernels/cpu/stages.py. An optimizer without such options has none of this.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import Iterable, Mapping
 from itertools import accumulate
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from pyfastlr.arrays import tree
-from pyfastlr.arrays.flat import Flat
-from pyfastlr.arrays.host import Array, address, address_range, aligned, describe
-from pyfastlr.arrays.parameters import Parameters, Target
+from pyfastlr.arrays.host import Array, address, address_range, aligned
+from pyfastlr.arrays.parameters import Parameters
 from pyfastlr_kernels import tables
 from pyfastlr_kernels.cpu.stages_layout import PRIVATE
 from pyfastlr_kernels.reduce import FACTORS
 
+from .copies import CopyTo
 from .hyper import OFF
+from .option_checks import POLICIES
 from .settings import Settings
 
-POLICIES = {"propagate": tables.PROPAGATE, "raise": tables.RAISE, "skip": tables.SKIP}
-MEASURES = ("update_norm", "param_norm", "per_tensor")
-NOT_MEASURED = -1.0  # no norm is negative
+NO_CALL = -1  # status of a record before the first call
 
 
 class Options(NamedTuple):
@@ -34,9 +31,8 @@ class Options(NamedTuple):
     accumulate: int = 1
     mean: bool = True
     measure: tuple[str, ...] = ()
-    copies: Any = None  # `copy_to`: one Target per tensor
-    copy_to: Any = None  # the user's container of them
-    scaled: bool = False  # by a loss scale: what is not finite is skipped, and the norm is measured
+    copies: CopyTo | None = None
+    loss_scale: Any = None  # a LossScale
 
 
 class Extras:
@@ -46,6 +42,10 @@ class Extras:
     ----------
     record
         OPTIONS (tables.py). It keeps what the last call did.
+    summed
+        For each tensor, 1 if its accumulated gradient has had one since the last update.
+    last
+        Results of the last call of the optimizer that this one is a copy of.
     """
 
     def __init__(self, parameters: Parameters, options: Options, convention: str) -> None:
@@ -55,21 +55,16 @@ class Extras:
         self._first_blocks = np.array(list(accumulate(blocks, initial=0)), np.int64)
         self._keep: dict[str, Array] = {}
         self.buffers: dict[str, Array] = {}  # "average", "accumulated": each like the parameters, in one buffer
+        self.summed = np.zeros(len(parameters.sizes), np.int64)
+        self.last: dict[str, Any] = {}
         self.used = False  # by the current launch
-        copies = options.copies or []
-        self.copies: list[Target] = list({id(x.watched.array): x for x in copies}.values())  # one per array of the user
-        self._leaves: Callable[[Any], Any] | None = None
-        if options.copies and tree.kind_of(options.copy_to) != "leaf" and not isinstance(options.copy_to, Flat):
-            if parameters.layout is None:
-                self._leaves = tree.gatherer(parameters.node, partial(tree.match, parameters.node, argument="copy_to"))
-            else:
-                self._leaves = partial(parameters.leaves_of, argument="copy_to")
         record = self.record
         record["convention"] = list(FACTORS).index(convention)
-        record["policy"] = tables.SKIP if options.scaled else POLICIES[options.nonfinite]
+        record["policy"] = tables.SKIP if options.loss_scale else POLICIES[options.nonfinite]
         record["every"], record["mean"], record["zero"] = options.accumulate, options.mean, options.zero_grad
         for name in ("grad_norm", "update_norm", "param_norm"):
-            record[name] = NOT_MEASURED
+            record[name] = tables.NOT_MEASURED
+        record["status"] = NO_CALL
         if options.accumulate > 1:
             self.allocate("accumulated")
 
@@ -106,7 +101,7 @@ class Extras:
             or options.accumulate > 1
             or options.measure
             or options.copies is not None
-            or options.scaled
+            or options.loss_scale
             or any(name in own for own in settings.own for name in OFF)
         )
 
@@ -115,12 +110,12 @@ class Extras:
         options = self.options
         used = {
             **{name: any(name in own for own in settings.own) for name in OFF},
+            "loss_scale": options.loss_scale is not None,  # before `nonfinite`, which it implies
             "nonfinite": options.nonfinite != "propagate",
             "zero_grad": options.zero_grad,
             "accumulate": options.accumulate > 1,
             "copy_to": options.copies is not None,
             "measure": bool(options.measure),
-            "loss_scale": options.scaled,
         }
         for name, is_used in used.items():
             if is_used:
@@ -134,7 +129,7 @@ class Extras:
         set_by = {
             name: any(name in own for own in settings.own) for name in ("clip_norm", "clip_norm_each", "clip_value")
         }
-        measured = bool(options.measure) or options.scaled
+        measured = bool(options.measure or options.loss_scale)
         record["norms"] = (
             set_by["clip_norm"]
             or set_by["clip_norm_each"]
@@ -153,7 +148,8 @@ class Extras:
         for name in ("squares", "update_squares", "param_squares"):
             record[name] = self._zeros(name, n_blocks)
         record["bad"] = self._zeros("bad", n, np.int64)
-        record["summed"] = self._zeros("summed", n, np.int64)
+        record["summed"] = tables.address(self.summed)
+        record["loss_scale"] = tables.address(options.loss_scale._record) if options.loss_scale else 0
         for name in ("tensor_norms", "tensor_update_norms", "tensor_param_norms", "factors"):
             record[name] = self._zeros(name, n)
         record["row_norms"] = self._zeros("row_norms", len(rows))
@@ -163,11 +159,7 @@ class Extras:
         else:
             record["averages"] = 0
         record["sums"] = self._addresses("accumulated") if options.accumulate > 1 else 0
-        record["copies"] = (
-            0
-            if options.copies is None
-            else self._table("copies", [address(x.array) if x.array.size else 0 for x in options.copies])
-        )
+        record["copies"] = 0 if options.copies is None else self._table("copies", options.copies.addresses())
         itemsize = parameters.dtype.itemsize
         size = 2 * tables.CHUNK_LENGTH * itemsize
         if "scratch" not in self._keep or self._keep["scratch"].nbytes < threads * size:
@@ -183,64 +175,89 @@ class Extras:
         starts = list(accumulate(self._parameters.sizes, initial=0))[:-1]
         return self._table(name, start + np.array(starts, np.int64) * itemsize)
 
+    def unused(self) -> int:
+        """Note that steps do nothing but the update. Return the address that says so, 0."""
+        self.record["status"], self.last, self.used = NO_CALL, {}, False
+        return 0
+
     def kept(self) -> tuple[Any, ...]:
         """Tables and arrays that a launch points to."""
-        return self.record, *self._keep.values(), *self.buffers.values(), *self.copies
+        return self.record, self.summed, self.options, *self._keep.values(), *self.buffers.values()
+
+    # --- The average --------------------------------------------------------------------------------------------------
 
     @property
-    def swapped(self) -> bool:
-        """Whether parameters and average are exchanged: no step is allowed then."""
-        return bool(self.record["swapped"][0])
+    def has_average(self) -> bool:
+        """Whether there has been an update with `ema_decay`."""
+        return bool(self.record["averaged"][0])
 
-    @swapped.setter
-    def swapped(self, value: bool) -> None:
-        self.record["swapped"] = value
+    @property
+    def swapped(self) -> int:
+        """Not 0: parameters and average are exchanged, by `exchange` with this number."""
+        return int(self.record["swapped"][0])
 
-    def forget(self, settings: Settings) -> None:
-        """Drop what options that are off now have left behind: a later average starts anew."""
-        if not _averages(settings):
-            self.record["averaged"] = 0
-            self.buffers.pop("average", None)
-        self.used = False  # until `prepare`
-
-    def check_not_swapped(self) -> None:
-        """Refuse a step while parameters and average are exchanged."""
+    def check_not_swapped(self, what: str = "step()") -> None:
+        """Refuse what needs the parameters while they are exchanged with their average."""
         if self.swapped:
-            self.explain_swapped()
+            raise RuntimeError(
+                f"{what} is not possible while the average is swapped in: call swap_ema() again, or leave averaged()"
+            )
 
-    def explain_swapped(self) -> NoReturn:
-        """Raise the error for a step while parameters and average are exchanged."""
-        raise RuntimeError(
-            "step() is not possible while the average is swapped in: call swap_ema() again, or leave averaged()"
-        )
+    def exchange(self, swapped: int) -> list[tuple[Array, Array]]:
+        """Copies that exchange parameters and average, in their order, and then set `swapped`."""
+        spare = np.empty(max(self._parameters.sizes), self._parameters.dtype)
+        pairs = []
+        for average, p in zip(self.tensors("average"), self._parameters.inside_tensors(), strict=True):
+            kept = spare[: p.size]
+            pairs += [(kept, p), (p, average), (average, kept)]
+        return [*pairs, (self.record["swapped"], np.array([swapped]))]
 
-    def guarded(self, launch: Callable[..., int]) -> Callable[..., int]:
-        """The launch, which first checks the container of `copy_to`, if there is one."""
-        leaves, known = self._leaves, self.options.copies or []
-        if leaves is None:
-            return launch
-        container = self.options.copy_to
+    # --- Saved state (optimizers/snapshot.py) -------------------------------------------------------------------------
 
-        def guarded_launch(*arguments: Any) -> int:
-            for x, copy in zip(leaves(container), known, strict=True):
-                if x is not copy.given:
-                    raise ValueError(
-                        f"`{copy.label}` must be the array that the optimizer was built with, got "
-                        f"another: build a new optimizer"
-                    )
-            return launch(*arguments)
+    def progress_pairs(self, calls: int, summed: Any, averaged: int) -> list[tuple[Any, Any]]:
+        """Counts of calls and updates, each with its new value. The last call is forgotten."""
+        record = self.record
+        return [
+            (record["calls"], np.array([calls])),
+            (self.summed, np.array(summed, np.int64)),
+            (record["averaged"], np.array([averaged])),
+            (record["status"], np.array([NO_CALL])),
+        ]
 
-        return guarded_launch
+    def fresh(self) -> list[tuple[Any, Any]]:
+        """Everything that a step changes here, with its value in a new optimizer."""
+        scale, pairs = self.options.loss_scale, self.progress_pairs(0, np.zeros_like(self.summed), 0)
+        if "accumulated" in self.buffers:
+            pairs.append((self.buffers["accumulated"], np.zeros_like(self.buffers["accumulated"])))
+        return [*pairs, *(() if scale is None else scale._pairs(None))]
 
-    def explain_moved(self, k: int) -> NoReturn:
-        """Raise the error for an array of `copy_to` that has changed."""
-        copy = self.copies[k]
-        x = copy.watched.array
-        writeable = "" if x.flags.writeable else ", read-only"
-        raise ValueError(
-            f"`{copy.label}` must stay as it was when the optimizer was built, a writeable array with the same memory, "
-            f"shape and dtype, got {describe(x)} with strides {x.strides} bytes{writeable}"
-        )
+    def snapshot(self) -> dict[str, Any]:
+        """Everything that a step changes here, for `pairs_from` of a copy of the optimizer."""
+        scale = self.options.loss_scale
+        return {
+            "buffers": {name: x.copy() for name, x in self.buffers.items()},
+            "calls": int(self.record["calls"][0]),
+            "summed": self.summed.copy(),
+            "averaged": int(self.record["averaged"][0]),
+            "copies": [x.copy() for x in self.copied],
+            "loss_scale": None if scale is None else scale._export(),
+            "last": self.results(),
+        }
+
+    def pairs_from(self, snapshot: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+        """Everything that a step changes here, with its value in the snapshot."""
+        for name in snapshot["buffers"]:
+            self.allocate(name)
+        pairs: list[tuple[Any, Any]] = [(self.buffers[name], x) for name, x in snapshot["buffers"].items()]
+        pairs += zip(self.copied, snapshot["copies"], strict=False)
+        pairs += self.progress_pairs(snapshot["calls"], snapshot["summed"], snapshot["averaged"])
+        scale = self.options.loss_scale
+        return [*pairs, *(() if scale is None else scale._pairs(snapshot["loss_scale"]))]
+
+    @property
+    def copied(self) -> list[Array]:
+        """For each tensor, the array of `copy_to`. Empty without it."""
+        return [] if self.options.copies is None else self.options.copies.parts
 
     def explain_not_finite(self, parameters: Parameters) -> NoReturn:
         """Raise the error that names the first array with an element that is not finite."""
@@ -254,7 +271,8 @@ class Extras:
         """Arrays that a step writes besides parameters and state, with their names in errors."""
         names = {"average": "ema", "accumulated": "the accumulated gradient"}
         buffers = [(names[name], x) for name, x in self.buffers.items()]
-        return [*buffers, *((x.label, x.array) for x in self.options.copies or ())]
+        copies = self.options.copies
+        return [*buffers, *(() if copies is None else ((x.label, x.watched.array) for x in copies.arrays))]
 
     def written(self, settings: Settings) -> list[tuple[int, int]]:
         """Address ranges that a gradient must not overlap, besides parameters and state."""
@@ -266,8 +284,10 @@ class Extras:
     # --- What the last call did ---------------------------------------------------------------------------------------
 
     def results(self) -> dict[str, Any]:
-        """Numbers of the last call, None where they were not measured."""
+        """Numbers of the last call, None where they were not measured. Empty before the first call."""
         record, options = self.record[0], self.options
+        if record["status"] == NO_CALL:
+            return dict(self.last)
         skipped = record["status"] == tables.HELD and record["nonfinite"] > 0
         measured = bool(record["norms"])
         found: dict[str, Any] = {
@@ -289,7 +309,7 @@ class Extras:
 
 
 def _measured(norm: Any) -> float | None:
-    return None if norm == NOT_MEASURED else float(norm)
+    return None if norm == tables.NOT_MEASURED else float(norm)
 
 
 def _averages(settings: Settings) -> bool:
@@ -308,34 +328,16 @@ def merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     return found
 
 
-def check_options(given: Mapping[str, Any]) -> None:
-    """Check the arguments of the options that are not hyperparameters."""
-    for name, known in (("nonfinite", POLICIES), ("accumulate_mode", ("mean", "sum"))):
-        if not isinstance(given[name], str) or given[name] not in known:
-            raise ValueError(f"`{name}` must be one of {', '.join(map(repr, known))}, got {given[name]!r}")
-    value = given["accumulate"]
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
-        raise TypeError(f"`accumulate` must be an integer >= 1, got {value!r}")
-    if not 1 <= value <= 2**31:
-        raise ValueError(f"`accumulate` must be an integer >= 1, got {value!r}")
-    measure = given["measure"]
-    if isinstance(measure, str) or not isinstance(measure, list | tuple | set | frozenset):
-        raise TypeError(f"`measure` must be a sequence of names, of {', '.join(MEASURES)}, got {measure!r}")
-    for name in measure:
-        if name not in MEASURES:
-            raise ValueError(f"`measure` must have only {', '.join(map(repr, MEASURES))}, got {name!r}")
-
-
 def extras_of(given: Mapping[str, Any], parameters: Parameters, convention: str) -> Extras:
     """The options of an optimizer with these checked arguments."""
     copies = None
     if given["copy_to"] is not None:  # on a device, the engine refuses it
-        copies = parameters.targets(given["copy_to"], "copy_to") if parameters.device is None else []
+        copies = CopyTo(parameters, given["copy_to"]) if parameters.device is None else given["copy_to"]
     return Extras(
         parameters,
         Options(
             given["nonfinite"], given["zero_grad"], int(given["accumulate"]), given["accumulate_mode"] == "mean",
-            tuple(given["measure"]), copies, given["copy_to"],
+            tuple(given["measure"]), copies, given["loss_scale"],
         ),
         convention,
     )  # fmt: skip

@@ -115,7 +115,7 @@ class HostEngine:
             elif status == NOT_FINITE:
                 self._extras.explain_not_finite(self._parameters)
             elif status == SWAPPED:
-                self._extras.explain_swapped()
+                self._extras.check_not_swapped()
             elif status == BAD_SCALE:
                 inv_scale = inverse_scale(inv_scale)
             elif status <= MOVED:
@@ -146,7 +146,8 @@ class HostEngine:
         k -= len(parameters.arrays)
         watched = self._fixed.watched(self._hyper.current)
         if k >= len(watched):
-            self._extras.explain_moved(k - len(watched))
+            assert self._extras.options.copies is not None
+            self._extras.options.copies.explain_moved(k - len(watched))
         rates = watched[k]
         raise ValueError(
             f"`{rates.label}` must keep the memory, shape and dtype that it had when it was set, got an array that was "
@@ -184,18 +185,18 @@ class HostEngine:
                     if used or self._extras.used:  # a step that is running reads the same record
                         self._lock.pause()
                     self._extras.check_not_swapped()
-                    self._extras.forget(self._hyper.current)
-                    launch = self._bind(drive, stages, self._hyper.current)
-                    self.launch = self._extras.guarded(launch)
+                    launch, copies = self._bind(drive, stages, self._hyper.current), self._extras.options.copies
+                    self.launch = launch if copies is None else copies.guarded(launch)
                     break
         return self.launch(*arguments)
 
     def _bind(self, drive: int, stages: int, settings: Settings) -> Callable[..., int]:
         """Build the launch for these settings."""
-        fixed, parameters = self._fixed, self._parameters
+        fixed, parameters, copy_to = self._fixed, self._parameters, self._extras.options.copies
+        copies = [] if copy_to is None else copy_to.arrays
         tensors = fixed.tensors.copy()
         tensors["scale"] = [0 if rates is None else address(rates.array) for rates in settings.rates]
-        arrays = fixed.array_table(settings, self._extras.copies)
+        arrays = fixed.array_table(settings, copies)
         rows = np.empty_like(settings.rows)
         calls = [
             (
@@ -216,7 +217,7 @@ class HostEngine:
             rows=tables.address(rows), folds=tables.address(fixed.folds), cursors=tables.address(fixed.cursors),
             zeros=0 if zeros is None else tables.address(zeros), size=parameters.size, threads=self.threads,
             pool=pool.shared().address, progress=self._lock.address, sign=self._sign, stages=stages,
-            options=self._extras.prepare(settings, self.threads) if stages else 0,
+            options=self._extras.prepare(settings, self.threads) if stages else self._extras.unused(),
         )  # fmt: skip
         written = fixed.written_with(self._extras.written(settings))
         order = np.arange(len(tensors), dtype=np.int64)
@@ -242,10 +243,11 @@ class HostEngine:
                 "options": self._extras.record if stages else None,
             }  # fmt: skip
             objects = [*parameters.given, *(rates.watched.array for rates in fixed.watched(settings))]
-            objects += [x.watched.array for x in self._extras.copies]
+            objects += [x.watched.array for x in copies]
             return plain_launch.PlainLaunch(
-                _load().step_addresses()[_load().RUN], self._lock, binding, job, known, objects, calls, gather, keep
-            )
+                _load().step_addresses()[_load().RUN], self._lock, self._extras, binding, job, known, objects, calls,
+                gather, keep,
+            )  # fmt: skip
         launch: Callable[..., int] = _load().bound_launch(tables.address(binding), keep)
         return launch
 

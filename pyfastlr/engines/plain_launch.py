@@ -16,9 +16,10 @@ import numpy as np
 from pyfastlr.arrays.host import address
 from pyfastlr_kernels.compile.first_use import once
 from pyfastlr_kernels.cpu.pool import ALIVE
-from pyfastlr_kernels.python_side import BAD_SCALE, MOVED, NO_WORKERS, NOTHING, ndarray_record_fits
+from pyfastlr_kernels.python_side import BAD_SCALE, BUSY, MOVED, NO_WORKERS, NOTHING, ndarray_record_fits
 from pyfastlr_kernels.tables import HELD, OK
 
+from .extras import Extras
 from .lock import StepLock
 
 
@@ -43,6 +44,7 @@ class PlainLaunch:
         self,
         run: int,
         lock: StepLock,
+        extras: Extras,
         binding: Any,
         job: Any,
         tables: dict[str, Any],
@@ -52,7 +54,7 @@ class PlainLaunch:
         keep: tuple[Any, ...],
     ) -> None:
         self._run = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(run)
-        self._lock, self._job, self._job_address, self._keep = lock, job[0], address(job), keep
+        self._extras, self._lock, self._job, self._job_address, self._keep = extras, lock, job[0], address(job), keep
         self._arrays, self._calls, self._gather = arrays, calls, gather
         # Python numbers, because reading one from a record takes as long as all other work for an array.
         self._list, self._dtype, self._n_held = (int(binding[name][0]) for name in ("list", "dtype", "n_held"))
@@ -80,6 +82,8 @@ class PlainLaunch:
             raise RuntimeError("a schedule or callable must not call step() of the optimizer that calls it")
         with lock.held:
             lock.pause()
+            if self._extras.swapped:  # since the caller read which launch to call
+                return BUSY
             try:
                 lock.own()
                 status = self._step(gradients, inv_scale, held, grads)

@@ -11,6 +11,7 @@ state, as in torch.
 from .base import Optimizer as Optimizer
 from .base import Stats as Stats
 from .base import registry as registry
+from .loss_scale import LossScale as LossScale
 from .sgd import SGD as SGD
 from .rmsprop import RMSProp as RMSProp
 from .adagrad import AdaGrad as AdaGrad

@@ -1,8 +1,8 @@
 """What all optimizers share: arguments, groups, state, and the step, which an engine runs."""
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -10,19 +10,21 @@ import numpy as np
 from pyfastlr.arrays.flat import Flat
 from pyfastlr.arrays.host import shaped
 from pyfastlr.arrays.parameters import Parameters
-from pyfastlr.engines.extras import check_options, extras_of
+from pyfastlr.engines.extras import extras_of
 from pyfastlr.engines.hyper import DECAYS, PAIRS, Range, boolean, label, number, source, thread_count
 from pyfastlr.engines.interface import engine_class
 from pyfastlr.engines.lock import StepLock
+from pyfastlr.engines.option_checks import check_options
 from pyfastlr.engines.settings import Hyperparameters
 from pyfastlr.engines.state import State
 from pyfastlr.schedules.controller import copied, is_controller, load_checked, saved_state
 from pyfastlr_kernels.rules import RULES
 from pyfastlr_kernels.tables import COMMON
 
-from . import snapshot
+from . import average, snapshot
 from .fields import Argument, StartNumber, hint
 from .groups import Group, membership
+from .loss_scale import policy_with
 from .options import Options, documented
 
 
@@ -125,6 +127,7 @@ class Optimizer(Options):
                     given[name] = number(given[name], name, field.allowed)
             given["threads"] = thread_count(given["threads"])
             check_options(given)
+            given["nonfinite"] = policy_with(given["loss_scale"], given["nonfinite"])
             convention = self._choose_convention(given["convention"])
             values = self._complete(convention, given)
             groups = [] if given["groups"] is None else given["groups"]
@@ -241,6 +244,8 @@ class Optimizer(Options):
         own = self._given["capturable" if on_device else "threads"]
         self._engine: Any = engine_class(on_device)(*common, own, self._extras)
         self._hyper.watch(self._engine)
+        if self.loss_scale is not None:
+            self.loss_scale._belong_to(self)
 
     @classmethod
     def _advice(cls, name: str, known: Sequence[str]) -> str:
@@ -318,7 +323,7 @@ class Optimizer(Options):
     def stats(self) -> Stats:
         """Measurements of the last step."""
         lr = self._lock.used_lr[0]
-        more: dict[str, Any] = self._extras.results() if self._extras.used else {}
+        more: dict[str, Any] = self._extras.results()
         per_tensor = more.pop("per_tensor", None)
         if per_tensor is not None:
             more["per_tensor"] = {name: Stats(**values) for name, values in per_tensor.items()}
@@ -326,49 +331,47 @@ class Optimizer(Options):
 
     @property
     def ema(self) -> Any:
-        """Average of the parameters (`ema_decay`), with their structure: views of the live one."""
-        if not self._extras.record["averaged"][0]:
-            raise AttributeError("`ema` needs the option `ema_decay` and a first update")
+        """Average of the parameters (`ema_decay`), with their structure: live views. While swapped, the parameters."""
+        if not self._extras.has_average:
+            raise AttributeError("`ema` needs an average: set `ema_decay`, and make an update")
         return self._parameters.like(self._extras.tensors("average"), self._extras.buffers["average"])
 
     def swap_ema(self) -> None:
-        """Exchange the parameters and their average; a second call exchanges them again. Steps are refused between."""
-        extras = self._extras
-        if not extras.record["averaged"][0]:
-            raise RuntimeError("swap_ema() needs an average: set `ema_decay` and make a step first")
-        if self._engine.is_inside():
-            raise RuntimeError("the parameters must not be changed from inside a step: from a schedule or callable")
+        """Exchange the parameters and their average, in place. A second call exchanges them again.
 
-        def work() -> None:
-            self._parameters.check_unmoved()
-            for average, p in zip(extras.tensors("average"), self._parameters.inside_tensors(), strict=True):
-                before = p.copy()
-                np.copyto(p, average)
-                np.copyto(average, before)
-            extras.swapped = not extras.swapped
-            self._engine.renew()
+        Until then, `step`, `reset`, loading, saving and copying raise a RuntimeError, in all threads.
 
-        with self._lock.held:
-            self._lock.pause()
-            whole(work)
+        Raises
+        ------
+        RuntimeError
+            If there has been no update with `ema_decay`, or if a schedule calls it.
+        ValueError
+            If an array of the parameters was replaced, resized or made read-only. Nothing is changed in that case.
+        """
+        average.swap(self)
 
-    @contextmanager
-    def averaged(self) -> "Iterator[None]":
-        """Context in which the parameters are their average; it exchanges them back whatever happens."""
-        if self._extras.swapped:
-            raise RuntimeError("averaged() is not possible while the average is swapped in: call swap_ema() first")
-        try:
-            try:
-                self.swap_ema()
-                yield
-            finally:
-                self._swap_back()
-        finally:
-            self._swap_back()  # an interrupt may have come before the first one
+    def averaged(self) -> AbstractContextManager[None]:
+        """Context in which the parameters are their average. It exchanges them again, whatever happens in the block.
 
-    def _swap_back(self) -> None:
-        if self._extras.swapped:
-            self.swap_ema()
+        Raises
+        ------
+        RuntimeError, ValueError
+            As `swap_ema`, and if the average is already swapped in.
+
+        Examples
+        --------
+        >>> import numpy as np, pyfastlr as flr
+        >>> p = np.zeros(2)
+        >>> opt = flr.SGD(p, lr=1.0, ema_decay=0.5)
+        >>> for _ in range(2):
+        ...     opt.step(np.ones(2))
+        >>> with opt.averaged():
+        ...     print(p)
+        [-1.5 -1.5]
+        >>> p
+        array([-2., -2.])
+        """
+        return average.averaged(self)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -382,9 +385,12 @@ class Optimizer(Options):
     # --- Saving and restoring -----------------------------------------------------------------------------------------
 
     def reset(self) -> None:
-        """Reset state, counts and steps to those of a new optimizer. Keep parameters and hyperparameters."""
-        fresh = [*self._state.fresh(), *self._progress_pairs(self._state.fresh_counts(), 0, float("nan"))]
-        self._write(fresh)
+        """Reset state, counts and steps to those of a new optimizer. Keep parameters and hyperparameters.
+
+        The average and the accumulated gradient start anew, and the loss scale is its initial one.
+        """
+        progress = self._progress_pairs(self._state.fresh_counts(), 0, float("nan"))
+        self._write([*self._state.fresh(), *self._extras.fresh(), *progress], what="reset()")
 
     def state_dict(self) -> dict[str, Any]:
         """Copy everything that an exact resume needs besides the parameters and the constructor's arguments.
@@ -394,11 +400,17 @@ class Optimizer(Options):
         dict
             Its keys: format, class, convention, rule, dtype, structure (name and shape of each array), steps, counts
             (int64, one per array), carry (float64), state (by slot, each with the structure of the parameters; for a
-            `Flat`, its buffer), controllers (group, hyperparameter and state of each). All values are from the same
-            moment, even while another thread steps.
+            `Flat`, its buffer), controllers (a list), average, accumulated and loss_scale (dicts, or None where there
+            is nothing to save). All values are from the same moment, even while another thread steps.
+
+        Raises
+        ------
+        RuntimeError
+            If the average is swapped in (`swap_ema`).
         """
         with self._lock.held:
             self._lock.pause()
+            self._extras.check_not_swapped("state_dict()")
             self._engine.refresh()
             return snapshot.export(self)
 
@@ -409,15 +421,19 @@ class Optimizer(Options):
         ----------
         state : dict
             From an optimizer of the same class, convention and dtype, over arrays with the same names and shapes. The
-            container may be of another kind.
+            container may be of another kind. An average is loaded with or without `ema_decay`, and without one in the
+            dict, the average starts anew. A loss scale, or a gradient of which part has been accumulated, needs an
+            optimizer with that option; a dict without a loss scale leaves the optimizer's as it is.
 
         Raises
         ------
         TypeError, ValueError
             If the dict does not match the optimizer, or is damaged.
+        RuntimeError
+            If the average is swapped in (`swap_ema`).
         """
         pairs = snapshot.checked(self, state)
-        self._write(pairs, snapshot.controllers(self, state))
+        self._write(pairs, snapshot.controllers(self, state), what="load_state_dict()")
 
     def _progress_pairs(self, counts: Any, steps: int, used_lr: float) -> list[tuple[Any, Any]]:
         progress = self._lock.progress
@@ -427,17 +443,21 @@ class Optimizer(Options):
             (progress["used_lr"], np.array([used_lr])),
         ]
 
-    def _write(self, pairs: Sequence[tuple[Any, Any]], controllers: Sequence[tuple[Any, Any]] = ()) -> None:
+    def _write(
+        self, pairs: Sequence[tuple[Any, Any]], controllers: Sequence[tuple[Any, Any]] = (), what: str = ""
+    ) -> None:
         """Write arrays and controllers' states into the optimizer. If a controller refuses, nothing changes."""
         if self._engine.is_inside():
             raise RuntimeError("a schedule or callable must not change the state of the optimizer that calls it")
         with self._lock.held:
             self._lock.pause()
+            self._extras.check_not_swapped(what)
             if controllers:
                 self._write_both(pairs, controllers)
             else:
                 self._engine.write(pairs)
                 self._engine.changed()
+            self._extras.last = {}
 
     def _write_both(self, pairs: Sequence[tuple[Any, Any]], controllers: Sequence[tuple[Any, Any]]) -> None:
         """Write arrays and controllers' states, or neither. The caller has the lock.
@@ -464,6 +484,7 @@ class Optimizer(Options):
         """Copy everything at one moment, including the parameters' values."""
         with self._lock.held:
             self._lock.pause()
+            self._extras.check_not_swapped("copying the optimizer")
             self._engine.refresh()
             settings = self._hyper.current
             return {
@@ -477,6 +498,7 @@ class Optimizer(Options):
                 "counts": self._state.counts.copy(),
                 "steps": self._lock.steps[0],
                 "used_lr": self._lock.used_lr[0],
+                "extras": self._extras.snapshot(),
             }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -490,14 +512,17 @@ class Optimizer(Options):
         self._start()
         pairs = [*zip(parameters.arrays, arrays, strict=False)]
         pairs += [(x, state["buffers"][name]) for name, x in self._state.buffers.items()]
+        pairs += self._extras.pairs_from(state["extras"])
         self._write([*pairs, *self._progress_pairs(state["counts"], state["steps"], state["used_lr"])])
+        self._extras.last = state["extras"]["last"]
 
     def __copy__(self) -> "Optimizer":
-        """Return an optimizer that shares the parameters and schedules but has its own state."""
+        """Return an optimizer that shares parameters, schedules and `copy_to`, but has its own state and loss scale."""
         twin: Optimizer = object.__new__(type(self))
         state = self.__getstate__()
         copies: dict[int, Any] = {}  # one for all places: controllers may share one that is inside them
         state["own"] = [{x: _own(value, copies) for x, value in fields.items()} for fields in state["own"]]
+        state["given"] = {**state["given"], "loss_scale": copy.copy(self.loss_scale)}
         twin._restore(state, self._parameters.params, ())
         return twin
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, get_args
 from pyfastlr.engines.hyper import BELOW_ONE, LIMIT
 
 from .fields import Arrays, Convention, Decay, Declared, GroupList, Number, OptionalNumber, RateScale, argument
+from .loss_scale import LossScale
 
 _DECAYS = {
     "coupled": '"coupled" adds ``weight_decay * p`` to the gradient.',
@@ -97,7 +98,8 @@ class Options(Declared):
         default=None,
         allowed=BELOW_ONE,
         text="Keep an average of the parameters, ``opt.ema``: the parameters after the first update, then "
-        "``d * average + (1 - d) * p`` with this decay d. Turned off and on again, it starts anew.",
+        "``d * average + (1 - d) * p`` with this decay d. With 0, the average starts again from the parameters. "
+        "Setting None keeps it as it is, until a number or schedule continues it.",
     )
     groups: GroupList = GroupList(
         default=None,
@@ -136,6 +138,12 @@ class Options(Declared):
         default=None,
         kind="like params, optional",
         text="Arrays to which each update also writes the parameters. No two of these and the parameters may overlap.",
+    )
+    loss_scale: LossScale | None = argument(
+        default=None,
+        kind="LossScale, optional",
+        text="Dynamic scale of the loss. Multiply each loss by ``opt.loss_scale.scale``: the step divides the gradient "
+        'by it, in addition to `inv_scale`. It implies ``nonfinite="skip"``, and a skipped step lowers the scale.',
     )
     measure: Sequence[str] = argument(
         default=(),

@@ -14,14 +14,16 @@ from pyfastlr.schedules.controller import saved_state, trial
 from pyfastlr_kernels import tables
 from pyfastlr_kernels.rules import RULES
 
+from . import snapshot_options
+from .snapshot_options import LARGEST, count
+
 if TYPE_CHECKING:
     from .base import Optimizer
 
-VERSION = 2  # of the format of `state_dict`
+VERSION = 3  # of the format of `state_dict`
 # Keys that a version adds to the earlier ones, each with the value to use for an earlier version.
-_ADDED: dict[int, dict[str, Any]] = {1: {}, 2: {"controllers": []}}
+_ADDED: dict[int, dict[str, Any]] = {1: {}, 2: {"controllers": []}, 3: snapshot_options.ABSENT}
 _KEYS = ("format", "class", "convention", "rule", "dtype", "structure", "steps", "counts", "carry", "state")
-LARGEST = 2**62  # largest count, so far from the end of int64 that no run reaches that
 
 
 def header(optimizer: "Optimizer") -> dict[str, Any]:
@@ -50,6 +52,7 @@ def export(optimizer: "Optimizer") -> dict[str, Any]:
             {"group": row, "name": name, "state": saved_state(controller)}
             for (row, name), controller in optimizer._hyper.controllers().items()
         ],
+        **snapshot_options.export(optimizer),
     }
 
 
@@ -76,7 +79,7 @@ def checked(optimizer: "Optimizer", given: Any) -> list[tuple[Any, Array]]:
     structure = _structure(given["structure"])
     order = _order(structure, need["structure"])
     rule, n = RULES[optimizer.rule], len(order)
-    steps = _count(given["steps"], "steps")
+    steps = count(given["steps"], "state['steps']")
     counts = _numbers(given["counts"], "counts", np.dtype(np.int64), (n,))
     if not 0 <= counts.min() <= counts.max() <= LARGEST:
         raise ValueError(f"`state['counts']` must be from 0 to 2**62, got {counts.min()} to {counts.max()}")
@@ -89,9 +92,14 @@ def checked(optimizer: "Optimizer", given: Any) -> list[tuple[Any, Array]]:
         raise ValueError(f"`state['state']` must have the keys {names}, got {describe(slots)} {list(slots or [])}")
     pairs: list[tuple[Any, Array]] = []
     for name in rule.state_names:
-        tensors = _tensors(optimizer, name, slots[name], structure, order)
+        dtype = optimizer._state.buffers[name].dtype
+        tensors = _tensors(optimizer._parameters, dtype, slots[name], f"state['state'][{name!r}]", structure, order)
         # Copies, because the given arrays may be views of those that are written.
         pairs += [(x, y.copy()) for x, y in zip(optimizer._state.tensors(name), tensors, strict=True)]
+    pairs += snapshot_options.checked(
+        optimizer, given, order,
+        lambda x, label: _tensors(optimizer._parameters, optimizer._parameters.dtype, x, label, structure, order),
+    )  # fmt: skip
     return [*pairs, *optimizer._progress_pairs(counts_of(counts[order], carry[order]), steps, float("nan"))]
 
 
@@ -164,10 +172,14 @@ def _shown(structure: Sequence[tuple[str, tuple[int, ...]]]) -> str:
 
 
 def _tensors(
-    optimizer: "Optimizer", slot: str, value: Any, structure: Sequence[tuple[str, tuple[int, ...]]], order: list[int]
+    params: Parameters,
+    dtype: "np.dtype[Any]",
+    value: Any,
+    label: str,
+    structure: Sequence[tuple[str, tuple[int, ...]]],
+    order: list[int],
 ) -> list[Array]:
-    """Arrays of a slot, 1-D and in the optimizer's order, from any kind of container or one buffer."""
-    params, dtype, label = optimizer._parameters, optimizer._state.buffers[slot].dtype, f"state['state'][{slot!r}]"
+    """Arrays, 1-D and in the optimizer's order, from any kind of container like the parameters or from one buffer."""
     sizes = [int(np.prod(shape, dtype=np.int64)) for _, shape in structure]
     if isinstance(value, Flat):
         value = value.buffer
@@ -193,14 +205,6 @@ def _by_name(params: Parameters, value: Any, label: str, need: set[str]) -> dict
         if set(names) != need:
             raise
         return dict(zip(names, leaves, strict=True))
-
-
-def _count(value: Any, key: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"`state[{key!r}]` must be an integer, got {value!r}")
-    if not 0 <= value <= LARGEST:
-        raise ValueError(f"`state[{key!r}]` must be from 0 to 2**62, got {value!r}")
-    return int(value)
 
 
 def _numbers(value: Any, key: str, dtype: "np.dtype[Any]", shape: tuple[int, ...]) -> Array:

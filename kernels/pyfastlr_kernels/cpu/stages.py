@@ -30,8 +30,10 @@ from pyfastlr_kernels.tables import (
     DECIDE,
     HELD,
     JOB,
+    LOSS_SCALE,
     MEASURE,
     NOT_FINITE,
+    NOT_MEASURED,
     OK,
     OPTIONS,
     PROPAGATE,
@@ -52,6 +54,7 @@ STAGES = types.void(types.int64, types.int64, types.int64)
 _ROW = row_dtype(())
 _WORD = 8  # bytes
 _ZERO64, _ZERO_F = np.int64(0), np.float64(0)
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
 _JOB_WORDS, _TENSOR_WORDS = JOB.itemsize // _WORD, TENSOR_SIZE // _WORD
 
 norm_of, scale_for = njit(**INLINED)(norm_of), njit(**INLINED)(scale_for)
@@ -170,6 +173,41 @@ def count_bad(o, n_tensors):
                 o.first_bad = k
 
 
+# The scale of the loss changes as in torch's GradScaler, in float32, once per update. A step changes it here, not in
+# Python, so that no interrupt and no other thread comes between a step and its change.
+
+
+@njit(**PARTS)
+def lower(s):
+    """Lower the loss scale. It stays above zero, from where it could not recover."""
+    new = np.float64(np.float32(s.scale * s.backoff))
+    if new > 0.0:
+        s.scale = new
+    s.finite, s.skipped = 0, 0
+
+
+@njit(**PARTS)
+def count_skipped(s, every):
+    """Count a skipped call. As many as an update takes lower the scale at once: it may be why none succeeds."""
+    s.skipped += 1
+    if s.skipped >= every:
+        lower(s)
+
+
+@njit(**PARTS)
+def count_update(s):
+    """Change the loss scale after an update: lower it if a call was skipped, or raise it after enough updates."""
+    if s.skipped != 0:
+        lower(s)
+        return
+    s.finite += 1
+    if s.finite >= s.interval:
+        new = np.float64(np.float32(s.scale * s.growth))
+        if new <= _FLOAT32_MAX:
+            s.scale = new
+        s.finite = 0
+
+
 def make_stages(dtype):
     """Make ``stages(job, what, index)`` for parameters of that dtype, as Python text."""
     real, itemsize = np.dtype(dtype).type, np.dtype(dtype).itemsize
@@ -250,6 +288,8 @@ def make_stages(dtype):
             o.status = NOT_FINITE
             return
         o.status = HELD
+        if o.loss_scale != 0:
+            count_skipped(record(o.loss_scale, 0, LOSS_SCALE), o.every)
         if o.zero != 0:
             for k in range(job.n_tensors):
                 t = record(job.tensors, k, TENSOR)
@@ -258,10 +298,13 @@ def make_stages(dtype):
 
     @njit(**PARTS)
     def begin(job, o):
-        o.status, o.nonfinite, o.first_bad, o.clipped, o.prescale = OK, 0, -1, 0, 1.0
         if o.swapped != 0:  # the parameters are their average now: nothing may be written
             o.status, job.what = SWAPPED, 0
             return
+        o.status, o.nonfinite, o.first_bad, o.clipped, o.prescale = OK, 0, -1, 0, 1.0
+        o.grad_norm = o.update_norm = o.param_norm = NOT_MEASURED
+        if o.loss_scale != 0:
+            job.grad_scale /= record(o.loss_scale, 0, LOSS_SCALE).scale
         for k in range(job.n_tensors):
             put_number(o.factors, k, 1.0)
         # An infinite element passes as a finite one after it was clipped, or was added to others.
@@ -383,6 +426,8 @@ def make_stages(dtype):
             o.param_norm = norm_of(total, 1.0, 1.0)
         if o.averages != 0:
             o.averaged += 1
+        if o.loss_scale != 0:
+            count_update(record(o.loss_scale, 0, LOSS_SCALE))
         if o.every > 1:
             o.calls = 0
             for k in range(job.n_tensors):

@@ -1,0 +1,68 @@
+"""`copy_to`: arrays besides the parameters that each update writes, and the checks that they are still the same."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NoReturn
+
+import numpy as np
+
+from pyfastlr.arrays import tree
+from pyfastlr.arrays.flat import Flat
+from pyfastlr.arrays.host import Array, address, describe
+from pyfastlr.arrays.parameters import Parameters, Target
+
+
+class CopyTo:
+    """The arrays of `copy_to`.
+
+    Attributes
+    ----------
+    parts
+        For each tensor, its part, 1-D.
+    arrays
+        For each array of the user, what is known of it.
+    """
+
+    def __init__(self, parameters: Parameters, container: Any) -> None:
+        self.container = container
+        targets = parameters.targets(container, "copy_to")
+        self.parts: list[Array] = [x.array for x in targets]
+        self.arrays: list[Target] = list({id(x.watched.array): x for x in targets}.values())
+        self._targets = targets
+        self._leaves: Callable[[Any], Any] | None = None
+        if tree.kind_of(container) != "leaf" and not isinstance(container, Flat):
+            if parameters.layout is None:
+                self._leaves = tree.gatherer(parameters.node, partial(tree.match, parameters.node, argument="copy_to"))
+            else:
+                self._leaves = partial(parameters.leaves_of, argument="copy_to")
+
+    def addresses(self) -> Array:
+        """Address of each tensor's part, 0 for an empty one."""
+        return np.array([address(x) if x.size else 0 for x in self.parts], np.int64)
+
+    def guarded(self, launch: Callable[..., int]) -> Callable[..., int]:
+        """The launch, which first checks that the container has the same arrays. The launch checks the arrays."""
+        leaves, targets, container = self._leaves, self._targets, self.container
+        if leaves is None:
+            return launch
+
+        def guarded_launch(*arguments: Any) -> int:
+            for x, copy in zip(leaves(container), targets, strict=True):
+                if x is not copy.given:
+                    raise ValueError(
+                        f"`{copy.label}` must be the array that the optimizer was built with, got another: build a "
+                        f"new optimizer"
+                    )
+            return launch(*arguments)
+
+        return guarded_launch
+
+    def explain_moved(self, k: int) -> NoReturn:
+        """Raise the error for an array that has changed."""
+        copy = self.arrays[k]
+        x = copy.watched.array
+        writeable = "" if x.flags.writeable else ", read-only"
+        raise ValueError(
+            f"`{copy.label}` must stay as it was when the optimizer was built, a writeable array with the same memory, "
+            f"shape and dtype, got {describe(x)} with strides {x.strides} bytes{writeable}"
+        )
