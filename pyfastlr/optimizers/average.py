@@ -29,13 +29,13 @@ def averaged(optimizer: "Optimizer") -> Iterator[None]:
     """Exchange them for the length of a block."""
     mine = next(_numbers)
     try:
-        _swap_in(optimizer, mine)
-        yield
-    finally:
         try:
-            _swap_back(optimizer, mine)
+            _swap_in(optimizer, mine)
+            yield
         finally:
-            _swap_back(optimizer, mine)  # if an interrupt has kept the first call from it
+            _swap_back(optimizer, mine)
+    finally:
+        _swap_back(optimizer, mine)  # if an interrupt has stopped the first call
 
 
 def _swap_in(optimizer: "Optimizer", mine: int) -> None:
