@@ -81,6 +81,27 @@ def test_state_goes_between_host_and_device(device):
     assert b.steps == 0
 
 
+def test_loss_scale_and_average_need_host_memory(device):
+    host, lent = both(device, numbers(5))
+    scale = flr.LossScale()
+    with pytest.raises(ValueError, match="`loss_scale` needs parameters in host memory, got arrays on a CUDA device"):
+        flr.SGD(lent, loss_scale=scale)
+    source = flr.SGD(host, ema_decay=0.5, loss_scale=scale)  # which the refused one has not taken
+    source.step(numbers(5))
+    opt = flr.SGD(lent)
+    state = source.state_dict()
+    with pytest.raises(ValueError, match=r"`state\['average'\]` needs parameters in host memory"):
+        opt.load_state_dict(state)
+    with pytest.raises(RuntimeError, match="needs an average"):
+        opt.swap_ema()
+    assert opt.steps == 0
+    opt.load_state_dict({**state, "average": None, "loss_scale": None})
+    assert opt.steps == 1
+    opt.reset()
+    assert opt.steps == 0
+    assert copy.deepcopy(opt).stats == flr.Stats()
+
+
 def test_tensors_that_go_together_and_part(device):
     """The quick way of a step, into it and out of it: gradients that move, one that is missing, and a loaded state."""
     host, lent = zip(*(both(device, numbers(n, n)) for n in (5, 130, 4)), strict=True)
