@@ -138,11 +138,11 @@ def moment(opt, *containers):
     arrays = [*opt._parameters.arrays, *opt._state.buffers.values()]
     # The first step makes the buffers. Without an update, an average is nothing, and a sum is zero.
     arrays += [x for name, x in extras.buffers.items() if name != "average" or extras.record["averaged"][0]]
-    arrays += [x.array for x in extras.options.copies or ()]
+    arrays += extras.copied
     for container in containers:
         buffer = isinstance(container, flr.Flat)
         found = [container.buffer] if buffer else tree.flatten(container, "x")[2]
         arrays += [x for x in found if x is not None]
     counters = [int(extras.record[name][0]) for name in ("calls", "averaged")]
-    summed = extras._keep.get("summed", np.zeros(0)).tolist()
+    summed = extras.summed.tolist()
     return [x.tobytes() for x in arrays], opt._state.counts.tobytes(), opt.steps, counters, summed

@@ -411,13 +411,14 @@ def walk(address, job, thread):
     Each thread starts in its own segment, which stays in its cache from step to step, and then helps the others. No one
     waits for a thread that has not come.
     """
+    stages, what = job.stages, job.what + THREAD * thread  # in registers, because a drive may write to any memory
     for k in range(job.threads):
         segment = (thread + k) % job.threads
         end = (segment + 1) * job.n_chunks // job.threads
         index = atomic_add(job.cursors + segment * LINE, 1)
         while index < end:
-            if job.stages != 0:
-                call_drive(job.stages, address, job.what + THREAD * thread, index)
+            if stages != 0:
+                call_drive(stages, address, what, index)
             elif record(job.tensors, record(job.chunks, index, CHUNK).tensor, TENSOR).fold_index >= 0:
                 call_drive(job.drive, address, UPDATE, index)
             index = atomic_add(job.cursors + segment * LINE, 1)
