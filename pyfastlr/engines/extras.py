@@ -261,10 +261,14 @@ class Extras:
 
     def explain_not_finite(self, parameters: Parameters) -> NoReturn:
         """Raise the error that names the first array with an element that is not finite."""
-        k, count = int(self.record["first_bad"][0]), int(self.record["nonfinite"][0])
+        k = int(self.record["first_bad"][0])
+        here = int(self._keep["bad"][k])
+        others = int(self.record["nonfinite"][0]) - here
+        elements = "element that is" if here == 1 else "elements that are"
+        more = f" (and {others} in other arrays)" if others else ""
         raise FloatingPointError(
-            f'`{parameters.gradient_label(k)}` must be finite (nonfinite="raise"), got {self._keep["bad"][k]} elements '
-            f"that are infinite or NaN, of {count} in all; nothing was changed"
+            f'`{parameters.gradient_label(k)}` must be finite (nonfinite="raise"), got {here} {elements} infinite or '
+            f"NaN{more}; nothing was changed"
         )
 
     def labelled(self) -> list[tuple[str, Array]]:
