@@ -209,6 +209,16 @@ def test_propagated_norms(convention, bad):
 
 
 @pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_elements_that_clip_value_hides_are_not_said_to_be_none(bad, accumulate):
+    opt = flr.SGD(np.zeros(2), 0.5, clip_value=1.0, measure=("per_tensor",), accumulate=accumulate)
+    for _ in range(accumulate):
+        opt.step(np.array([BAD[bad], 1.0]))
+    assert opt.stats.nonfinite is None
+    assert opt.stats.per_tensor[""].nonfinite is None
+
+
+@pytest.mark.parametrize("bad", BAD)
 def test_an_infinite_limit_only_measures(bad):
     """The factor is 1, whatever the norm."""
     p, twin, g = np.zeros(5), np.zeros(5), np.array([1.0, 2.0, BAD[bad], 0.0, 1.0])

@@ -294,13 +294,15 @@ class Extras:
             return dict(self.last)
         skipped = record["status"] == tables.HELD and record["nonfinite"] > 0
         measured = bool(record["norms"])
+        # With "propagate", elements are counted as they are measured: after `clip_value`, which hides some.
+        counted = bool(record["policy"]) or (measured and not record["value"])
         found: dict[str, Any] = {
             "grad_norm": _measured(record["grad_norm"]) if measured else None,
             "update_norm": _measured(record["update_norm"]) if "update_norm" in options.measure else None,
             "param_norm": _measured(record["param_norm"]) if "param_norm" in options.measure else None,
             "clipped": bool(record["clipped"]) if measured else None,
             "skipped": bool(skipped),
-            "nonfinite": int(record["nonfinite"]) if measured or record["policy"] else None,
+            "nonfinite": int(record["nonfinite"]) if counted else None,
         }
         if "per_tensor" in options.measure:
             found["per_tensor"] = {name: self._of_tensor(k, found) for k, name in enumerate(self._parameters.names)}
@@ -309,7 +311,7 @@ class Extras:
     def _of_tensor(self, k: int, whole: Mapping[str, Any]) -> dict[str, Any]:
         keys = {"grad_norm": "tensor_norms", "update_norm": "tensor_update_norms", "param_norm": "tensor_param_norms"}
         numbers = {name: None if whole[name] is None else float(self._keep[x][k]) for name, x in keys.items()}
-        return {**numbers, "nonfinite": int(self._keep["bad"][k])}
+        return {**numbers, "nonfinite": None if whole["nonfinite"] is None else int(self._keep["bad"][k])}
 
 
 def _measured(norm: Any) -> float | None:

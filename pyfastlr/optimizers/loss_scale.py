@@ -23,17 +23,18 @@ _STATE = ("scale", "finite", "skipped")
 class LossScale:
     r"""Dynamic loss scale, given to an optimizer as `loss_scale`.
 
-    Small float16 gradients become zero. You multiply the loss by ``opt.loss_scale.scale``, and so its gradients; the
-    step divides them by it again. A gradient with an infinity or a NaN is skipped, as with ``nonfinite="skip"``.
+    Small float16 gradients become zero. So multiply the loss by ``opt.loss_scale.scale``, which multiplies the
+    gradients too; the step divides them by it. If a gradient has an infinity or a NaN, the step is skipped, as with
+    ``nonfinite="skip"``, and the scale is lowered.
 
-    With scale :math:`s`, the number :math:`k` of updates since its last change and the step's `inv_scale`
-    :math:`c`, a step uses the gradient :math:`g' = c\,g/s`, and then sets
+    With the scale :math:`s`, the step's `inv_scale` :math:`c`, and the number :math:`k` of updates since the last
+    change of the scale, this one included, a step uses the gradient :math:`g' = c\,g/s` and then sets
 
     .. math::
 
         s \leftarrow \begin{cases}
             s \cdot \mathit{backoff}, & \text{if } g \text{ is not finite} \\
-            s \cdot \mathit{growth}, & \text{if this was the update number } k = \mathit{interval} \\
+            s \cdot \mathit{growth}, & \text{if } k = \mathit{interval} \\
             s, & \text{otherwise.}
         \end{cases}
 
@@ -74,6 +75,10 @@ class LossScale:
 
     Notes
     -----
+    Pass the gradients with the dtype of the parameters, such as ``g16.astype(np.float32)``; infinities remain. The
+    scale may be above the largest float16, 65504. Multiply the loss by it in float32, or multiply in float16 by a
+    number that contains it, such as ``scale / len(batch)``.
+
     A loss scale belongs to one optimizer, because each step may change it. The optimizer saves its state. A copy of the
     optimizer has its own scale, and so has a pickled one. If one loss has the parameters of two optimizers, use one
     optimizer with groups, or give the second `nonfinite="skip"` and pass ``inv_scale=1 / scale`` to its step, with the
