@@ -218,6 +218,16 @@ def test_elements_that_clip_value_hides_are_not_said_to_be_none(bad, accumulate)
     assert opt.stats.per_tensor[""].nonfinite is None
 
 
+@pytest.mark.parametrize(("policy", "found"), [("propagate", None), ("skip", 0), ("raise", 0)])
+def test_what_a_call_that_is_accumulated_does_not_measure_is_none(policy, found):
+    opt = flr.SGD(np.zeros(2), 0.5, clip_norm=1.0, accumulate=2, nonfinite=policy)
+    opt.step(np.array([math.nan if policy == "propagate" else 1.0, 1.0]))
+    assert opt.stats == flr.Stats(clipped=None, skipped=False, nonfinite=found)
+    opt.step(np.ones(2))
+    assert opt.stats.clipped is True
+    assert opt.stats.nonfinite == (1 if policy == "propagate" else 0)
+
+
 @pytest.mark.parametrize("bad", BAD)
 def test_an_infinite_limit_only_measures(bad):
     """The factor is 1, whatever the norm."""

@@ -293,7 +293,7 @@ class Extras:
         if record["status"] == NO_CALL:
             return dict(self.last)
         skipped = record["status"] == tables.HELD and record["nonfinite"] > 0
-        measured = bool(record["norms"])
+        measured = bool(record["norms"]) and record["grad_norm"] != tables.NOT_MEASURED  # not after a mere accumulation
         # With "propagate", elements are counted as they are measured: after `clip_value`, which hides some.
         counted = bool(record["policy"]) or (measured and not record["value"])
         found: dict[str, Any] = {

@@ -43,7 +43,7 @@ class Stats(NamedTuple):
         Norms of the change of the parameters, and of the parameters after it. Measured if `measure` names them; None
         after a call that made no update.
     clipped : bool or None
-        Whether `clip_norm` or `clip_norm_each` made a gradient shorter. None where no norm is measured.
+        Whether `clip_norm` or `clip_norm_each` made a gradient shorter. None if `grad_norm` is not measured.
     skipped : bool or None
         Whether the step was skipped because its gradient was not finite. None without options.
     nonfinite : int or None
