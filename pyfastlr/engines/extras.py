@@ -294,15 +294,14 @@ class Extras:
             return dict(self.last)
         skipped = record["status"] == tables.HELD and record["nonfinite"] > 0
         measured = bool(record["norms"]) and record["grad_norm"] != tables.NOT_MEASURED  # not after a mere accumulation
-        # With "propagate", elements are counted as they are measured: after `clip_value`, which hides some.
-        counted = bool(record["policy"]) or (measured and not record["value"])
         found: dict[str, Any] = {
             "grad_norm": _measured(record["grad_norm"]) if measured else None,
             "update_norm": _measured(record["update_norm"]) if "update_norm" in options.measure else None,
             "param_norm": _measured(record["param_norm"]) if "param_norm" in options.measure else None,
             "clipped": bool(record["clipped"]) if measured else None,
             "skipped": bool(skipped),
-            "nonfinite": int(record["nonfinite"]) if counted else None,
+            # A value clips an infinity before anything is measured.
+            "nonfinite": int(record["nonfinite"]) if (measured and not record["value"]) or record["policy"] else None,
         }
         if "per_tensor" in options.measure:
             found["per_tensor"] = {name: self._of_tensor(k, found) for k, name in enumerate(self._parameters.names)}
