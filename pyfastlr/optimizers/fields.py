@@ -166,7 +166,14 @@ class OptionalNumber(Number):
         super().__init__(**options)
         self.of_convention = False
 
-    if not TYPE_CHECKING:
+    if TYPE_CHECKING:
+
+        @overload  # type: ignore[override]  # a number, but for None
+        def __get__(self, obj: None, cls: Any = None) -> "OptionalNumber": ...
+        @overload
+        def __get__(self, obj: object, cls: Any = None) -> float | None: ...
+        def __get__(self, obj: Any, cls: Any = None) -> Any: ...
+    else:
 
         def __get__(self, obj: Any, cls: Any = None) -> Any:
             if obj is None:
