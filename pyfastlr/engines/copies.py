@@ -57,6 +57,13 @@ class CopyTo:
 
         return guarded_launch
 
+    def check_in_place(self) -> None:
+        """Raise the error for an array whose memory is not what it was, or which is read-only."""
+        for k, copy in enumerate(self.arrays):
+            x, known = copy.watched.array, copy.watched
+            if (address(x), x.shape, x.dtype) != (known.address, known.shape, known.dtype) or not x.flags.carray:
+                self.explain_moved(k)
+
     def explain_moved(self, k: int) -> NoReturn:
         """Raise the error for an array that has changed."""
         copy = self.arrays[k]

@@ -146,7 +146,7 @@ class Extras:
         )
         record["first_blocks"] = self._table("first_blocks", self._first_blocks)
         for name in ("squares", "update_squares", "param_squares"):
-            record[name] = self._zeros(name, n_blocks)
+            record[name] = self._zeros(name, 2 * n_blocks)
         record["bad"] = self._zeros("bad", n, np.int64)
         record["summed"] = tables.address(self.summed)
         record["loss_scale"] = tables.address(options.loss_scale._record) if options.loss_scale else 0
@@ -234,6 +234,8 @@ class Extras:
     def snapshot(self) -> dict[str, Any]:
         """Everything that a step changes here, for `pairs_from` of a copy of the optimizer."""
         scale = self.options.loss_scale
+        if self.options.copies is not None:
+            self.options.copies.check_in_place()
         return {
             "buffers": {name: x.copy() for name, x in self.buffers.items()},
             "calls": int(self.record["calls"][0]),
@@ -296,7 +298,8 @@ class Extras:
             "param_norm": _measured(record["param_norm"]) if "param_norm" in options.measure else None,
             "clipped": bool(record["clipped"]) if measured else None,
             "skipped": bool(skipped),
-            "nonfinite": int(record["nonfinite"]) if measured or record["policy"] else None,
+            # A value clips an infinity before anything is measured.
+            "nonfinite": int(record["nonfinite"]) if (measured and not record["value"]) or record["policy"] else None,
         }
         if "per_tensor" in options.measure:
             found["per_tensor"] = {name: self._of_tensor(k, found) for k, name in enumerate(self._parameters.names)}
@@ -305,7 +308,7 @@ class Extras:
     def _of_tensor(self, k: int, whole: Mapping[str, Any]) -> dict[str, Any]:
         keys = {"grad_norm": "tensor_norms", "update_norm": "tensor_update_norms", "param_norm": "tensor_param_norms"}
         numbers = {name: None if whole[name] is None else float(self._keep[x][k]) for name, x in keys.items()}
-        return {**numbers, "nonfinite": int(self._keep["bad"][k])}
+        return {**numbers, "nonfinite": None if whole["nonfinite"] is None else int(self._keep["bad"][k])}
 
 
 def _measured(norm: Any) -> float | None:

@@ -219,6 +219,8 @@ class HostEngine:
             pool=pool.shared().address, progress=self._lock.address, sign=self._sign, stages=stages,
             options=self._extras.prepare(settings, self.threads) if stages else self._extras.unused(),
         )  # fmt: skip
+        if stages:
+            self._extras.record["bound"] = tables.address(job)
         written = fixed.written_with(self._extras.written(settings))
         order = np.arange(len(tensors), dtype=np.int64)
         binding = _record(
