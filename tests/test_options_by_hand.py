@@ -182,7 +182,7 @@ def compare(case, kind, dtype, rng, chosen, threads, calls):
     names = names_in(kind)
     for k in range(calls):
         g = drawn_gradients(rng, names, dtype, -4, 1)
-        if "nonfinite" in chosen and k == 1 or "loss_scale" in chosen and k in (2, 4):
+        if ("nonfinite" in chosen and k == 1) or ("loss_scale" in chosen and k in (2, 4)):
             g[names[0]].flat[-1] = (np.nan, np.inf)[k % 2]
         if kind not in ("array", "flat"):
             g.update(dict.fromkeys(names[k % 2 :: 3] if k % 3 else names[4:]))
@@ -190,7 +190,7 @@ def compare(case, kind, dtype, rng, chosen, threads, calls):
         given = contained(kind, g)
         skipped = hand.step(before)
         if skipped and chosen.get("nonfinite") == "raise" and "loss_scale" not in chosen:
-            with pytest.raises(FloatingPointError, match="`grads.* must be finite"):
+            with pytest.raises(FloatingPointError, match=r"`grads.* must be finite"):
                 opt.step(given, inv_scale=float(chosen.get("inv_scale", 1.0)))
             for name, x in leaves(kind, given).items():
                 assert x is None or x.tobytes() == before[name].tobytes()
