@@ -299,6 +299,24 @@ def test_an_average_that_was_turned_off_stays_until_it_is_continued():
     assert opt.ema.tolist() == p.tolist() == [-6.0, -6.0]
 
 
+def test_arrays_without_a_decay_have_the_parameters_as_their_average():
+    """Where another group has one; where none has, the average stays as it is."""
+    p = [np.zeros(1), np.zeros(1)]
+    opt = flr.SGD(p, 1.0, groups=[{"params": 1, "ema_decay": 0.5}])
+    for _ in range(2):
+        opt.step([np.ones(1), np.ones(1)])
+    assert [x.tolist() for x in opt.ema] == [[-2.0], [-1.5]]
+    opt.ema_decay = 0.75
+    opt.step([np.ones(1), None])
+    assert [x.tolist() for x in opt.ema] == [[-2.25], [-1.75]]
+    opt.ema_decay = None
+    opt.step([np.ones(1), None])
+    assert [x.tolist() for x in opt.ema] == [[-4.0], [-1.875]]
+    opt.groups[1]["ema_decay"] = None
+    opt.step([np.ones(1), np.ones(1)])
+    assert [x.tolist() for x in opt.ema] == [[-4.0], [-1.875]]
+
+
 def test_a_group_has_its_own_average():
     p = [np.zeros(1), np.zeros(1)]
     opt = flr.SGD(p, 1.0, ema_decay=0.5, groups=[{"params": 1, "ema_decay": 0.0}])

@@ -99,7 +99,8 @@ class Options(Declared):
         allowed=BELOW_ONE,
         text="Keep an average of the parameters, ``opt.ema``: the parameters after the first update, then "
         "``d * average + (1 - d) * p`` with this decay d. With 0, the average starts again from the parameters. "
-        "Setting None keeps it as it is, until a number or schedule continues it.",
+        "Setting None keeps it as it is, until a number or schedule continues it. While another group has a decay, "
+        "arrays without one have the parameters as their average.",
     )
     groups: GroupList = GroupList(
         default=None,
