@@ -194,6 +194,20 @@ def test_each_policy(dtype, bad, before, at):
         assert (p["x"] != 1).all()
 
 
+@pytest.mark.parametrize("before", BEFORE)
+def test_the_first_array_that_is_not_finite_is_named(before):
+    """With its own number of such elements, and that of all arrays."""
+    p = {name: np.ones(2000) for name in "abcd"}
+    opt = flr.SGD(p, 0.5, nonfinite="raise", threads=2, **BEFORE[before])
+    g = {name: np.ones(2000) for name in "abcd"}
+    g["a"], g["b"][1999], g["d"][:3] = None, math.nan, math.inf
+    with pytest.raises(FloatingPointError, match=r"`grads\['b'\]` must .* got 1 elements .* of 4 in all; nothing was"):
+        opt.step(g)
+    g["b"] = np.ones(2000)
+    with pytest.raises(FloatingPointError, match=r"`grads\['d'\]` must .* got 3 elements .* of 3 in all; nothing was"):
+        opt.step(g)
+
+
 @pytest.mark.parametrize("convention", CONVENTIONS)
 @pytest.mark.parametrize("bad", BAD)
 def test_propagated_norms(convention, bad):
