@@ -2,6 +2,7 @@
 
 import copy
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -221,6 +222,30 @@ def test_swaps_from_two_threads_and_nested():
         assert opt.params[0] == -2.0
         assert opt.ema[0] == -2.0
     assert (opt.params[0], opt.ema[0], other.ema[0]) == (-2.0, -1.5, -2.0)
+
+
+def test_a_context_that_waits_for_the_lock_sees_that_another_thread_has_swapped_back():
+    p = np.zeros(2)
+    opt = flr.SGD(p, 1.0, ema_decay=0.5)
+    for _ in range(2):
+        opt.step(np.ones(2))
+    inside, leave = threading.Event(), threading.Event()
+
+    def evaluate():
+        with opt.averaged():
+            inside.set()
+            leave.wait()
+
+    worker = threading.Thread(target=evaluate)
+    worker.start()
+    inside.wait()
+    with opt._lock.held:
+        leave.set()
+        worker.join(0.05)  # it waits for the lock now
+        opt.swap_ema()
+    worker.join()
+    assert (p.tolist(), opt.ema.tolist()) == ([-2.0] * 2, [-1.5] * 2)
+    opt.step(np.ones(2))
 
 
 def test_a_refused_step_leaves_the_stats():
