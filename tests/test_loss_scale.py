@@ -295,6 +295,23 @@ def test_copies_have_a_scale_of_their_own():
     assert (free.scale, flr.SGD(np.zeros(3), loss_scale=free).loss_scale) == (8.0, free)
 
 
+@pytest.mark.parametrize("make", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_scale_copied_alone_goes_on_where_it_is(make):
+    """With the updates and the skipped calls that it has counted."""
+    opt = scaled(interval=3, growth=3.0, backoff=0.25, accumulate=2)
+    for g in (FINITE, INFINITE, FINITE, FINITE, FINITE, INFINITE):
+        opt.step(g)
+    free = make(opt.loss_scale)
+    assert repr(free) == repr(opt.loss_scale)
+    assert free._export() == opt.loss_scale._export() == {"scale": 2.0, "finite": 1, "skipped": 1}
+    twin = flr.SGD(np.zeros(3), accumulate=2, loss_scale=free)
+    for k in range(12):
+        g = INFINITE if k == 8 else FINITE
+        opt.step(g)
+        twin.step(g)
+        assert twin.loss_scale.scale == opt.loss_scale.scale
+
+
 # --- Whole ------------------------------------------------------------------------------------------------------------
 
 

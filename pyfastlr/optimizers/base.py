@@ -43,7 +43,8 @@ class Stats(NamedTuple):
     clipped, skipped : bool or None
         Whether a norm was clipped, and whether the step was skipped.
     nonfinite : int or None
-        Elements of the gradient that are infinite or NaN.
+        Elements of the gradient that are infinite or NaN. With `clip_value`, which may hide them, only if `nonfinite`
+        looks for them first.
     per_tensor : dict or None
         `Stats` of each array by its name, if `measure` names it.
 
