@@ -45,6 +45,17 @@ VALUES = {
 }
 
 
+# Pairs of which one changes what the other must do.
+PAIRS = (
+    ("maximize", "clip_value"),
+    ("maximize", "accumulate"),
+    ("zero_grad", "accumulate"),
+    ("own clip_value", "clip_norm"),
+    ("clip_norm", "clip_norm_each"),
+    ("loss_scale", "accumulate"),
+)
+
+
 @pytest.fixture(autouse=True)
 def _parallel_from_the_first_chunk(monkeypatch):
     monkeypatch.setattr(host, "PARALLEL_ABOVE", 0)
@@ -223,12 +234,12 @@ each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 @each_case
 def test_each_option(case):
-    """With one of its values, which differ from optimizer to optimizer."""
+    """With one of its values, which differ from optimizer to optimizer, and some pairs."""
     rng = np.random.default_rng([3, *case.name.encode()])
-    for k, (name, values) in enumerate(VALUES.items()):
+    for k, names in enumerate([*((name,) for name in VALUES), *PAIRS]):
         kind, dtype = CONTAINERS[rng.integers(1, 5)], (np.float32, np.float64)[(k + len(case.name)) % 2]
-        chosen = {name: values[rng.integers(len(values))]}
-        if name == "accumulate_mode":
+        chosen = {name: VALUES[name][rng.integers(len(VALUES[name]))] for name in names}
+        if names == ("accumulate_mode",):
             chosen["accumulate"] = 2
         compare(case, kind, dtype, rng, chosen, 1, 5)
 
