@@ -19,7 +19,7 @@ from pyfastlr.engines import host
 from step_options import CONTAINERS, contained, drawn_gradients, factor, leaves, names_in
 
 ASKED = os.environ.get("PYFASTLR_EXAMPLES")
-few = settings(max_examples=int(ASKED or 6), deadline=None, derandomize=not ASKED)
+few = settings(max_examples=int(ASKED or 4), deadline=None, derandomize=not ASKED)
 INF = math.inf
 HYPER = ("clip_norm", "clip_norm_each", "clip_value", "ema_decay")
 
@@ -51,6 +51,7 @@ PAIRS = (
     ("maximize", "accumulate"),
     ("zero_grad", "accumulate"),
     ("own clip_value", "clip_norm"),
+    ("clip_value", "measure"),
     ("clip_norm", "clip_norm_each"),
     ("loss_scale", "accumulate"),
 )
