@@ -59,8 +59,9 @@ def test_norms_of_arrays_of_all_magnitudes():
     """A tiny array beside a huge one has its own norm, and so has an array within which they differ."""
     rng = np.random.default_rng(9)
     sizes = {"huge": 1e200, "tiny": 1e-200, "one": 1.0, "zero": 0.0, "subnormal": 1e-320, "none": 1e250}
+    sizes |= {"large": 1e150, "small": 1e-148}  # whose squares just fit, or just not
     params = {name: magnitudes(rng, 2100, size) for name, size in sizes.items()}
-    params["mixed"] = np.concatenate([params[name] for name in ("tiny", "huge", "subnormal", "one")])
+    params["mixed"] = np.concatenate([params[name] for name in ("tiny", "large", "huge", "small", "one")])
     before = {name: x.copy() for name, x in params.items()}
     outcomes = set()
     for threads in (1, 2, 5):
