@@ -250,6 +250,23 @@ def test_a_context_that_waits_for_the_lock_sees_that_another_thread_has_swapped_
     opt.step(np.ones(2))
 
 
+@pytest.mark.usefixtures("either_launch")
+def test_a_launch_that_has_the_lock_refuses_to_step_while_the_average_is_swapped_in():
+    """The last of three defences: a swap pauses other threads' steps, and has the next step build its launch anew."""
+    p, g = np.zeros(2), np.ones(2)
+    opt = flr.SGD(p, 1.0, ema_decay=0.5)
+    for _ in range(2):
+        opt.step(g)
+    launch = opt._engine.launch
+    with opt.averaged():
+        status = launch(g, 1.0, None, g, True)
+        assert (p.tolist(), opt.steps) == ([-1.5] * 2, 2)
+        with pytest.raises(RuntimeError, match="swapped in"):
+            opt._engine.settle(status, g, 1.0, None, g)
+    opt.step(g)
+    assert (p.tolist(), opt.steps) == ([-3.0] * 2, 3)
+
+
 def test_a_refused_step_leaves_the_stats():
     opt = flr.SGD(np.zeros(2), 1.0, ema_decay=0.5, nonfinite="skip", clip_norm=1.0)
     opt.step(np.ones(2))
