@@ -211,6 +211,8 @@ KEYS = {
     "drive": lambda: load.versions()[0],
     "launch": lambda: load.versions()[1],
     "launch's IR": load.launch_stamp,
+    "stages": lambda: load.digest(load.STAGES_SOURCES),
+    "sums": lambda: load.digest(load.SUM_SOURCES),
     "users' functions": entry.digest,
 }
 # Where and when code is kept, not what it is.
@@ -243,11 +245,14 @@ def sources_of(*modules):
 
 DRIVE = sources_of("pyfastlr_kernels.cpu.drive", "pyfastlr_kernels.compile.codegen")
 LAUNCH = sources_of("pyfastlr_kernels.cpu.launch")
+STAGES = sources_of("pyfastlr_kernels.cpu.stages")
 USERS = sorted({*DRIVE, *sources_of("pyfastlr_kernels.njit")})
 NEEDED = [
     *(("drive", name) for name in DRIVE),
     *(("launch", name) for name in [*LAUNCH, "compile/codegen.py"]),
     *(("launch's IR", name) for name in LAUNCH),
+    *(("stages", name) for name in [*STAGES, "compile/codegen.py"]),
+    *(("sums", name) for name in [*sources_of("pyfastlr_kernels.cpu.reduce"), "compile/codegen.py"]),
     *(("users' functions", name) for name in USERS),
     *(
         ("users' functions", f"../pyfastlr/{path.relative_to(ROOT / 'pyfastlr')}")
@@ -259,6 +264,7 @@ NEEDED = [
 def test_sources_are_found_by_their_imports():
     assert set(DRIVE) >= {"tables.py", "rules/contract.py", "rules/adam.py", "cpu/loop.py", "compile/intrinsics.py"}
     assert set(LAUNCH) >= {"tables.py", "python_side.py", "cpu/pool.py", "compile/intrinsics.py", "compile/options.py"}
+    assert set(STAGES) >= {"tables.py", "reduce.py", "cpu/stage_norms.py", "cpu/elementwise.py", "cpu/reduce.py"}
     assert "njit.py" in USERS
 
 

@@ -59,6 +59,26 @@ def test_copies_that_overlap():
         flr.SGD(p, 0.5, copy_to={"a": np.ones(8)})
 
 
+@pytest.mark.parametrize("later", [False, True])
+@pytest.mark.usefixtures("either_launch")
+def test_copies_that_overlap_rates(later):
+    """An update would make the parameters the rates of the next."""
+    memory = np.full(20, 0.5)
+    p, c, rates = ({"a": x[:8], "b": x[8:16]} for x in (np.ones(16), memory, memory[4:].copy()))
+    opt = flr.SGD(p, 1.0, copy_to=c, lr_scale=rates)
+    g = {"a": np.ones(8), "b": np.ones(8)}
+    if later:
+        opt.step(g)
+    opt.lr_scale = {"a": memory[12:20], "b": rates["b"]}
+    before = moment(opt, g)
+    with pytest.raises(ValueError, match=r"`lr_scale\['a'\]` and `copy_to\['b'\]` must not overlap"):
+        opt.step(g)
+    assert moment(opt, g) == before
+    opt.lr_scale = {"a": np.full(8, 0.5), "b": rates["b"]}
+    opt.step(g)
+    assert opt.steps == 1 + later
+
+
 def resized(c):
     c["b"].resize(100_000, refcheck=False)
 

@@ -146,7 +146,7 @@ class Extras:
         )
         record["first_blocks"] = self._table("first_blocks", self._first_blocks)
         for name in ("squares", "update_squares", "param_squares"):
-            record[name] = self._zeros(name, n_blocks)
+            record[name] = self._zeros(name, 2 * n_blocks)
         record["bad"] = self._zeros("bad", n, np.int64)
         record["summed"] = tables.address(self.summed)
         record["loss_scale"] = tables.address(options.loss_scale._record) if options.loss_scale else 0
@@ -234,6 +234,8 @@ class Extras:
     def snapshot(self) -> dict[str, Any]:
         """Everything that a step changes here, for `pairs_from` of a copy of the optimizer."""
         scale = self.options.loss_scale
+        if self.options.copies is not None:
+            self.options.copies.check_in_place()
         return {
             "buffers": {name: x.copy() for name, x in self.buffers.items()},
             "calls": int(self.record["calls"][0]),

@@ -544,6 +544,7 @@ class Optimizer(Options):
         copies: dict[int, Any] = {}  # one for all places: controllers may share one that is inside them
         state["own"] = [{x: _own(value, copies) for x, value in fields.items()} for fields in state["own"]]
         state["given"] = {**state["given"], "loss_scale": copy.copy(self.loss_scale)}
+        state["extras"]["copies"] = []  # they are shared, so they may be newer by now
         twin._restore(state, self._parameters.params, ())
         return twin
 

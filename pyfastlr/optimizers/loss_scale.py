@@ -11,8 +11,8 @@ from pyfastlr.schedules import checks
 from pyfastlr_kernels import tables
 
 _LARGEST = float(np.finfo(np.float32).max)
-_SMALLEST = float(np.finfo(np.float32).smallest_subnormal)
-_NUMBER = f"a number from {_SMALLEST:.2g} to {_LARGEST:.2g}, the range of float32"
+_SMALLEST = float(np.finfo(np.float32).tiny)  # below, the inverse may be infinite
+_NUMBER = f"a number from {_SMALLEST:.8g} to {_LARGEST:.8g}, the normal range of float32"
 _initial = checks.number(_NUMBER, _SMALLEST, _LARGEST)
 _growth = checks.number("a finite number > 1", math.nextafter(1.0, 2.0))
 _backoff = checks.number("a number in (0, 1)", math.nextafter(0.0, 1.0), math.nextafter(1.0, 0.0))
@@ -38,12 +38,12 @@ class LossScale:
             s, & \text{otherwise.}
         \end{cases}
 
-    The scale is rounded to float32, as in torch. It does not grow beyond float32, or shrink to zero.
+    The scale is rounded to float32, as in torch. It does not grow or shrink beyond float32's normal numbers.
 
     Parameters
     ----------
     initial : float > 0
-        Scale of the first loss, in the range of float32.
+        Scale of the first loss, in the normal range of float32.
     growth : float > 1
         Factor after `interval` updates without a skipped one.
     backoff : float in (0, 1)
