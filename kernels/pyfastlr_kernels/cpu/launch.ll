@@ -2,7 +2,7 @@
 target datalayout = "e-m:e-p270:32:32-p271:32:32-p272:64:64-i64:64-i128:128-f80:128-n8:16:32:64-S128"
 target triple = "x86_64-unknown-linux-gnu"
 
-define internal fastcc void @_ZN16pyfastlr_kernels3cpu6launch11make_launch12_3clocals_3e6launchB2v1B56c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAg6cJqBrMeIZJFEGM0QQAExxx(ptr noalias nonnull writeonly captures(none) initializes((0, 8)) %retptr, i64 %arg.self, i64 %arg.arguments, i64 %arg.count) unnamed_addr {
+define internal fastcc void @f0(ptr noalias nonnull writeonly captures(none) initializes((0, 8)) %retptr, i64 %arg.self, i64 %arg.arguments, i64 %arg.count) unnamed_addr {
 B0:
   %.22.i.i = alloca i64, align 8
   %.67.i.i = alloca i64, align 8
@@ -129,14 +129,14 @@ B282.i:                                           ; preds = %B188.i, %B166.i
   call void @llvm.lifetime.start.p0(ptr nonnull %.22.i.i), !noalias !12
   call void @llvm.lifetime.start.p0(ptr nonnull %.67.i.i), !noalias !12
   store i64 0, ptr %.22.i.i, align 8, !noalias !18
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch11bind_arraysB2v6B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAE6RecordILi2087EEx(ptr nonnull %.22.i.i, ptr nonnull readonly %.13, i64 %.7.i4)
+  call fastcc void @f10(ptr nonnull %.22.i.i, ptr nonnull readonly %.13, i64 %.7.i4)
   %.30.i.i = load i64, ptr %.22.i.i, align 8, !noalias !18
   %.46.not.i.i = icmp eq i64 %.30.i.i, 0
   br i1 %.46.not.i.i, label %B62.i.i, label %B282.endif.thread27.i
 
 B62.i.i:                                          ; preds = %B282.i
   store i64 0, ptr %.67.i.i, align 8, !noalias !18
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch14bind_gradientsB2v9B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAE6RecordILi2087EE6RecordILi2089EEx(ptr nonnull %.67.i.i, ptr nonnull readonly %.13, ptr nonnull readonly %.23, i64 %.7.i)
+  call fastcc void @f11(ptr nonnull %.67.i.i, ptr nonnull readonly %.13, ptr nonnull readonly %.23, i64 %.7.i)
   %.81.i.i = load i64, ptr %.67.i.i, align 8, !noalias !18
   call void @llvm.lifetime.end.p0(ptr nonnull %.22.i.i), !noalias !12
   call void @llvm.lifetime.end.p0(ptr nonnull %.67.i.i), !noalias !12
@@ -179,7 +179,7 @@ B396.i:                                           ; preds = %_ZN16pyfastlr_kerne
   %.18.i.i = getelementptr inbounds nuw i8, ptr %.17.i.i, i64 16
   %.20.i5.i = load i64, ptr %.18.i.i, align 1, !noalias !25
   store i64 0, ptr %.22.i.i, align 8, !noalias !25
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch14call_schedulesB3v19B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAE6RecordILi2087EEx(ptr nonnull %.22.i.i, ptr nonnull readonly %.13, i64 %.20.i5.i)
+  call fastcc void @f13(ptr nonnull %.22.i.i, ptr nonnull readonly %.13, i64 %.20.i5.i)
   %.36.i.i = load i64, ptr %.22.i.i, align 8, !noalias !25
   %.52.not.i.i = icmp eq i64 %.36.i.i, 0
   br i1 %.52.not.i.i, label %B118.i.i, label %B504.i
@@ -209,14 +209,14 @@ B526.i:                                           ; preds = %B504.thread.i, %B50
   %held.2.18.i = phi i64 [ %.340.i, %B504.thread.i ], [ %.7.i4, %B504.thread15.i ]
   %gradients.2.17.i = phi i64 [ %.338.i, %B504.thread.i ], [ %.7.i, %B504.thread15.i ]
   %.294.sroa.0.022356.i = phi i64 [ %.90.i.i, %B504.thread.i ], [ 0, %B504.thread15.i ]
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch4bindB2v5B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAE6RecordILi2087EE6RecordILi2089EExx(ptr nonnull %.367.i, ptr nonnull readonly %.13, ptr nonnull %.23, i64 %gradients.2.17.i, i64 %held.2.18.i)
+  call fastcc void @f14(ptr nonnull %.367.i, ptr nonnull readonly %.13, ptr nonnull %.23, i64 %gradients.2.17.i, i64 %held.2.18.i)
   %.381.i = load i64, ptr %.367.i, align 8, !noalias !12
   %.419.i = icmp eq i64 %.381.i, 0
   br i1 %.419.i, label %B584.i, label %B722.i
 
 B584.i:                                           ; preds = %B526.i, %_ZN16pyfastlr_kernels3cpu6launch10may_updateB3v17B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAE6RecordILi2089EE.exit.i, %B344.i
   %renewed.2.092.i = phi i64 [ %.294.sroa.0.022356.i, %B526.i ], [ 0, %B344.i ], [ 0, %_ZN16pyfastlr_kernels3cpu6launch10may_updateB3v17B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAE6RecordILi2089EE.exit.i ]
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch20take_hyperparametersB3v20B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAE6RecordILi2087EE6RecordILi2089EE(ptr nonnull %.426.i, ptr nonnull readonly %.13, ptr nonnull %.23)
+  call fastcc void @f15(ptr nonnull %.426.i, ptr nonnull readonly %.13, ptr nonnull %.23)
   %.451.i = getelementptr inbounds nuw i8, ptr %.23, i64 136
   %.453.i = load double, ptr %.451.i, align 1, !noalias !12
   %sunkaddr53.i = inttoptr i64 %.7.i2 to ptr
@@ -227,7 +227,7 @@ B584.i:                                           ; preds = %B526.i, %_ZN16pyfas
   store double %.483.i, ptr %.485.i, align 1, !noalias !12
   %.492.i = load i64, ptr %.13, align 1, !noalias !12
   store i64 0, ptr %.496.i, align 8, !noalias !12
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch11make_launch12_3clocals_3e12run_releasedB3v21B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAEx6RecordILi2089EE(ptr nonnull %.496.i, i64 %.492.i, ptr nonnull %.23)
+  call fastcc void @f17(ptr nonnull %.496.i, i64 %.492.i, ptr nonnull %.23)
   %.510.i = load i64, ptr %.496.i, align 8, !noalias !12
   br label %B722.i
 
@@ -281,7 +281,7 @@ declare void @llvm.x86.sse.ldmxcsr(ptr) #1
 define i64 @pyfastlr_launch(i64 %.1, i64 %.2, i64 %.3) local_unnamed_addr {
 entry:
   %.5 = alloca i64, align 8
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch11make_launch12_3clocals_3e6launchB2v1B56c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAg6cJqBrMeIZJFEGM0QQAExxx(ptr nonnull %.5, i64 %.1, i64 %.2, i64 %.3) #6
+  call fastcc void @f0(ptr nonnull %.5, i64 %.1, i64 %.2, i64 %.3) #6
   %.19 = load i64, ptr %.5, align 8
   ret i64 %.19
 }
@@ -291,7 +291,7 @@ declare void @Py_DecRef(ptr) local_unnamed_addr
 ; Function Attrs: mustprogress nocallback nofree nosync nounwind willreturn memory(argmem: readwrite)
 declare void @llvm.lifetime.start.p0(ptr captures(none)) #2
 
-define internal fastcc void @_ZN16pyfastlr_kernels3cpu6launch11bind_arraysB2v6B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAE6RecordILi2087EEx(ptr noalias nonnull writeonly captures(none) %retptr, ptr readonly captures(none) %arg.b, i64 %arg.held) unnamed_addr {
+define internal fastcc void @f10(ptr noalias nonnull writeonly captures(none) %retptr, ptr readonly captures(none) %arg.b, i64 %arg.held) unnamed_addr {
 B0:
   %.11 = getelementptr inbounds nuw i8, ptr %arg.b, i64 168
   %.13 = load i64, ptr %.11, align 1
@@ -452,7 +452,7 @@ B150.backedge:                                    ; preds = %B138.i
   br i1 %exitcond.not, label %common.ret, label %B152
 }
 
-define internal fastcc void @_ZN16pyfastlr_kernels3cpu6launch14bind_gradientsB2v9B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAE6RecordILi2087EE6RecordILi2089EEx(ptr noalias nonnull writeonly captures(none) %retptr, ptr readonly captures(none) %arg.b, ptr readonly captures(none) %arg.job, i64 %arg.gradients) unnamed_addr {
+define internal fastcc void @f11(ptr noalias nonnull writeonly captures(none) %retptr, ptr readonly captures(none) %arg.b, ptr readonly captures(none) %arg.job, i64 %arg.gradients) unnamed_addr {
 B0.endif:
   %.68 = alloca i64, align 8
   %.452 = alloca i64, align 8
@@ -474,7 +474,7 @@ B82:                                              ; preds = %B0.endif
 
 B104:                                             ; preds = %B82
   store i64 0, ptr %.68, align 8
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch16gradient_addressB3v10B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAE6RecordILi2087EExx(ptr nonnull %.68, ptr nonnull %arg.b, i64 %arg.gradients, i64 %.58)
+  call fastcc void @f26(ptr nonnull %.68, ptr nonnull %arg.b, i64 %arg.gradients, i64 %.58)
   %.82 = load i64, ptr %.68, align 8
   %.110 = icmp eq i64 %.82, 0
   br i1 %.110, label %common.ret, label %B168.endif
@@ -562,7 +562,7 @@ B486:                                             ; preds = %B426
   %.446 = load i64, ptr %sunkaddr27, align 1
   %7 = add i64 %.446, %lsr.iv
   store i64 0, ptr %.452, align 8
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch16gradient_addressB3v10B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAE6RecordILi2087EExx(ptr nonnull %.452, ptr nonnull %arg.b, i64 %.424, i64 %7)
+  call fastcc void @f26(ptr nonnull %.452, ptr nonnull %arg.b, i64 %.424, i64 %7)
   %.466 = load i64, ptr %.452, align 8
   %.482 = icmp eq i64 %.466, 0
   br i1 %.482, label %common.ret, label %B578
@@ -987,7 +987,7 @@ B426.preheader:                                   ; preds = %B390.endif
 ; Function Attrs: mustprogress nocallback nofree nosync nounwind willreturn memory(argmem: readwrite)
 declare void @llvm.lifetime.end.p0(ptr captures(none)) #2
 
-define internal fastcc void @_ZN16pyfastlr_kernels3cpu6launch14call_schedulesB3v19B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAE6RecordILi2087EEx(ptr noalias nonnull writeonly captures(none) %retptr, ptr readonly captures(none) %arg.b, i64 %arg.steps) unnamed_addr {
+define internal fastcc void @f13(ptr noalias nonnull writeonly captures(none) %retptr, ptr readonly captures(none) %arg.b, i64 %arg.steps) unnamed_addr {
 B0.endif:
   %.8 = tail call i64 @PyLong_FromLongLong(i64 %arg.steps)
   %.13 = getelementptr inbounds nuw i8, ptr %arg.b, i64 104
@@ -1070,19 +1070,19 @@ B478.endif:                                       ; preds = %B418.B478_crit_edge
   br i1 %exitcond.not, label %common.ret, label %B76
 }
 
-define internal fastcc void @_ZN16pyfastlr_kernels3cpu6launch4bindB2v5B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAE6RecordILi2087EE6RecordILi2089EExx(ptr noalias nonnull writeonly captures(none) initializes((0, 8)) %retptr, ptr readonly captures(none) %arg.b, ptr readonly captures(none) %arg.job, i64 %arg.gradients, i64 %arg.held) unnamed_addr {
+define internal fastcc void @f14(ptr noalias nonnull writeonly captures(none) initializes((0, 8)) %retptr, ptr readonly captures(none) %arg.b, ptr readonly captures(none) %arg.job, i64 %arg.gradients, i64 %arg.held) unnamed_addr {
 B0:
   %.16 = alloca i64, align 8
   %.67 = alloca i64, align 8
   store i64 0, ptr %.16, align 8
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch11bind_arraysB2v6B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAE6RecordILi2087EEx(ptr nonnull %.16, ptr %arg.b, i64 %arg.held)
+  call fastcc void @f10(ptr nonnull %.16, ptr %arg.b, i64 %arg.held)
   %.30 = load i64, ptr %.16, align 8
   %.46.not = icmp eq i64 %.30, 0
   br i1 %.46.not, label %B62, label %B94
 
 B62:                                              ; preds = %B0
   store i64 0, ptr %.67, align 8
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch14bind_gradientsB2v9B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAE6RecordILi2087EE6RecordILi2089EEx(ptr nonnull %.67, ptr %arg.b, ptr %arg.job, i64 %arg.gradients)
+  call fastcc void @f11(ptr nonnull %.67, ptr %arg.b, ptr %arg.job, i64 %arg.gradients)
   %.81 = load i64, ptr %.67, align 8
   br label %B94
 
@@ -1093,7 +1093,7 @@ B94:                                              ; preds = %B62, %B0
 }
 
 ; Function Attrs: nofree norecurse nosync nounwind memory(readwrite, inaccessiblemem: none, target_mem0: none, target_mem1: none)
-define internal fastcc void @_ZN16pyfastlr_kernels3cpu6launch20take_hyperparametersB3v20B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAE6RecordILi2087EE6RecordILi2089EE(ptr noalias nonnull writeonly captures(none) %retptr, ptr readonly captures(none) %arg.b, ptr readonly captures(none) %arg.job) unnamed_addr #3 {
+define internal fastcc void @f15(ptr noalias nonnull writeonly captures(none) %retptr, ptr readonly captures(none) %arg.b, ptr readonly captures(none) %arg.job) unnamed_addr #3 {
 B0.endif:
   %.11 = getelementptr inbounds nuw i8, ptr %arg.b, i64 88
   %.13 = load i64, ptr %.11, align 1
@@ -1266,7 +1266,7 @@ B296.endif:                                       ; preds = %B296.endif, %B296.l
 
 declare i64 @PyObject_CallOneArg(i64, i64) local_unnamed_addr
 
-define internal fastcc void @_ZN16pyfastlr_kernels3cpu6launch11make_launch12_3clocals_3e12run_releasedB3v21B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAEx6RecordILi2089EE(ptr noalias nonnull writeonly captures(none) %retptr, i64 %arg.address, ptr captures(none) %arg.job) unnamed_addr {
+define internal fastcc void @f17(ptr noalias nonnull writeonly captures(none) %retptr, i64 %arg.address, ptr captures(none) %arg.job) unnamed_addr {
 B0:
   %.38.i.i1 = alloca ptr, align 8
   %.61.i3 = alloca i64, align 8
@@ -1305,7 +1305,7 @@ B40.i.i:                                          ; preds = %B102
   br i1 %.33.not.i.i, label %B0.endif.i, label %B118.i.i
 
 B118.i.i:                                         ; preds = %B40.i.i, %B118.i.i
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch8walk_allB3v24B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAEx6RecordILi2089EE(ptr nonnull %.38.i.i1, i64 %arg.address, ptr nonnull %arg.job)
+  call fastcc void @f18(ptr nonnull %.38.i.i1, i64 %arg.address, ptr nonnull %arg.job)
   %.67.i.i = load i64, ptr %.11.i.i, align 1, !noalias !122
   %.69.i.i = inttoptr i64 %.67.i.i to ptr
   tail call void %.69.i.i(i64 %arg.address, i64 4, i64 0), !noalias !122
@@ -1314,7 +1314,7 @@ B118.i.i:                                         ; preds = %B40.i.i, %B118.i.i
   br i1 %.75.not.i.i, label %B0.endif.i, label %B118.i.i
 
 B56.i:                                            ; preds = %B0.endif.i, %B0.endif.thread9.i
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch11make_phases12_3clocals_3e10run_phasesB3v28B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAEx6RecordILi2089EE(ptr nonnull %.61.i3, i64 %arg.address, ptr nonnull %arg.job)
+  call fastcc void @f19(ptr nonnull %.61.i3, i64 %arg.address, ptr nonnull %arg.job)
   br label %_ZN16pyfastlr_kernels3cpu6launch11make_phases12_3clocals_3e10run_phasesB3v22B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAEx6RecordILi2089EE.exit.thread
 
 B0.endif.i:                                       ; preds = %B118.i.i, %B40.i.i
@@ -1359,7 +1359,7 @@ B40.i.i8:                                         ; preds = %B126
   br i1 %.33.not.i.i12, label %B0.endif.i26, label %B118.i.i13
 
 B118.i.i13:                                       ; preds = %B40.i.i8, %B118.i.i13
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch8walk_allB3v24B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAEx6RecordILi2089EE(ptr nonnull %.38.i.i1, i64 %arg.address, ptr nonnull %arg.job)
+  call fastcc void @f18(ptr nonnull %.38.i.i1, i64 %arg.address, ptr nonnull %arg.job)
   %.67.i.i22 = load i64, ptr %.11.i.i5, align 1, !noalias !130
   %.69.i.i23 = inttoptr i64 %.67.i.i22 to ptr
   tail call void %.69.i.i23(i64 %arg.address, i64 4, i64 0), !noalias !130
@@ -1368,7 +1368,7 @@ B118.i.i13:                                       ; preds = %B40.i.i8, %B118.i.i
   br i1 %.75.not.i.i25, label %B0.endif.i26, label %B118.i.i13
 
 B56.i35:                                          ; preds = %B0.endif.i26, %B0.endif.thread9.i42
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch11make_phases12_3clocals_3e10run_phasesB3v28B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAEx6RecordILi2089EE(ptr nonnull %.61.i3, i64 %arg.address, ptr nonnull %arg.job)
+  call fastcc void @f19(ptr nonnull %.61.i3, i64 %arg.address, ptr nonnull %arg.job)
   br label %_ZN16pyfastlr_kernels3cpu6launch11make_phases12_3clocals_3e10run_phasesB3v22B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAEx6RecordILi2089EE.exit43.thread
 
 B0.endif.i26:                                     ; preds = %B118.i.i13, %B40.i.i8
@@ -1398,7 +1398,7 @@ common.ret:                                       ; preds = %_ZN16pyfastlr_kerne
   ret void
 }
 
-define internal fastcc void @_ZN16pyfastlr_kernels3cpu6launch8walk_allB3v24B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAEx6RecordILi2089EE(ptr noalias nonnull writeonly captures(none) %retptr, i64 %arg.address, ptr readonly captures(none) %arg.job) unnamed_addr {
+define internal fastcc void @f18(ptr noalias nonnull writeonly captures(none) %retptr, i64 %arg.address, ptr readonly captures(none) %arg.job) unnamed_addr {
 B0.endif:
   %.28.i = alloca ptr, align 8
   %.107.i = alloca ptr, align 8
@@ -1440,7 +1440,7 @@ B184:                                             ; preds = %B162
   br i1 %.21.i, label %B104.i, label %B66.i
 
 B66.i:                                            ; preds = %B184
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch4walkB3v26B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAEx6RecordILi2089EE23Literal_5bint_5d_280_29(ptr nonnull %.28.i, i64 %arg.address, ptr nonnull readonly %arg.job)
+  call fastcc void @f22(ptr nonnull %.28.i, i64 %arg.address, ptr nonnull readonly %arg.job)
   br label %_ZN16pyfastlr_kernels3cpu6launch11walk_sharedB3v25B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAEx6RecordILi2089EE.exit
 
 B104.i:                                           ; preds = %B184
@@ -1513,7 +1513,7 @@ B676.i:                                           ; preds = %B622.i, %B104.endif
 
 B104.endif.i:                                     ; preds = %B334.i.i, %B104.i
   store ptr null, ptr %.107.i, align 8, !noalias !135
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch4walkB3v26B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAEx6RecordILi2089EE23Literal_5bint_5d_280_29(ptr nonnull %.107.i, i64 %arg.address, ptr nonnull readonly %arg.job)
+  call fastcc void @f22(ptr nonnull %.107.i, i64 %arg.address, ptr nonnull readonly %arg.job)
   %sunkaddr8.i = getelementptr i8, ptr %.19.i, i64 192
   %.138.i = atomicrmw xchg ptr %sunkaddr8.i, i64 0 seq_cst, align 8, !noalias !135
   %.143.i = add nsw i64 %.13.i, 256
@@ -1543,7 +1543,7 @@ _ZN16pyfastlr_kernels3cpu6launch11walk_sharedB3v25B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z
   br label %common.ret
 
 B220:                                             ; preds = %B162, %B0.endif
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch4walkB3v26B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAEx6RecordILi2089EE23Literal_5bint_5d_280_29(ptr nonnull %.238, i64 %arg.address, ptr nonnull %arg.job)
+  call fastcc void @f22(ptr nonnull %.238, i64 %arg.address, ptr nonnull %arg.job)
   br label %common.ret
 
 B46.else:                                         ; preds = %B46
@@ -1598,7 +1598,7 @@ common.ret:                                       ; preds = %B220, %_ZN16pyfastl
   ret void
 }
 
-define internal fastcc void @_ZN16pyfastlr_kernels3cpu6launch11make_phases12_3clocals_3e10run_phasesB3v28B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAEx6RecordILi2089EE(ptr noalias nonnull writeonly captures(none) %retptr, i64 %arg.address, ptr readonly captures(none) %arg.job) unnamed_addr {
+define internal fastcc void @f19(ptr noalias nonnull writeonly captures(none) %retptr, i64 %arg.address, ptr readonly captures(none) %arg.job) unnamed_addr {
 B0:
   %.13.i.i = alloca ptr, align 8
   %.35.i = getelementptr inbounds nuw i8, ptr %arg.job, i64 16
@@ -1714,7 +1714,7 @@ B471.i:                                           ; preds = %B366.i, %B46.endif.
 
 B56:                                              ; preds = %B471.i, %B0
   call void @llvm.lifetime.start.p0(ptr nonnull %.13.i.i), !noalias !177
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch8walk_allB3v24B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAEx6RecordILi2089EE(ptr nonnull %.13.i.i, i64 %arg.address, ptr nonnull readonly %arg.job)
+  call fastcc void @f18(ptr nonnull %.13.i.i, i64 %arg.address, ptr nonnull readonly %arg.job)
   %.40.i.i = getelementptr inbounds nuw i8, ptr %arg.job, i64 112
   %.42.i.i = load i64, ptr %.40.i.i, align 1, !noalias !180
   %.43.not.i.i = icmp eq i64 %.42.i.i, 0
@@ -1810,7 +1810,7 @@ declare i64 @PyEval_SaveThread() local_unnamed_addr
 
 declare ptr @PyEval_RestoreThread(i64) local_unnamed_addr
 
-define internal fastcc void @_ZN16pyfastlr_kernels3cpu6launch4walkB3v26B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAEx6RecordILi2089EE23Literal_5bint_5d_280_29(ptr noalias nonnull writeonly captures(none) %retptr, i64 %arg.address, ptr readonly captures(none) %arg.job) unnamed_addr {
+define internal fastcc void @f22(ptr noalias nonnull writeonly captures(none) %retptr, i64 %arg.address, ptr readonly captures(none) %arg.job) unnamed_addr {
 B0.endif:
   %.18 = getelementptr inbounds nuw i8, ptr %arg.job, i64 128
   %.20 = load i64, ptr %.18, align 1
@@ -1973,7 +1973,7 @@ declare ptr @PyThread_release_lock(i64) local_unnamed_addr
 declare void @llvm.x86.sse2.pause() #1
 
 ; Function Attrs: nofree norecurse nosync nounwind memory(read, argmem: readwrite, inaccessiblemem: none, target_mem0: none, target_mem1: none)
-define internal fastcc void @_ZN16pyfastlr_kernels3cpu6launch16gradient_addressB3v10B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAE6RecordILi2087EExx(ptr noalias nonnull writeonly captures(none) %retptr, ptr readonly captures(none) %arg.b, i64 %arg.x, i64 %arg.like) unnamed_addr #5 {
+define internal fastcc void @f26(ptr noalias nonnull writeonly captures(none) %retptr, ptr readonly captures(none) %arg.b, i64 %arg.x, i64 %arg.like) unnamed_addr #5 {
 B0.endif:
   %.19 = add nsw i64 %arg.x, 8
   %.5.i = inttoptr i64 %.19 to ptr
@@ -2116,7 +2116,7 @@ declare i64 @PyList_GetItem(i64, i64) local_unnamed_addr
 ; Function Attrs: mustprogress nocallback nocreateundeforpoison nofree nosync nounwind speculatable willreturn memory(none)
 declare i64 @llvm.smax.i64(i64, i64) #4
 
-define internal fastcc void @_ZN16pyfastlr_kernels3cpu6launch9make_help12_3clocals_3e4helpB3v35B56c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAg6cJqBrMeIZJFEGM0QQAExx(ptr noalias nonnull writeonly captures(none) %retptr, i64 %arg.pool, i64 %arg.index) unnamed_addr {
+define internal fastcc void @f30(ptr noalias nonnull writeonly captures(none) %retptr, i64 %arg.pool, i64 %arg.index) unnamed_addr {
 B0:
   %.8 = alloca i32, align 4
   store i32 8064, ptr %.8, align 4
@@ -2357,12 +2357,12 @@ define ptr @pyfastlr_help(i64 %.1, i64 %.2) local_unnamed_addr {
 entry:
   %.4 = alloca ptr, align 8
   store ptr null, ptr %.4, align 8
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch9make_help12_3clocals_3e4helpB3v35B56c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAg6cJqBrMeIZJFEGM0QQAExx(ptr nonnull %.4, i64 %.1, i64 %.2) #6
+  call fastcc void @f30(ptr nonnull %.4, i64 %.1, i64 %.2) #6
   %.18 = load ptr, ptr %.4, align 8
   ret ptr %.18
 }
 
-define internal fastcc void @_ZN16pyfastlr_kernels3cpu6launch8make_run12_3clocals_3e3runB3v37B56c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAg6cJqBrMeIZJFEGM0QQAEx(ptr noalias nonnull writeonly captures(none) %retptr, i64 %arg.address) unnamed_addr {
+define internal fastcc void @f33(ptr noalias nonnull writeonly captures(none) %retptr, i64 %arg.address) unnamed_addr {
 B0:
   %.13.i.i.i = alloca ptr, align 8
   %.38.i.i = alloca ptr, align 8
@@ -2403,7 +2403,7 @@ B40.i.i:                                          ; preds = %B118
   br i1 %.33.not.i.i, label %B0.endif.i, label %B118.i.i
 
 B118.i.i:                                         ; preds = %B40.i.i, %B118.i.i
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch8walk_allB3v24B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAEx6RecordILi2089EE(ptr nonnull %.38.i.i, i64 %arg.address, ptr nonnull %.31)
+  call fastcc void @f18(ptr nonnull %.38.i.i, i64 %arg.address, ptr nonnull %.31)
   %.67.i.i = load i64, ptr %.11.i.i, align 1, !noalias !235
   %.69.i.i = inttoptr i64 %.67.i.i to ptr
   call void %.69.i.i(i64 %arg.address, i64 4, i64 0), !noalias !235
@@ -2526,7 +2526,7 @@ B471.i.i:                                         ; preds = %B366.i.i, %B46.endi
 
 B56.i2:                                           ; preds = %B471.i.i, %B56.i
   call void @llvm.lifetime.start.p0(ptr nonnull %.13.i.i.i), !noalias !270
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch8walk_allB3v24B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAEx6RecordILi2089EE(ptr nonnull %.13.i.i.i, i64 %arg.address, ptr nonnull readonly %.31)
+  call fastcc void @f18(ptr nonnull %.13.i.i.i, i64 %arg.address, ptr nonnull readonly %.31)
   %.42.i.i.i = load i64, ptr %.11.i.i, align 1, !noalias !273
   %.43.not.i.i.i = icmp eq i64 %.42.i.i.i, 0
   br i1 %.43.not.i.i.i, label %_ZN16pyfastlr_kernels3cpu6launch6updateB3v32B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAEx6RecordILi2089EE.exit.thread.i.i, label %B58.i.i.i
@@ -2644,7 +2644,7 @@ define i64 @pyfastlr_run(i64 %.1) local_unnamed_addr {
 entry:
   %.3 = alloca i64, align 8
   store i64 0, ptr %.3, align 8
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch8make_run12_3clocals_3e3runB3v37B56c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAg6cJqBrMeIZJFEGM0QQAEx(ptr nonnull %.3, i64 %.1) #6
+  call fastcc void @f33(ptr nonnull %.3, i64 %.1) #6
   %.17 = load i64, ptr %.3, align 8
   ret i64 %.17
 }
