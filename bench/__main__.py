@@ -25,6 +25,7 @@ from pyfastlr.benchmark.work import Work
 from pyfastlr.cli.files import check_writable
 from pyfastlr.engines import host
 
+from . import subnormal
 from .all_optimizers import BYTES_SIZE, against_bytes, against_peers, slower_than, summary
 from .first_step import first_step
 from .options import costs
@@ -118,6 +119,18 @@ def every_option(seconds: float, max_n: int) -> list[Row]:
     return found
 
 
+def every_small_gradient() -> list[dict[str, Any]]:
+    """Measure long runs of zero and tiny gradients, and print."""
+    print("Long runs of zero and tiny gradients: time / time with normal ones")
+    print(subnormal.HEAD)
+    found = []
+    for x in subnormal.slowdowns():
+        print(x, flush=True)
+        found.append(x._asdict())
+    print()
+    return found
+
+
 def first() -> dict[str, float]:
     """Measure new processes, and print."""
     found = first_step()
@@ -139,6 +152,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rules", action="store_true", help="also compare every optimizer with the time of its bytes")
     parser.add_argument("--peers", action="store_true", help="also compare every optimizer with every peer")
     parser.add_argument("--options", action="store_true", help="also measure clipping, unscaling and averaging")
+    parser.add_argument("--subnormal", action="store_true", help="also measure long runs of zero and tiny gradients")
     parser.add_argument("--json", type=Path, help="save the results to this file")
     options = parser.parse_args(arguments)
     if options.json:
@@ -166,6 +180,8 @@ def main(arguments: list[str] | None = None) -> int:
         more["peers"] = [asdict(row) for row in every_peer(options.seconds / 6, options.max_n)]
     if options.options:
         more["options"] = [asdict(row) for row in every_option(options.seconds, options.max_n)]
+    if options.subnormal:
+        more["subnormal"] = every_small_gradient()
     more["first_step"] = first()
     if options.json:
         options.json.write_text(json.dumps(report.as_json() | more, indent=1) + "\n", encoding="utf-8")

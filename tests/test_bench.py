@@ -15,7 +15,7 @@ import pytest
 
 import pyfastlr
 from bench import __main__ as command
-from bench import all_optimizers
+from bench import all_optimizers, subnormal
 from bench.all_optimizers import LOOPS, against_bytes, against_peers, slower_than, summary
 from bench.options import ADAMW, WORKS, costs
 from bench.scaling import PARALLEL, busy_neighbour, crossover, quantiles, sweep
@@ -534,3 +534,37 @@ def test_options_are_judged(size, seconds, reached, monkeypatch):
     (cost,) = costs(0.0, size, lambda work, seconds, contenders: Comparison(work, times, {}))
     assert cost.reached is reached
     assert str(cost).endswith({True: "  reached", False: "  NOT REACHED", None: "  no verdict"}[reached])
+
+
+# --- Subnormal numbers ------------------------------------------------------------------------------------------------
+
+
+def test_a_long_run_is_slowed_by_what_lasts(monkeypatch):
+    """A few slow blocks are not the run; a tenth of them is."""
+
+    def ratio(slow):
+        monkeypatch.setattr(subnormal, "REPEATS", 1)
+        blocks = iter([1.0] * subnormal.NORMAL + slow + [1.0] * subnormal.BLOCKS)
+        monkeypatch.setattr(subnormal, "_block", lambda step: next(blocks))
+        return subnormal.slowdown(lambda p: pyfastlr.SGD(p, lr=0.1), "float32", 0.0)
+
+    assert ratio([9.0] * 10) == 1.0
+    assert ratio([9.0] * 30) == 9.0
+
+
+def test_kinds_of_small_gradients():
+    for dtype in (np.float32, np.float64):
+        info = np.finfo(dtype)
+        zero, tiny, squares, below = (dtype(f(info)) for f in subnormal.KINDS.values())
+        assert zero == 0 < below < info.tiny < tiny < squares
+        assert tiny * tiny == 0 < squares * squares < info.tiny
+
+
+def test_every_optimizer_runs_with_small_gradients(monkeypatch):
+    def steps(make, dtype, small):
+        return make(np.ones(3, dtype)).step(np.ones(3, dtype)) or 1.31
+
+    monkeypatch.setattr(subnormal, "slowdown", steps)
+    found = list(subnormal.slowdowns([ADAM]))
+    assert len(found) == 2 * (1 + len(subnormal.OPTIONS))
+    assert str(found[0]).endswith("slowed by zero, tiny, subnormal squares, subnormal")
