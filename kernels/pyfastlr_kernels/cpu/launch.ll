@@ -2,7 +2,7 @@
 target datalayout = "e-m:e-p270:32:32-p271:32:32-p272:64:64-i64:64-i128:128-f80:128-n8:16:32:64-S128"
 target triple = "x86_64-unknown-linux-gnu"
 
-define internal fastcc void @_ZN16pyfastlr_kernels3cpu6launch11make_launch12_3clocals_3e6launchB2v1B56c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAg6cJqBrMeIZJFEGM0QQAExxx(ptr noalias nonnull writeonly captures(none) initializes((0, 8)) %retptr, i64 %arg.self, i64 %arg.arguments, i64 %arg.count) unnamed_addr {
+define internal fastcc void @f0(ptr noalias nonnull writeonly captures(none) initializes((0, 8)) %retptr, i64 %arg.self, i64 %arg.arguments, i64 %arg.count) unnamed_addr {
 B0:
   %.16.i.i = alloca i64, align 8
   %.67.i.i = alloca i64, align 8
@@ -148,14 +148,14 @@ B328.i:                                           ; preds = %_ZN16pyfastlr_kerne
   call void @llvm.lifetime.start.p0(ptr nonnull %.16.i.i), !noalias !12
   call void @llvm.lifetime.start.p0(ptr nonnull %.67.i.i), !noalias !12
   store i64 0, ptr %.16.i.i, align 8, !noalias !21
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch11bind_arraysB2v7B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAE6RecordILi2088EEx(ptr nonnull %.16.i.i, ptr nonnull readonly %.13, i64 %.7.i4)
+  call fastcc void @f11(ptr nonnull %.16.i.i, ptr nonnull readonly %.13, i64 %.7.i4)
   %.30.i4.i = load i64, ptr %.16.i.i, align 8, !noalias !21
   %.46.not.i.i = icmp eq i64 %.30.i4.i, 0
   br i1 %.46.not.i.i, label %B62.i.i, label %B328.endif.thread21.i
 
 B62.i.i:                                          ; preds = %B328.i
   store i64 0, ptr %.67.i.i, align 8, !noalias !21
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch14bind_gradientsB3v10B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAE6RecordILi2088EE6RecordILi2090EEx(ptr nonnull %.67.i.i, ptr nonnull readonly %.13, ptr nonnull readonly %.23, i64 %.7.i)
+  call fastcc void @f12(ptr nonnull %.67.i.i, ptr nonnull readonly %.13, ptr nonnull readonly %.23, i64 %.7.i)
   %.81.i.i = load i64, ptr %.67.i.i, align 8, !noalias !21
   call void @llvm.lifetime.end.p0(ptr nonnull %.16.i.i), !noalias !12
   call void @llvm.lifetime.end.p0(ptr nonnull %.67.i.i), !noalias !12
@@ -193,7 +193,7 @@ _ZN16pyfastlr_kernels3cpu6launch10may_updateB3v18B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4
 B442.i:                                           ; preds = %_ZN16pyfastlr_kernels3cpu6launch10may_updateB3v18B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAE6RecordILi2090EE.exit.i, %B412.i
   call void @llvm.memset.p0.i64(ptr noundef nonnull align 8 dereferenceable(16) %.345.i, i8 0, i64 16, i1 false), !noalias !12
   %arg.job.val.i = load i64, ptr %.28, align 1, !noalias !12
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch11make_launch12_3clocals_3e14scheduled_stepB3v19B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAE6RecordILi2088EE6RecordILi2090EEx(ptr nonnull %.345.i, ptr nonnull readonly %.13, i64 %arg.job.val.i, i64 %.7.i6)
+  call fastcc void @f14(ptr nonnull %.345.i, ptr nonnull readonly %.13, i64 %arg.job.val.i, i64 %.7.i6)
   %.359.fca.0.load.i = load i64, ptr %.345.i, align 8, !noalias !12
   %sunkaddr29.i = getelementptr inbounds nuw i8, ptr %.345.i, i64 8
   %.359.fca.1.load.i = load i64, ptr %sunkaddr29.i, align 8, !noalias !12
@@ -212,14 +212,14 @@ B550.i:                                           ; preds = %B486.i, %B442.i
   br i1 %.404.i, label %B572.i, label %B768.i
 
 B572.i:                                           ; preds = %B550.i
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch4bindB2v6B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAE6RecordILi2088EE6RecordILi2090EExx(ptr nonnull %.418.i, ptr nonnull readonly %.13, ptr nonnull %.23, i64 %gradients.2.1.i, i64 %held.2.1.i)
+  call fastcc void @f15(ptr nonnull %.418.i, ptr nonnull readonly %.13, ptr nonnull %.23, i64 %gradients.2.1.i, i64 %held.2.1.i)
   %.432.i = load i64, ptr %.418.i, align 8, !noalias !12
   %.470.i = icmp eq i64 %.432.i, 0
   br i1 %.470.i, label %B630.i, label %B768.i
 
 B630.i:                                           ; preds = %B572.i, %_ZN16pyfastlr_kernels3cpu6launch10may_updateB3v18B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAE6RecordILi2090EE.exit.i, %B390.i
   %renewed.2.097.i = phi i64 [ %.359.fca.0.load.i, %B572.i ], [ 0, %B390.i ], [ 0, %_ZN16pyfastlr_kernels3cpu6launch10may_updateB3v18B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAE6RecordILi2090EE.exit.i ]
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch20take_hyperparametersB3v21B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAE6RecordILi2088EE6RecordILi2090EE(ptr nonnull %.477.i, ptr nonnull readonly %.13, ptr nonnull %.23)
+  call fastcc void @f16(ptr nonnull %.477.i, ptr nonnull readonly %.13, ptr nonnull %.23)
   %.502.i = getelementptr inbounds nuw i8, ptr %.23, i64 136
   %.504.i = load double, ptr %.502.i, align 1, !noalias !12
   %sunkaddr30.i = inttoptr i64 %.7.i2 to ptr
@@ -229,7 +229,7 @@ B630.i:                                           ; preds = %B572.i, %_ZN16pyfas
   %.536.i = getelementptr inbounds nuw i8, ptr %.23, i64 144
   store double %.534.i, ptr %.536.i, align 1, !noalias !12
   %.543.i = load i64, ptr %.13, align 1, !noalias !12
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch11make_launch12_3clocals_3e12run_releasedB3v22B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAEx6RecordILi2090EE(ptr nonnull %.547.i, i64 %.543.i, ptr nonnull %.23)
+  call fastcc void @f17(ptr nonnull %.547.i, i64 %.543.i, ptr nonnull %.23)
   %.561.i = load i64, ptr %.547.i, align 8, !noalias !12
   br label %B768.i
 
@@ -278,7 +278,7 @@ declare void @llvm.x86.sse.ldmxcsr(ptr) #1
 define i64 @pyfastlr_launch(i64 %.1, i64 %.2, i64 %.3) local_unnamed_addr {
 entry:
   %.5 = alloca i64, align 8
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch11make_launch12_3clocals_3e6launchB2v1B56c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAg6cJqBrMeIZJFEGM0QQAExxx(ptr nonnull %.5, i64 %.1, i64 %.2, i64 %.3) #7
+  call fastcc void @f0(ptr nonnull %.5, i64 %.1, i64 %.2, i64 %.3) #7
   %.19 = load i64, ptr %.5, align 8
   ret i64 %.19
 }
@@ -291,7 +291,7 @@ declare void @llvm.memset.p0.i64(ptr writeonly captures(none), i8, i64, i1 immar
 ; Function Attrs: mustprogress nocallback nofree nosync nounwind willreturn memory(argmem: readwrite)
 declare void @llvm.lifetime.start.p0(ptr captures(none)) #3
 
-define internal fastcc void @_ZN16pyfastlr_kernels3cpu6launch11bind_arraysB2v7B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAE6RecordILi2088EEx(ptr noalias nonnull writeonly captures(none) %retptr, ptr readonly captures(none) %arg.b, i64 %arg.held) unnamed_addr {
+define internal fastcc void @f11(ptr noalias nonnull writeonly captures(none) %retptr, ptr readonly captures(none) %arg.b, i64 %arg.held) unnamed_addr {
 B0:
   %.11 = getelementptr inbounds nuw i8, ptr %arg.b, i64 168
   %.13 = load i64, ptr %.11, align 1
@@ -452,7 +452,7 @@ B150.backedge:                                    ; preds = %B138.i
   br i1 %exitcond.not, label %common.ret, label %B152
 }
 
-define internal fastcc void @_ZN16pyfastlr_kernels3cpu6launch14bind_gradientsB3v10B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAE6RecordILi2088EE6RecordILi2090EEx(ptr noalias nonnull writeonly captures(none) %retptr, ptr readonly captures(none) %arg.b, ptr readonly captures(none) %arg.job, i64 %arg.gradients) unnamed_addr {
+define internal fastcc void @f12(ptr noalias nonnull writeonly captures(none) %retptr, ptr readonly captures(none) %arg.b, ptr readonly captures(none) %arg.job, i64 %arg.gradients) unnamed_addr {
 B0.endif:
   %.68 = alloca i64, align 8
   %.452 = alloca i64, align 8
@@ -474,7 +474,7 @@ B82:                                              ; preds = %B0.endif
 
 B104:                                             ; preds = %B82
   store i64 0, ptr %.68, align 8
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch16gradient_addressB3v11B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAE6RecordILi2088EExx(ptr nonnull %.68, ptr nonnull %arg.b, i64 %arg.gradients, i64 %.58)
+  call fastcc void @f27(ptr nonnull %.68, ptr nonnull %arg.b, i64 %arg.gradients, i64 %.58)
   %.82 = load i64, ptr %.68, align 8
   %.110 = icmp eq i64 %.82, 0
   br i1 %.110, label %common.ret, label %B168.endif
@@ -562,7 +562,7 @@ B486:                                             ; preds = %B426
   %.446 = load i64, ptr %sunkaddr27, align 1
   %7 = add i64 %.446, %lsr.iv
   store i64 0, ptr %.452, align 8
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch16gradient_addressB3v11B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAE6RecordILi2088EExx(ptr nonnull %.452, ptr nonnull %arg.b, i64 %.424, i64 %7)
+  call fastcc void @f27(ptr nonnull %.452, ptr nonnull %arg.b, i64 %.424, i64 %7)
   %.466 = load i64, ptr %.452, align 8
   %.482 = icmp eq i64 %.466, 0
   br i1 %.482, label %common.ret, label %B578
@@ -987,7 +987,7 @@ B426.preheader:                                   ; preds = %B390.endif
 ; Function Attrs: mustprogress nocallback nofree nosync nounwind willreturn memory(argmem: readwrite)
 declare void @llvm.lifetime.end.p0(ptr captures(none)) #3
 
-define internal fastcc void @_ZN16pyfastlr_kernels3cpu6launch11make_launch12_3clocals_3e14scheduled_stepB3v19B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAE6RecordILi2088EE6RecordILi2090EEx(ptr noalias nonnull writeonly captures(none) %retptr, ptr readonly captures(none) %arg.b, i64 %arg.job.104.val, i64 %arg.grads) unnamed_addr {
+define internal fastcc void @f14(ptr noalias nonnull writeonly captures(none) %retptr, ptr readonly captures(none) %arg.b, i64 %arg.job.104.val, i64 %arg.grads) unnamed_addr {
 B0:
   %.17 = inttoptr i64 %arg.job.104.val to ptr
   %.18 = getelementptr inbounds nuw i8, ptr %.17, i64 16
@@ -1094,19 +1094,19 @@ B158:                                             ; preds = %B118
   br label %common.ret
 }
 
-define internal fastcc void @_ZN16pyfastlr_kernels3cpu6launch4bindB2v6B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAE6RecordILi2088EE6RecordILi2090EExx(ptr noalias nonnull writeonly captures(none) initializes((0, 8)) %retptr, ptr readonly captures(none) %arg.b, ptr readonly captures(none) %arg.job, i64 %arg.gradients, i64 %arg.held) unnamed_addr {
+define internal fastcc void @f15(ptr noalias nonnull writeonly captures(none) initializes((0, 8)) %retptr, ptr readonly captures(none) %arg.b, ptr readonly captures(none) %arg.job, i64 %arg.gradients, i64 %arg.held) unnamed_addr {
 B0:
   %.16 = alloca i64, align 8
   %.67 = alloca i64, align 8
   store i64 0, ptr %.16, align 8
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch11bind_arraysB2v7B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAE6RecordILi2088EEx(ptr nonnull %.16, ptr %arg.b, i64 %arg.held)
+  call fastcc void @f11(ptr nonnull %.16, ptr %arg.b, i64 %arg.held)
   %.30 = load i64, ptr %.16, align 8
   %.46.not = icmp eq i64 %.30, 0
   br i1 %.46.not, label %B62, label %B94
 
 B62:                                              ; preds = %B0
   store i64 0, ptr %.67, align 8
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch14bind_gradientsB3v10B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAE6RecordILi2088EE6RecordILi2090EEx(ptr nonnull %.67, ptr %arg.b, ptr %arg.job, i64 %arg.gradients)
+  call fastcc void @f12(ptr nonnull %.67, ptr %arg.b, ptr %arg.job, i64 %arg.gradients)
   %.81 = load i64, ptr %.67, align 8
   br label %B94
 
@@ -1117,7 +1117,7 @@ B94:                                              ; preds = %B62, %B0
 }
 
 ; Function Attrs: nofree norecurse nosync nounwind memory(readwrite, inaccessiblemem: none, target_mem0: none, target_mem1: none)
-define internal fastcc void @_ZN16pyfastlr_kernels3cpu6launch20take_hyperparametersB3v21B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAE6RecordILi2088EE6RecordILi2090EE(ptr noalias nonnull writeonly captures(none) %retptr, ptr readonly captures(none) %arg.b, ptr readonly captures(none) %arg.job) unnamed_addr #4 {
+define internal fastcc void @f16(ptr noalias nonnull writeonly captures(none) %retptr, ptr readonly captures(none) %arg.b, ptr readonly captures(none) %arg.job) unnamed_addr #4 {
 B0.endif:
   %.11 = getelementptr inbounds nuw i8, ptr %arg.b, i64 88
   %.13 = load i64, ptr %.11, align 1
@@ -1288,7 +1288,7 @@ B296.endif:                                       ; preds = %B296.endif, %B296.l
   br i1 %niter10.ncmp.1, label %B196.loopexit.loopexit.unr-lcssa, label %B296.endif
 }
 
-define internal fastcc void @_ZN16pyfastlr_kernels3cpu6launch11make_launch12_3clocals_3e12run_releasedB3v22B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAEx6RecordILi2090EE(ptr noalias nonnull writeonly captures(none) initializes((0, 8)) %retptr, i64 %arg.address, ptr captures(none) %arg.job) unnamed_addr {
+define internal fastcc void @f17(ptr noalias nonnull writeonly captures(none) initializes((0, 8)) %retptr, i64 %arg.address, ptr captures(none) %arg.job) unnamed_addr {
 B0:
   %.28 = alloca i64, align 8
   store i64 0, ptr %.28, align 8
@@ -1310,7 +1310,7 @@ B38:                                              ; preds = %B0
 
 B102:                                             ; preds = %B38, %B0
   store i64 0, ptr %.28, align 8
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch11make_phases12_3clocals_3e10run_phasesB3v23B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAEx6RecordILi2090EE(ptr nonnull %.28, i64 %arg.address, ptr nonnull %arg.job)
+  call fastcc void @f18(ptr nonnull %.28, i64 %arg.address, ptr nonnull %arg.job)
   %.42 = load i64, ptr %.28, align 8
   br label %common.ret
 
@@ -1321,7 +1321,7 @@ B126:                                             ; preds = %B38
   %.66 = atomicrmw add ptr %.65, i64 1 seq_cst, align 8
   %.67 = tail call i64 @PyEval_SaveThread()
   store i64 0, ptr %.71, align 8
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch11make_phases12_3clocals_3e10run_phasesB3v23B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAEx6RecordILi2090EE(ptr nonnull %.71, i64 %arg.address, ptr nonnull %arg.job)
+  call fastcc void @f18(ptr nonnull %.71, i64 %arg.address, ptr nonnull %arg.job)
   %.85 = load i64, ptr %.71, align 8
   %.97 = tail call ptr @PyEval_RestoreThread(i64 %.67)
   %.101 = load i64, ptr %.17, align 1
@@ -1336,7 +1336,7 @@ common.ret:                                       ; preds = %B126, %B102
   ret void
 }
 
-define internal fastcc void @_ZN16pyfastlr_kernels3cpu6launch11make_phases12_3clocals_3e10run_phasesB3v23B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAEx6RecordILi2090EE(ptr noalias nonnull writeonly captures(none) %retptr, i64 %arg.address, ptr captures(none) %arg.job) unnamed_addr {
+define internal fastcc void @f18(ptr noalias nonnull writeonly captures(none) %retptr, i64 %arg.address, ptr captures(none) %arg.job) unnamed_addr {
 B0:
   %.13.i.i.i = alloca ptr, align 8
   %.56.i = alloca ptr, align 8
@@ -1372,7 +1372,7 @@ B126.i:                                           ; preds = %B40.i
   br i1 %.51.not.i, label %B0.endif, label %B204.i
 
 B204.i:                                           ; preds = %B126.i, %B204.i
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch8walk_allB3v25B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAEx6RecordILi2090EE(ptr nonnull %.56.i, i64 %arg.address, ptr nonnull %arg.job)
+  call fastcc void @f21(ptr nonnull %.56.i, i64 %arg.address, ptr nonnull %arg.job)
   %.85.i = load i64, ptr %.11.i, align 1, !noalias !120
   %.87.i = inttoptr i64 %.85.i to ptr
   tail call void %.87.i(i64 %arg.address, i64 4, i64 0), !noalias !120
@@ -1494,7 +1494,7 @@ B471.i.i:                                         ; preds = %B366.i.i, %B46.endi
 
 B56.i:                                            ; preds = %B471.i.i, %B56
   call void @llvm.lifetime.start.p0(ptr nonnull %.13.i.i.i), !noalias !155
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch8walk_allB3v25B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAEx6RecordILi2090EE(ptr nonnull %.13.i.i.i, i64 %arg.address, ptr nonnull readonly %arg.job)
+  call fastcc void @f21(ptr nonnull %.13.i.i.i, i64 %arg.address, ptr nonnull readonly %arg.job)
   %.42.i.i.i = load i64, ptr %.11.i, align 1, !noalias !158
   %.43.not.i.i.i = icmp eq i64 %.42.i.i.i, 0
   br i1 %.43.not.i.i.i, label %_ZN16pyfastlr_kernels3cpu6launch6updateB3v33B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAEx6RecordILi2090EE.exit.thread.i.i, label %B58.i.i.i
@@ -1603,7 +1603,7 @@ declare i64 @PyEval_SaveThread() local_unnamed_addr
 
 declare ptr @PyEval_RestoreThread(i64) local_unnamed_addr
 
-define internal fastcc void @_ZN16pyfastlr_kernels3cpu6launch8walk_allB3v25B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAEx6RecordILi2090EE(ptr noalias nonnull writeonly captures(none) %retptr, i64 %arg.address, ptr readonly captures(none) %arg.job) unnamed_addr {
+define internal fastcc void @f21(ptr noalias nonnull writeonly captures(none) %retptr, i64 %arg.address, ptr readonly captures(none) %arg.job) unnamed_addr {
 B0.endif:
   %.28.i = alloca ptr, align 8
   %.107.i = alloca ptr, align 8
@@ -1645,7 +1645,7 @@ B184:                                             ; preds = %B162
   br i1 %.21.i, label %B104.i, label %B66.i
 
 B66.i:                                            ; preds = %B184
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch4walkB3v27B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAEx6RecordILi2090EE23Literal_5bint_5d_280_29(ptr nonnull %.28.i, i64 %arg.address, ptr nonnull readonly %arg.job)
+  call fastcc void @f22(ptr nonnull %.28.i, i64 %arg.address, ptr nonnull readonly %arg.job)
   br label %_ZN16pyfastlr_kernels3cpu6launch11walk_sharedB3v26B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAEx6RecordILi2090EE.exit
 
 B104.i:                                           ; preds = %B184
@@ -1718,7 +1718,7 @@ B676.i:                                           ; preds = %B622.i, %B104.endif
 
 B104.endif.i:                                     ; preds = %B334.i.i, %B104.i
   store ptr null, ptr %.107.i, align 8, !noalias !169
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch4walkB3v27B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAEx6RecordILi2090EE23Literal_5bint_5d_280_29(ptr nonnull %.107.i, i64 %arg.address, ptr nonnull readonly %arg.job)
+  call fastcc void @f22(ptr nonnull %.107.i, i64 %arg.address, ptr nonnull readonly %arg.job)
   %sunkaddr8.i = getelementptr i8, ptr %.19.i, i64 192
   %.138.i = atomicrmw xchg ptr %sunkaddr8.i, i64 0 seq_cst, align 8, !noalias !169
   %.143.i = add nsw i64 %.13.i, 256
@@ -1748,7 +1748,7 @@ _ZN16pyfastlr_kernels3cpu6launch11walk_sharedB3v26B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z
   br label %common.ret
 
 B220:                                             ; preds = %B162, %B0.endif
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch4walkB3v27B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAEx6RecordILi2090EE23Literal_5bint_5d_280_29(ptr nonnull %.238, i64 %arg.address, ptr nonnull %arg.job)
+  call fastcc void @f22(ptr nonnull %.238, i64 %arg.address, ptr nonnull %arg.job)
   br label %common.ret
 
 B46.else:                                         ; preds = %B46
@@ -1803,7 +1803,7 @@ common.ret:                                       ; preds = %B220, %_ZN16pyfastl
   ret void
 }
 
-define internal fastcc void @_ZN16pyfastlr_kernels3cpu6launch4walkB3v27B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAEx6RecordILi2090EE23Literal_5bint_5d_280_29(ptr noalias nonnull writeonly captures(none) %retptr, i64 %arg.address, ptr readonly captures(none) %arg.job) unnamed_addr {
+define internal fastcc void @f22(ptr noalias nonnull writeonly captures(none) %retptr, i64 %arg.address, ptr readonly captures(none) %arg.job) unnamed_addr {
 B0.endif:
   %.18 = getelementptr inbounds nuw i8, ptr %arg.job, i64 128
   %.20 = load i64, ptr %.18, align 1
@@ -1968,7 +1968,7 @@ declare void @llvm.x86.sse2.pause() #1
 declare i64 @PyObject_CallOneArg(i64, i64) local_unnamed_addr
 
 ; Function Attrs: nofree norecurse nosync nounwind memory(read, argmem: readwrite, inaccessiblemem: none, target_mem0: none, target_mem1: none)
-define internal fastcc void @_ZN16pyfastlr_kernels3cpu6launch16gradient_addressB3v11B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAE6RecordILi2088EExx(ptr noalias nonnull writeonly captures(none) %retptr, ptr readonly captures(none) %arg.b, i64 %arg.x, i64 %arg.like) unnamed_addr #6 {
+define internal fastcc void @f27(ptr noalias nonnull writeonly captures(none) %retptr, ptr readonly captures(none) %arg.b, i64 %arg.x, i64 %arg.like) unnamed_addr #6 {
 B0.endif:
   %.19 = add nsw i64 %arg.x, 8
   %.5.i = inttoptr i64 %.19 to ptr
@@ -2111,7 +2111,7 @@ declare i64 @PyList_GetItem(i64, i64) local_unnamed_addr
 ; Function Attrs: mustprogress nocallback nocreateundeforpoison nofree nosync nounwind speculatable willreturn memory(none)
 declare i64 @llvm.smax.i64(i64, i64) #5
 
-define internal fastcc void @_ZN16pyfastlr_kernels3cpu6launch9make_help12_3clocals_3e4helpB3v36B56c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAg6cJqBrMeIZJFEGM0QQAExx(ptr noalias nonnull writeonly captures(none) %retptr, i64 %arg.pool, i64 %arg.index) unnamed_addr {
+define internal fastcc void @f31(ptr noalias nonnull writeonly captures(none) %retptr, i64 %arg.pool, i64 %arg.index) unnamed_addr {
 B0:
   %.8 = alloca i32, align 4
   store i32 8064, ptr %.8, align 4
@@ -2352,12 +2352,12 @@ define ptr @pyfastlr_help(i64 %.1, i64 %.2) local_unnamed_addr {
 entry:
   %.4 = alloca ptr, align 8
   store ptr null, ptr %.4, align 8
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch9make_help12_3clocals_3e4helpB3v36B56c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAg6cJqBrMeIZJFEGM0QQAExx(ptr nonnull %.4, i64 %.1, i64 %.2) #7
+  call fastcc void @f31(ptr nonnull %.4, i64 %.1, i64 %.2) #7
   %.18 = load ptr, ptr %.4, align 8
   ret ptr %.18
 }
 
-define internal fastcc void @_ZN16pyfastlr_kernels3cpu6launch8make_run12_3clocals_3e3runB3v38B56c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAg6cJqBrMeIZJFEGM0QQAEx(ptr noalias nonnull writeonly captures(none) %retptr, i64 %arg.address) unnamed_addr {
+define internal fastcc void @f34(ptr noalias nonnull writeonly captures(none) %retptr, i64 %arg.address) unnamed_addr {
 B0:
   %.13.i.i.i.i = alloca ptr, align 8
   %.56.i.i = alloca ptr, align 8
@@ -2411,7 +2411,7 @@ B126.i.i:                                         ; preds = %B40.i.i
   br i1 %.51.not.i.i, label %B0.endif.i, label %B204.i.i
 
 B204.i.i:                                         ; preds = %B126.i.i, %B204.i.i
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch8walk_allB3v25B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAEx6RecordILi2090EE(ptr nonnull %.56.i.i, i64 %arg.address, ptr nonnull %.31)
+  call fastcc void @f21(ptr nonnull %.56.i.i, i64 %arg.address, ptr nonnull %.31)
   %.85.i.i = load i64, ptr %.11.i.i, align 1, !noalias !226
   %.87.i.i = inttoptr i64 %.85.i.i to ptr
   call void %.87.i.i(i64 %arg.address, i64 4, i64 0), !noalias !226
@@ -2534,7 +2534,7 @@ B471.i.i.i:                                       ; preds = %B366.i.i.i, %B46.en
 
 B56.i.i:                                          ; preds = %B471.i.i.i, %B56.i
   call void @llvm.lifetime.start.p0(ptr nonnull %.13.i.i.i.i), !noalias !261
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch8walk_allB3v25B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAEx6RecordILi2090EE(ptr nonnull %.13.i.i.i.i, i64 %arg.address, ptr nonnull readonly %.31)
+  call fastcc void @f21(ptr nonnull %.13.i.i.i.i, i64 %arg.address, ptr nonnull readonly %.31)
   %.42.i.i.i.i = load i64, ptr %.11.i.i, align 1, !noalias !264
   %.43.not.i.i.i.i = icmp eq i64 %.42.i.i.i.i, 0
   br i1 %.43.not.i.i.i.i, label %_ZN16pyfastlr_kernels3cpu6launch6updateB3v33B58c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAQ4s_2fqErM2IZJFEEM0wQAEx6RecordILi2090EE.exit.thread.i.i.i, label %B58.i.i.i.i
@@ -2651,7 +2651,7 @@ define i64 @pyfastlr_run(i64 %.1) local_unnamed_addr {
 entry:
   %.3 = alloca i64, align 8
   store i64 0, ptr %.3, align 8
-  call fastcc void @_ZN16pyfastlr_kernels3cpu6launch8make_run12_3clocals_3e3runB3v38B56c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWsBAg6cJqBrMeIZJFEGM0QQAEx(ptr nonnull %.3, i64 %.1) #7
+  call fastcc void @f34(ptr nonnull %.3, i64 %.1) #7
   %.17 = load i64, ptr %.3, align 8
   ret i64 %.17
 }
