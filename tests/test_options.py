@@ -155,8 +155,7 @@ class Run:
             assert_parameter(p, want, origin(case, before[name]))
             for slot, x in self.opt.state.items():
                 if name in meant.g:
-                    flushes = slot not in case.row.unflushed
-                    assert_state(leaves(self.kind, x)[name], want_state[slot], flushes)
+                    assert_state(leaves(self.kind, x)[name], want_state[slot], case.row, slot)
 
     def check_copies(self, n):
         now = leaves(self.kind, self.params)
