@@ -202,15 +202,13 @@ def test_the_first_array_that_is_not_finite_is_named(before):
     g = {name: np.ones(2000) for name in "abcd"}
     g["a"], g["b"][1999], g["d"][:3] = None, math.nan, math.inf
     with pytest.raises(
-        FloatingPointError, match=r"`grads\['b'\]` must .* got 1 element that .* \(and 3 in other arrays\); nothing was"
+        FloatingPointError, match=r"`grads\['b'\]` .* got 1 element that .*\(and 3 in other arrays\); nothing"
     ):
         opt.step(g)
     measured = before not in ("a value", "calls")
     assert math.isnan(opt.stats.grad_norm) if measured else opt.stats.grad_norm is None
     g["b"] = np.ones(2000)
-    with pytest.raises(
-        FloatingPointError, match=r"`grads\['d'\]` must .* got 3 elements that are infinite or NaN; nothing was"
-    ):
+    with pytest.raises(FloatingPointError, match=r"`grads\['d'\]` .* got 3 elements that are infinite or NaN; nothing"):
         opt.step(g)
     assert opt.stats.grad_norm == (math.inf if measured else None)
 
