@@ -5,7 +5,7 @@ import pytest
 
 import pyfastlr as flr
 from pyfastlr import schedules as S
-from pyfastlr.optimizers import snapshot
+from pyfastlr.optimizers.saving import snapshot
 
 
 def stepped(steps):

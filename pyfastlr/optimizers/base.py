@@ -21,11 +21,12 @@ from pyfastlr.schedules.controller import copied, is_controller, load_checked, s
 from pyfastlr_kernels.rules import RULES
 from pyfastlr_kernels.tables import COMMON
 
-from . import average, snapshot
+from . import average
 from .fields import Argument, StartNumber, hint
 from .groups import Group, membership
 from .loss_scale import policy_with
 from .options import Options, documented
+from .saving import snapshot
 
 
 class Stats(NamedTuple):

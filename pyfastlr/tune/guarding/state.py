@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from pyfastlr.optimizers import snapshot as optimizer_state
 from pyfastlr.optimizers.base import Optimizer
+from pyfastlr.optimizers.saving import snapshot as optimizer_state
 from pyfastlr.schedules import checks
 from pyfastlr.schedules.controller import observed
 

@@ -9,39 +9,38 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyfastlr.arrays.host import Array
-
-from .loss_scale import checked_state
+from pyfastlr.optimizers.loss_scale import checked_state
 
 if TYPE_CHECKING:
-    from .base import Optimizer
+    from pyfastlr.optimizers.base import Optimizer
 
 ABSENT: dict[str, Any] = {"average": None, "accumulated": None, "loss_scale": None}
 LARGEST = 2**62  # largest count, so far from the end of int64 that no run reaches that
 
 
-def export(optimizer: "Optimizer") -> dict[str, Any]:
-    """Copy what the optimizer has of them."""
+def export(optimizer: "Optimizer", live: bool = False) -> dict[str, Any]:
+    """Copy what the optimizer has of them. `live`: without copying the arrays."""
     extras = optimizer._extras
     found, record = dict(ABSENT), extras.record[0]
     if extras.has_average:
-        found["average"] = {"updates": int(record["averaged"]), "values": _values(optimizer, "average")}
+        found["average"] = {"updates": int(record["averaged"]), "values": _values(optimizer, "average", live)}
     if extras.summed.any():
         found["accumulated"] = {
             "calls": int(record["calls"]),
             "used": extras.summed.astype(bool),
-            "values": _values(optimizer, "accumulated"),
+            "values": _values(optimizer, "accumulated", live),
         }
     if optimizer.loss_scale is not None:
         found["loss_scale"] = optimizer.loss_scale._export()
     return found
 
 
-def _values(optimizer: "Optimizer", name: str) -> Any:
+def _values(optimizer: "Optimizer", name: str, live: bool) -> Any:
     """Copies of the parts of a buffer, with the structure of the parameters; for a `Flat`, of the buffer."""
     extras, params = optimizer._extras, optimizer._parameters
     if params.layout is not None:
-        return extras.buffers[name].copy()
-    return params.like([x.copy() for x in extras.tensors(name)], extras.buffers[name])
+        return extras.buffers[name] if live else extras.buffers[name].copy()
+    return params.like([x if live else x.copy() for x in extras.tensors(name)], extras.buffers[name])
 
 
 def checked(

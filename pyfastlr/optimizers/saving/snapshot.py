@@ -14,15 +14,15 @@ from pyfastlr.schedules.controller import saved_state, trial
 from pyfastlr_kernels import tables
 from pyfastlr_kernels.rules import RULES
 
-from . import snapshot_options
-from .snapshot_options import LARGEST, count
+from . import options
+from .options import LARGEST, count
 
 if TYPE_CHECKING:
-    from .base import Optimizer
+    from pyfastlr.optimizers.base import Optimizer
 
 VERSION = 3  # of the format of `state_dict`
 # Keys that a version adds to the earlier ones, each with the value to use for an earlier version.
-_ADDED: dict[int, dict[str, Any]] = {1: {}, 2: {"controllers": []}, 3: snapshot_options.ABSENT}
+_ADDED: dict[int, dict[str, Any]] = {1: {}, 2: {"controllers": []}, 3: options.ABSENT}
 _KEYS = ("format", "class", "convention", "rule", "dtype", "structure", "steps", "counts", "carry", "state")
 
 
@@ -38,21 +38,24 @@ def header(optimizer: "Optimizer") -> dict[str, Any]:
     }
 
 
-def export(optimizer: "Optimizer") -> dict[str, Any]:
-    """Copy the state to a dict. The caller must have exclusive access to the optimizer."""
-    counts = optimizer._state.counts
+def export(optimizer: "Optimizer", live: bool = False) -> dict[str, Any]:
+    """Copy the state to a dict. The caller must have exclusive access to the optimizer.
+
+    `live`: with the arrays of the state themselves instead of copies, except those on a device.
+    """
+    counts, copied = optimizer._state.counts, not live or optimizer._parameters.device is not None
     return {
         "format": VERSION,
         **header(optimizer),
         "steps": optimizer.steps,
         "counts": counts["count"].copy(),
         "carry": counts["carry"][:, : len(RULES[optimizer.rule].carry)].copy(),
-        "state": optimizer._state.copies(),
+        "state": optimizer._state.copies() if copied else optimizer._state.live(),
         "controllers": [
             {"group": row, "name": name, "state": saved_state(controller)}
             for (row, name), controller in optimizer._hyper.controllers().items()
         ],
-        **snapshot_options.export(optimizer),
+        **options.export(optimizer, live),
     }
 
 
@@ -96,7 +99,7 @@ def checked(optimizer: "Optimizer", given: Any) -> list[tuple[Any, Array]]:
         tensors = _tensors(optimizer._parameters, dtype, slots[name], f"state['state'][{name!r}]", structure, order)
         # Copies, because the given arrays may be views of those that are written.
         pairs += [(x, y.copy()) for x, y in zip(optimizer._state.tensors(name), tensors, strict=True)]
-    pairs += snapshot_options.checked(
+    pairs += options.checked(
         optimizer, given, order,
         lambda x, label: _tensors(optimizer._parameters, optimizer._parameters.dtype, x, label, structure, order),
     )  # fmt: skip
