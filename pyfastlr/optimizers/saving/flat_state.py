@@ -54,7 +54,7 @@ def flatten_state(state: Mapping[str, Any]) -> dict[str, Array]:
     ['counts', 'carry', 'state.momentum_buffer.w', 'state.momentum_buffer.b', '__state__']
     >>> file = io.BytesIO()  # or a path
     >>> np.savez(file, **arrays)
-    >>> opt.load_state_dict(flr.unflatten_state(np.load(io.BytesIO(file.getvalue()))))
+    >>> loaded = opt.load_state_dict(flr.unflatten_state(np.load(io.BytesIO(file.getvalue()))))
 
     Notes
     -----
