@@ -21,7 +21,7 @@ from pyfastlr.schedules.controller import copied, is_controller
 from pyfastlr_kernels.rules import RULES
 from pyfastlr_kernels.tables import COMMON
 
-from . import average
+from . import adding, average
 from .fields import Argument, StartNumber, hint
 from .groups import Group, membership
 from .loss_scale import policy_with
@@ -383,6 +383,55 @@ class Optimizer(Options):
     def __repr__(self) -> str:
         what = shaped(self._parameters.dtype, [self._parameters.size])
         return f"{type(self).__name__}({what}, steps={self.steps}, groups={list(self._groups)!r})"
+
+    # --- More arrays --------------------------------------------------------------------------------------------------
+
+    def add(self, params: Any, **group: Any) -> None:
+        """Add arrays to a running optimizer, as a group of their own. After an error, nothing is changed.
+
+        The arrays are entered in the dict or list that the optimizer was built with. The gradients of the next step
+        must have them too. State, counts and values of the other arrays stay as they are, bit for bit.
+
+        Parameters
+        ----------
+        params : dict or list of arrays, nested freely
+            For an optimizer over a dict, a dict with new keys; over a list, a list, which is appended. The names are
+            those that the arrays would have had in the constructor. All have the dtype of the others.
+        **group
+            The group's hyperparameters: numbers, schedules, callables or controllers, as in the constructor's `groups`.
+            What is left out, the group has from the base group. With `copy_to`, also the arrays of `copy_to`, entered
+            in the same way. Where the base group's `lr_scale` has arrays, the new group needs an `lr_scale` too.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a name exists already, or an array or hyperparameter is invalid; for an optimizer over a `Flat`, over
+            one array or over a container that cannot grow, or with `capturable`.
+        RuntimeError
+            If the average is swapped in, or if a schedule calls it.
+
+        Examples
+        --------
+        >>> import numpy as np, pyfastlr as flr
+        >>> params = {"body": np.ones(2)}
+        >>> opt = flr.Adam(params, lr=1e-3)
+        >>> opt.step({"body": np.ones(2)})
+        >>> opt.add({"head": np.zeros(3)}, lr=1e-2)
+        >>> sorted(params), opt.lrs
+        (['body', 'head'], [0.001, 0.01])
+        >>> opt.step({"body": np.ones(2), "head": np.ones(3)})
+        >>> opt.state_dict()["counts"]
+        array([2, 1])
+
+        Notes
+        -----
+        The new arrays have update count 0. Schedules go on with `opt.steps`. An average of the new arrays starts with
+        their values, and a gradient that is being accumulated has no part of theirs. Views of `opt.state` and `opt.ema`
+        from before are not live any more. A state saved later loads into an optimizer whose constructor has the group.
+
+        Other libraries: torch's ``add_param_group`` does the same, without names. Keras and optax build a new state.
+        """
+        adding.add(self, params, group)
 
     # --- Saving and restoring -----------------------------------------------------------------------------------------
 
