@@ -11,6 +11,7 @@ import pytest
 import pyfastlr as flr
 from interrupts import interrupted, needs_faithful_traces
 from pyfastlr import schedules as S
+from pyfastlr.engines import plain_launch
 from pyfastlr.optimizers import registry
 from states import plainly
 
@@ -358,3 +359,35 @@ def test_no_step_is_lost_beside_another_thread(threads):
     for k, count in enumerate(counts):
         assert (opt.state["momentum_buffer"][f"a{k}"] == count).all()
         assert (params[f"a{k}"] == -count * (count + 1) / 2).all()
+
+
+@pytest.mark.parametrize("between", [False, True], ids=["at once", "after another step"])
+@pytest.mark.parametrize("plain", [False, True], ids=["compiled", "plain"])
+@pytest.mark.parametrize("options", [{}, {"ema_decay": 0.5}], ids=["bare", "average"])
+@pytest.mark.parametrize("steps", [0, 1], ids=["not bound", "bound"])
+def test_a_step_that_had_its_launch_before(monkeypatch, steps, options, plain, between):
+    """As if a thread was stopped between reading which launch to call and calling it."""
+    if plain:
+        monkeypatch.setattr(plain_launch, "is_needed", lambda: True)
+    params = {"a": np.zeros(3)}
+    opt = flr.SGD(params, lr=1.0, momentum=1.0, **options)
+    for _ in range(steps):
+        opt.step({"a": np.ones(3)})
+    grads = {"a": np.ones(3)}
+    engine, gradients, held = opt._engine, opt._parameters.gather(grads), opt._parameters.held_now()
+    launch = engine.launch
+    opt.add({"b": np.zeros(2)})
+    if between:
+        opt.step({"a": np.ones(3), "b": None})
+    grads["b"] = np.ones(2)
+    status = launch(gradients, 1.0, held, grads)
+    if status:
+        engine.settle(status, gradients, 1.0, held, grads)
+    count = steps + between + 1
+    assert opt.steps == count
+    assert opt.state_dict()["counts"].tolist() == [count, 1]
+    assert opt.state["momentum_buffer"]["a"].tolist() == [count] * 3
+    assert params["a"].tolist() == [-count * (count + 1) / 2] * 3
+    assert params["b"].tolist() == [-1.0] * 2
+    opt.step(grads)  # nothing stays paused
+    assert opt.steps == count + 1

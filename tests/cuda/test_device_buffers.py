@@ -303,3 +303,31 @@ def test_controllers_are_told_of_each_step(device):
     rate.observe(1.0)
     opt.load_state_dict(state)
     assert (rate.restarts, opt.lr) == (1, 0.6)
+
+
+def test_arrays_are_added_on_the_device(device):
+    """As on the host, also for a step that had its launch before."""
+    host, lent = both(device, numbers(300))
+    new, new_on_device = both(device, numbers(70, 1))
+    first, second = flr.Adam({"a": host}), flr.Adam({"a": lent})
+    g, on_device = both(device, numbers(300, 2))
+    h, h_on_device = both(device, numbers(70, 3))
+    first.step({"a": g})
+    second.step({"a": on_device})
+    grads = {"a": on_device}
+    engine, gradients, held = second._engine, second._parameters.gather(grads), second._parameters.held_now()
+    first.add({"b": new}, lr=0.5)
+    second.add({"b": new_on_device}, lr=0.5)
+    grads["b"] = h_on_device
+    assert engine.launch(gradients, 1.0, held, grads) == 0
+    first.step({"a": g, "b": h})
+    for opt, x, y in ((first, g, h), (second, on_device, h_on_device)):
+        opt.step({"a": x, "b": y})
+    assert lent.host.tobytes() == host.tobytes()
+    assert new_on_device.host.tobytes() == new.tobytes()
+    assert second.state_dict()["counts"].tolist() == [3, 2]
+    with pytest.raises(TypeError, match=r"params\['c'\]"):
+        second.add({"c": numbers(3)})  # in host memory
+    graph = flr.Adam({"a": lent}, capturable=True)
+    with pytest.raises(ValueError, match="without `capturable`"):
+        graph.add({"b": new_on_device})
