@@ -452,8 +452,9 @@ class Optimizer(Options):
             Its keys: format, class, convention, rule, dtype, structure (name and shape of each array), steps, counts
             (int64, one per array), carry (float64), state (by slot, each with the structure of the parameters; for a
             `Flat`, its buffer), controllers (a list), average, accumulated and loss_scale (dicts, or None where there
-            is nothing to save), hyperparameters (a list of dicts, one per group, the base group first), maximize. All
-            values are from the same moment, even while another thread steps.
+            is nothing to save), used_lr (the rate of the last update, or None), hyperparameters (a list of dicts, one
+            per group, the base group first), maximize. All values are from the same moment, even while another thread
+            steps.
 
         Raises
         ------

@@ -1,5 +1,6 @@
 """Read a `state_dict`: everything is checked and put into the optimizer's order before anything is written."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from pyfastlr.arrays.host import Array, address_range, describe
 from pyfastlr.engines.extras import merged
+from pyfastlr.engines.hyper import AT_LEAST_ZERO, number
 from pyfastlr.engines.settings import Settings
 from pyfastlr.schedules.controller import trial
 from pyfastlr_kernels import tables
@@ -123,7 +125,16 @@ def _progress_pairs(optimizer: "Optimizer", given: Mapping[str, Any], match: Mat
     table["count"] = match.taken(counts, current["count"])
     table["carry"] = current["carry"]
     table["carry"][:, : carry.shape[1]] = match.taken(carry, current["carry"][:, : carry.shape[1]])
-    return optimizer._progress_pairs(table, steps, float("nan"))
+    return optimizer._progress_pairs(table, steps, _used_lr(given["used_lr"]))
+
+
+def _used_lr(value: Any) -> float:
+    """Rate of the last update, NaN for none."""
+    if value is None:
+        return math.nan
+    if type(value) not in (int, float):
+        raise TypeError(f"`state['used_lr']` must be a number or None, got {value!r:.60}")
+    return number(value, "state['used_lr']", AT_LEAST_ZERO)
 
 
 def _controllers(
