@@ -1,6 +1,5 @@
 """What all optimizers share: arguments, groups, state, and the step, which an engine runs."""
 
-import copy
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -17,7 +16,6 @@ from pyfastlr.engines.lock import StepLock
 from pyfastlr.engines.option_checks import check_options
 from pyfastlr.engines.settings import Hyperparameters
 from pyfastlr.engines.state import State
-from pyfastlr.schedules.controller import copied, is_controller
 from pyfastlr_kernels.rules import RULES
 from pyfastlr_kernels.tables import COMMON
 
@@ -26,7 +24,7 @@ from .fields import Argument, StartNumber, hint
 from .groups import Group, membership
 from .loss_scale import policy_with
 from .options import Options, documented
-from .saving import loading, snapshot, writing
+from .saving import copies, loading, snapshot, writing
 from .saving.matching import Loaded
 
 
@@ -536,7 +534,8 @@ class Optimizer(Options):
 
         Notes
         -----
-        The arrays of `state` are read, not copied first, unless they overlap those that are written.
+        The arrays of `state` are read, not copied first, unless they overlap those that are written. Of `stats`, the
+        rate is restored; the rest is measured again at the next step.
 
         Other libraries: torch also restores the hyperparameters of all groups, matches arrays by their order alone, and
         casts without asking. Keras matches by order too, and optax's state has no hyperparameters unless
@@ -560,65 +559,17 @@ class Optimizer(Options):
 
     def __getstate__(self) -> dict[str, Any]:
         """Copy everything at one moment, including the parameters' values."""
-        with self._lock.held:
-            self._lock.pause()
-            self._extras.check_not_swapped("copying the optimizer")
-            self._engine.refresh()
-            settings = self._hyper.current
-            return {
-                "given": self._given,
-                "rule": self._rule,
-                "members": self._hyper.members,
-                "own": [{x: settings.source(row, x) for x in own} for row, own in enumerate(settings.own)],
-                "initial": self._state.arguments,
-                "arrays": [x.copy() for x in self._parameters.arrays],
-                "buffers": {name: x.copy() for name, x in self._state.buffers.items()},
-                "counts": self._state.counts.copy(),
-                "steps": self._lock.steps[0],
-                "used_lr": self._lock.used_lr[0],
-                "extras": self._extras.snapshot(),
-            }
+        return copies.export(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._restore(state, state["given"]["params"], state["arrays"])
-
-    def _restore(self, state: dict[str, Any], params: Any, arrays: Sequence[Any]) -> None:
-        parameters = Parameters(params)
-        given = {**state["given"], "params": params}
-        self._build(given, state["rule"], parameters, state["members"], len(state["own"]), state["initial"])
-        self._hyper.begin(state["own"])
-        self._start()
-        pairs = [*zip(parameters.arrays, arrays, strict=False)]
-        pairs += [(x, state["buffers"][name]) for name, x in self._state.buffers.items()]
-        pairs += self._extras.pairs_from(state["extras"])
-        progress = self._progress_pairs(state["counts"], state["steps"], state["used_lr"])
-        writing.write(self, [*pairs, *progress])
-        self._extras.last = state["extras"]["last"]
+        copies.restore(self, state, state["given"]["params"], state["arrays"])
 
     def __copy__(self) -> "Optimizer":
         """Return an optimizer that shares parameters, schedules and `copy_to`, but has its own state and loss scale."""
-        twin: Optimizer = object.__new__(type(self))
-        state = self.__getstate__()
-        copies: dict[int, Any] = {}  # one for all places: controllers may share one that is inside them
-        state["own"] = [{x: _own(value, copies) for x, value in fields.items()} for fields in state["own"]]
-        state["given"] = {**state["given"], "loss_scale": copy.copy(self.loss_scale)}
-        twin._restore(state, self._parameters.params, ())
-        return twin
+        return copies.shallow(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Optimizer":
-        twin: Optimizer = object.__new__(type(self))
-        memo[id(self)] = twin
-        state = self.__getstate__()
-        params = copy.deepcopy(self._parameters.params, memo)
-        given = {**state["given"], "params": None}
-        state = {**state, "given": copy.deepcopy(given, memo), "own": copy.deepcopy(state["own"], memo)}
-        twin._restore(state, params, state["arrays"])
-        return twin
-
-
-def _own(value: Any, copies: dict[int, Any]) -> Any:
-    """Copy of a controller, one per object. Any other value is returned unchanged."""
-    return copied(value, copies) if callable(value) and is_controller(value) else value
+        return copies.deep(self, memo)
 
 
 def uses_momentum(field: Argument, values: Mapping[str, Any], groups: Any) -> bool:
