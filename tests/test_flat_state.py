@@ -117,6 +117,17 @@ def test_parts_are_the_live_arrays_and_the_same_data(make):
     assert plainly(join(*split(opt.state_dict()))) == plainly(opt.state_dict())
 
 
+def test_a_flat_is_read_without_a_copy():
+    opt = trained(CONTAINERS["flat"])
+    data, arrays = split(opt.state_dict())
+    state = join(data, arrays, buffers=False)
+    assert state["state"]["exp_avg"]["l.w"] is arrays["state.exp_avg.l.w"]
+    other = trained(CONTAINERS["flat"])
+    other.step(gradient(other.params, 50))
+    other.load_state_dict(state)
+    assert plainly(other.state_dict()) == plainly(opt.state_dict())
+
+
 def test_structure_without_state_arrays():
     """Plain SGD has none, so the parameters' structure is known only to the optimizer."""
     opt = flr.SGD({"a": [np.ones(2)], "b": np.ones(3)}, lr=0.1)

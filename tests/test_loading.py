@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pyfastlr as flr
+from interrupts import interrupted, needs_faithful_traces
 from pyfastlr import schedules as S
 from pyfastlr.optimizers import registry
 from states import plainly
@@ -409,6 +410,29 @@ def test_nothing_in_common_is_refused():
     one, two = flr.SGD({"a": np.ones(2)}), flr.SGD({"b": np.ones(2)})
     with pytest.raises(ValueError, match=r"must have an array of .*'b'.*got .*'a'"):
         two.load_state_dict(one.state_dict(), strict=False)
+
+
+@needs_faithful_traces
+@pytest.mark.parametrize("change", ["a schedule", "numbers"])
+def test_an_interrupted_load_leaves_the_old_or_the_new(change):
+    """State and hyperparameters together, also where the step must be built again."""
+    opt = stepped(made(S.Linear(0.5, 0.0, 9) if change == "a schedule" else 0.5, groups=[{"params": "b"}]))
+    old = opt.state_dict()
+    opt.lr, opt.momentum = 0.25, 0.75
+    new = stepped(opt).state_dict()
+    expected = {"old": plainly(old), "new": plainly(new)}
+    outcomes = set()
+    for k in range(0, 10_000, 5):
+        opt.load_state_dict(old)
+        place = interrupted(lambda: opt.load_state_dict(new), k)
+        found = plainly(opt.state_dict())
+        outcomes |= {name for name, state in expected.items() if state == found} or {"torn"}
+        opt.step(gradient(0))
+        assert opt.stats.lr in (0.25, 0.5 - 0.5 / 3, 0.5)
+        if place is None:
+            break
+    assert outcomes == {"old", "new"}
+    assert k > 20
 
 
 def test_large_arrays_are_read_without_a_copy(monkeypatch):

@@ -175,20 +175,24 @@ def _split(state: Mapping[str, Any], structure: Any) -> tuple[dict[str, Any], di
     return data, arrays
 
 
-def join(data: Mapping[str, Any], arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the `state_dict` of plain data and arrays; see `split`."""
+def join(data: Mapping[str, Any], arrays: Mapping[str, Any], buffers: bool = True) -> dict[str, Any]:
+    """Return the `state_dict` of plain data and arrays; see `split`.
+
+    `buffers`: copy the arrays of a `Flat` to one buffer, as in its `state_dict`. Otherwise they stay a dict by name,
+    which `load_state_dict` takes too.
+    """
     label = "__state__"
     data = {**reading.mapping(data, label)}
     missing = [key for key in ("format", "structure", "state", "counts", "carry", "container") if key not in data]
     if missing:
         raise ValueError(f"`{label}` must have the keys of flatten_state, got missing keys {missing}")
     try:
-        return _join(data, dict(arrays), label)
+        return _join(data, dict(arrays), label, buffers)
     except RecursionError:
         raise ValueError(f"`{label}` {plain.TOO_DEEP}") from None
 
 
-def _join(data: dict[str, Any], given: dict[str, Any], label: str) -> dict[str, Any]:
+def _join(data: dict[str, Any], given: dict[str, Any], label: str, buffers: bool) -> dict[str, Any]:
     names, shapes = reading.structure(data["structure"], f"{label}['structure']")
     node = containers.read(data.pop("container"), names, f"{label}['container']")
     dtype = reading.dtype_of(data.get("dtype"), f"{label}['dtype']")
@@ -205,9 +209,9 @@ def _join(data: dict[str, Any], given: dict[str, Any], label: str) -> dict[str, 
 
     def fetch(prefix: str, dtype: Any) -> Any:
         found = [take(joined(prefix, name), dtype, shape) for name, shape in zip(names, shapes, strict=True)]
-        if node is None:
-            return np.concatenate([x.reshape(-1) for x in found])
         by_name = dict(zip(names, found, strict=True))
+        if node is None:
+            return np.concatenate([x.reshape(-1) for x in found]) if buffers else by_name
         return tree.rebuild(node, [by_name[name] for name in containers.names_of(node)])
 
     state: dict[str, Any] = {}

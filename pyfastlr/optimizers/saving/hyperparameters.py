@@ -73,7 +73,7 @@ def _plain(value: Any, field: str) -> Any:
 
 def _kind(controller: Any) -> str:
     cls = type(controller)
-    return type_name(cls) if isinstance(controller, Controller) else f"{cls.__module__}.{cls.__qualname__}"
+    return type_name(cls) if isinstance(controller, Controller) else cls.__qualname__
 
 
 def _name(value: Any) -> str:
