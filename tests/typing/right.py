@@ -27,7 +27,11 @@ opt.step({"w": None}, inv_scale=0.5)
 steps: int = opt.steps
 used: float | None = opt.stats.lr
 state: dict[str, object] = opt.state_dict()
-opt.load_state_dict(state)
+loaded: flr.Loaded = opt.load_state_dict(state, hyperparameters=False, strict=False, cast=True)
+missing: tuple[str, ...] = loaded.missing
+arrays: dict[str, np.ndarray] = flr.flatten_state(state)
+opt.load_state_dict(flr.unflatten_state(arrays))
+opt.add({"v": w.copy()}, lr=0.1)
 
 flr.kernels.adam(w, w.copy(), (w.copy(), w.copy()), 0, 0.1, betas=(0.9, 0.99))
 flr.kernels.momentum(w, w.copy(), (w.copy(),), 0, 0.1, momentum=0.9)

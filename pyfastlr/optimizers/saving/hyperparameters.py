@@ -178,7 +178,7 @@ def _read_one(here: Any, value: Any, label: str) -> Any:
             )
         return here
     if kind == "controller":
-        if not callable(here) or not is_controller(here) or _kind(here) != content:
+        if not isinstance(content, str) or not (callable(here) and is_controller(here)) or _kind(here) != content:
             raise ValueError(f"`{label}` needs a controller of type {short(content)}, got {_shown(here)}: {_KEEP}")
         return here
     if kind == "arrays":

@@ -152,17 +152,18 @@ def _controllers(
     for entry in entries:
         if not isinstance(entry, Mapping) or set(entry) != {"group", "name", "state"}:
             raise ValueError(f"`state['controllers']` must have entries with group, name and state, got {short(entry)}")
-        group = entry["group"]
-        if rows is not None and type(group) is int and 0 <= group < len(given["hyperparameters"]):
+        group, name = entry["group"], entry["name"]
+        named = type(group) is int and isinstance(name, str)
+        if named and rows is not None and 0 <= group < len(given["hyperparameters"]):
             if group not in rows:
                 continue  # of arrays that the optimizer does not have
             group = rows[group]
-        controller = next((c for (row, name), c in there.items() if [row, name] == [group, entry["name"]]), None)
+        controller = there.get((group, name)) if named else None
         if controller is None:
             kind = entry["state"].get("type") if isinstance(entry["state"], Mapping) else None
-            places = [f"{name!r} of group {row}" for row, name in there]
+            places = [f"{x!r} of group {row}" for row, x in there]
             raise ValueError(
-                f"`state['controllers']` needs a controller for {short(entry['name'])} of group "
+                f"`state['controllers']` needs a controller for {short(name)} of group "
                 f"{short(entry['group'])}, {short(kind)}, got {places or 'no controller'}: give the optimizer one there"
             )
         found[id(controller)] = controller, entry["state"]
