@@ -6,9 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pyfastlr.arrays import tree
-from pyfastlr.arrays.flat import Flat
-from pyfastlr.arrays.host import Array, Watched, describe, is_native, watch
+from pyfastlr.arrays.host import Array
 from pyfastlr.arrays.parameters import Parameters
 from pyfastlr.schedules.controller import is_controller
 from pyfastlr_kernels import tables
@@ -19,24 +17,15 @@ from .hyper import (
     OFF,
     PAIRS,
     PUBLIC_NAMES,
-    SCALE_TYPES,
     Range,
     decay_kind,
     is_scalar,
-    label,
     number,
     source,
     spread,
 )
 from .lock import StepLock
-
-
-class Rates(NamedTuple):
-    """Per-element rates of one tensor."""
-
-    array: Any  # 1-D view
-    watched: Watched  # the user's array
-    label: str
+from .rates import Rates, check_rates, rates_of_all, rates_of_group
 
 
 class Quick(NamedTuple):
@@ -397,62 +386,10 @@ class Hyperparameters:
         if is_scalar(value):
             found: list[Rates | None] = [None] * len(rates)
         elif row == 0:
-            found = self._rates_of_all(value, mine)
+            found = rates_of_all(self.parameters, value, mine, self.ranges["lr_scale"].words)
         else:
-            found = self._rates_of_group(row, value, group)
+            found = rates_of_group(self.parameters, value, mine, group)
         for k in mine:
-            _check_rates(found[k])
+            check_rates(found[k])
             rates[k] = found[k]
         return rates
-
-    def _rates_of_all(self, value: Any, mine: Sequence[int]) -> "list[Rates | None]":
-        """Rates from arrays like the parameters, or like those of `mine` alone."""
-        parameters = self.parameters
-        names = [parameters.names[k] for k in mine]
-        if len(mine) < len(parameters.names) and tree.kind_of(value) == parameters.node.kind != "leaf":
-            _, found, inside = tree.flatten(value, "lr_scale")
-            if sorted(found) == sorted(names):
-                return self._rates_by_name(dict(zip(found, inside, strict=True)))
-        if parameters.layout is None and tree.kind_of(value) != parameters.node.kind:
-            need = self.ranges["lr_scale"].words + SCALE_TYPES
-            raise TypeError(f"`lr_scale` must be {need}, got {describe(value)}")
-        arrays = parameters.per_tensor(value, "lr_scale")
-        leaves = parameters.leaves_of(value, "lr_scale")
-        if leaves is None:
-            leaves = [value.buffer if isinstance(value, Flat) else value] * len(arrays)
-        return [
-            Rates(x, watch(given if is_native(given) else x), label)
-            for x, given, label in zip(arrays, leaves, parameters.labels("lr_scale"), strict=True)
-        ]
-
-    def _rates_of_group(self, row: int, value: Any, group: str) -> "list[Rates | None]":
-        parameters = self.parameters
-        names = [name for name, group in zip(parameters.names, self.members, strict=True) if group == row]
-        is_array = len(names) == 1 and tree.kind_of(value) == "leaf"
-        given = dict(value) if isinstance(value, Mapping) else {names[0]: value} if is_array else {}
-        if sorted(given) != sorted(names):
-            arrays = "an array" if names == [""] else f"a dict with an array for each of {names}"
-            raise ValueError(
-                f"`{label('lr_scale', group)}` must be a number, a schedule, a callable or {arrays}, got "
-                f"{describe(value)}"
-            )
-        return self._rates_by_name(given)
-
-    def _rates_by_name(self, given: Mapping[str, Any]) -> "list[Rates | None]":
-        parameters = self.parameters
-        found: dict[str, Rates] = {}
-        shapes = dict(zip(parameters.names, parameters.shapes, strict=True))
-        for name, x in given.items():
-            called = tree.label("lr_scale", name)
-            array = parameters.operand(x, called, shapes[name])
-            found[name] = Rates(array.reshape(-1), watch(x if is_native(x) else array), called)
-        return [found.get(name) for name in parameters.names]
-
-
-def _check_rates(rates: Rates | None) -> None:
-    if rates is None or not isinstance(rates.array, np.ndarray):
-        return
-    x: Array = rates.array
-    wrong = ~(np.isfinite(x) & (x >= 0))
-    if wrong.any():
-        raise ValueError(f"`{rates.label}` must contain only finite numbers >= 0, got {x[wrong][0]}")
