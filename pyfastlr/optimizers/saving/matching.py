@@ -67,7 +67,8 @@ class Match:
         found = {name: k for k, (name, _) in enumerate(self._saved)}
         self.places = [found.get(name) for name in params.names]
         missing = tuple(name for name, k in zip(params.names, self.places, strict=True) if k is None)
-        unexpected = tuple(name for name in found if name not in set(params.names))
+        known = set(params.names)
+        unexpected = tuple(name for name in found if name not in known)
         wrong = [x for x, k in zip(need, self.places, strict=True) if k is not None and self._saved[k] != x]
         if len(found) != len(self._saved) or wrong or (strict and (missing or unexpected)):
             raise ValueError(f"`state['structure']` must be {_shown(need)}, got {_shown(self._saved)}")
