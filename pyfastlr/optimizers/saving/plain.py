@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from pyfastlr.arrays.host import describe
+from pyfastlr.files import strict_json
 
 _TAGS = ("float", "tuple", "dict", "array", "scalar")
 _FLOATS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
@@ -104,29 +105,11 @@ def dump(plain: Mapping[str, Any]) -> np.ndarray[Any, Any]:
 
 
 def parse(text: bytes, label: str) -> dict[str, Any]:
-    """Read JSON text: one dict without doubled keys, and nothing that is not JSON."""
+    """Read JSON text: one dict."""
     try:
-        found = json.loads(text.decode("utf-8"), object_pairs_hook=_once, parse_constant=_refused, parse_float=_finite)
-    except RecursionError:
-        raise ValueError(f"`{label}` {TOO_DEEP}") from None
+        found = strict_json.loads(text)
     except ValueError as error:  # not UTF-8, not JSON, an integer of thousands of digits
         raise ValueError(f"`{label}` must be JSON in UTF-8, got {text[:40]!r}: {error}") from None
     if not isinstance(found, dict):
         raise ValueError(f"`{label}` must be a JSON object, got {short(found)}")
     return found
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError(f"a key is there twice, of {short([key for key, _ in pairs])}")
-    return found
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    return value if math.isfinite(value) else _refused(text)
-
-
-def _refused(text: str) -> Any:
-    raise ValueError(f"JSON has no {text}")

@@ -1,0 +1,32 @@
+"""The error for what is not a whole file, and the paths in errors."""
+
+import os
+from typing import Any
+
+Path = str | os.PathLike[str]
+
+
+class BadFile(ValueError):
+    """A file is damaged, incomplete, of an unknown version, or not from `save`.
+
+    The message starts with the path. Nothing was changed or returned.
+    """
+
+
+class Problem(ValueError):
+    """What is wrong with a file, without its path."""
+
+
+def path_text(path: Any, name: str = "path") -> str:
+    """Check the path of a file, and convert it to a str."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"`{name}` must be a str or os.PathLike, got {path!r:.80}")
+    text = os.fsdecode(path)
+    if not text or "\0" in text:
+        raise ValueError(f"`{name}` must be the name of a file, got {text!r:.80}")
+    return text
+
+
+def named(error: OSError, path: str) -> OSError:
+    """Make the same error name the user's path: most system calls have only a number of the open file."""
+    return OSError(error.errno, error.strerror or str(error), path)
