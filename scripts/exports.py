@@ -15,8 +15,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 RULES = ROOT / "kernels" / "pyfastlr_kernels" / "rules"
 PACKAGE = ROOT / "pyfastlr"
-OTHERS = ("base", "loss_scale", "saving.flat_state", "saving.matching")  # files with other public names
-SAVING = ("Loaded", "flatten_state", "unflatten_state")
+OTHERS = ("base", "loss_scale", "saving.flat_state", "saving.files", "saving.matching")  # files with other public names
+SAVING = ("Loaded", "Saved", "flatten_state", "load", "save", "unflatten_state")
 
 
 def families() -> list[str]:

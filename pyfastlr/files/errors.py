@@ -10,6 +10,18 @@ class BadFile(ValueError):
     """A file is damaged, incomplete, of an unknown version, or not from `save`.
 
     The message starts with the path. Nothing was changed or returned.
+
+    Examples
+    --------
+    >>> import os, tempfile, pyfastlr as flr
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "run.safetensors")
+    ...     with open(path, "wb") as file:
+    ...         _ = file.write(b"not one of ours")
+    ...     flr.load(path)
+    Traceback (most recent call last):
+    ...
+    pyfastlr.files.errors.BadFile: .../run.safetensors: the header must be at most ... bytes, got ...
     """
 
 

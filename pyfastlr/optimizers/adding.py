@@ -149,6 +149,7 @@ def _state(optimizer: "Optimizer", parameters: Parameters, group: Mapping[str, A
             if x.size:
                 x[:] = y
     new.counts[: len(old.counts)] = old.counts
+    new.is_shared = old.is_shared
     return new
 
 

@@ -1,6 +1,6 @@
 """What all optimizers share: arguments, groups, state, and the step, which an engine runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -16,6 +16,7 @@ from pyfastlr.engines.lock import StepLock
 from pyfastlr.engines.option_checks import check_options
 from pyfastlr.engines.settings import Hyperparameters
 from pyfastlr.engines.state import State
+from pyfastlr.files.errors import Path
 from pyfastlr_kernels.rules import RULES
 from pyfastlr_kernels.tables import COMMON
 
@@ -25,6 +26,8 @@ from .groups import Group, membership
 from .loss_scale import policy_with
 from .options import Options, documented
 from .saving import copies, loading, snapshot, writing
+from .saving.files import save_state
+from .saving.load_file import load_state
 from .saving.matching import Loaded
 
 
@@ -376,6 +379,7 @@ class Optimizer(Options):
     @property
     def state(self) -> dict[str, Any]:
         """Live views of the state under torch's names, each with the structure of the parameters."""
+        self._state.is_shared = True
         return self._state.views()
 
     def __repr__(self) -> str:
@@ -432,6 +436,79 @@ class Optimizer(Options):
         adding.add(self, params, group)
 
     # --- Saving and restoring -----------------------------------------------------------------------------------------
+
+    def save(self, path: Path, *, progress: Callable[[int, int], Any] | None = None) -> None:
+        """Save the state to a file, which replaces an older one. `pyfastlr.save` saves the parameters too.
+
+        After a crash at any moment, even of the machine, the old file or the new one is there, whole. Steps of other
+        threads wait until the file is written.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            A symbolic link is followed. By convention the name ends in ``.safetensors``.
+        progress : callable, optional
+            Called as ``progress(done, total)`` with bytes while the file is written, and once when it is on the disk.
+            An exception in it ends the call; the old file stays.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written. It names the path; the old file is whole.
+        RuntimeError
+            If the average is swapped in (`swap_ema`), or if `progress` makes an update.
+        ValueError
+            If `path` is not the place of a file, or an array's name cannot be in a file ("..", control characters).
+
+        Examples
+        --------
+        >>> import os, tempfile, numpy as np, pyfastlr as flr
+        >>> opt = flr.Adam({"w": np.ones(3)}, lr=0.1)
+        >>> opt.step({"w": np.ones(3)})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "adam.safetensors")
+        ...     opt.save(path)
+        ...     resumed = flr.Adam({"w": np.ones(3)}, lr=0.1)
+        ...     resumed.load(path)
+        Loaded(missing=(), unexpected=())
+        >>> resumed.steps
+        1
+        """
+        save_state(path, self, progress)
+
+    def load(self, path: Path, hyperparameters: bool = True, strict: bool = True, cast: bool = False) -> Loaded:
+        """Restore the state from a file that `save` or `pyfastlr.save` wrote. After an error, nothing is changed.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+        hyperparameters, strict, cast : bool
+            As of `load_state_dict`.
+
+        Returns
+        -------
+        Loaded
+            As of `load_state_dict`.
+
+        Raises
+        ------
+        BadFile
+            If the file is damaged, incomplete, of an unknown version or from another program.
+        OSError
+            If the file cannot be read.
+        TypeError, ValueError
+            If the state does not match the optimizer, or if the file has none.
+        RuntimeError
+            If the average is swapped in (`swap_ema`).
+
+        Notes
+        -----
+        A new optimizer, which has made no updates and whose `state` was not used, needs a few mebibytes of memory for
+        this. Any other needs as much as the state, because the old state must stay until the whole file was read.
+
+        The parameters of the file are not loaded: `pyfastlr.load` returns them.
+        """
+        return load_state(self, path, hyperparameters, strict, cast)
 
     def reset(self) -> None:
         """Reset state, counts and steps to those of a new optimizer. Keep parameters and hyperparameters.

@@ -82,6 +82,29 @@ def test_state_goes_between_host_and_device(device):
     assert b.steps == 0
 
 
+@pytest.mark.parametrize("steps", [0, 2])
+def test_files_go_between_host_and_device(device, tmp_path, steps):
+    """In both directions, into new optimizers and others. Parameters on a device are read in parts."""
+    path, results = tmp_path / "run.safetensors", []
+    for from_device in (False, True):
+        for to_device in (False, True):
+            x = both(device, numbers(300_000))[from_device]
+            a = flr.Adam({"w": x}, lr=0.1)
+            a.step({"w": both(device, numbers(300_000, 1))[from_device]})
+            flr.save(path, {"w": x}, a)
+            saved = flr.load(path)
+            y = both(device, saved.params["w"])[to_device]
+            b = flr.Adam({"w": y}, lr=0.2)
+            for _ in range(steps):
+                b.step({"w": both(device, numbers(300_000, 2))[to_device]})
+            b.load(path)
+            assert (b.steps, b.lr) == (1, 0.1)
+            want, got = saved.state["state"], b.state_dict()["state"]
+            results.append([saved.params["w"].tobytes(), *(got[name]["w"].tobytes() for name in want)])
+            assert results[-1][1:] == [want[name]["w"].tobytes() for name in want]
+    assert all(x == results[0] for x in results)
+
+
 def test_loss_scale_and_average_need_host_memory(device):
     host, lent = both(device, numbers(5))
     scale = flr.LossScale()

@@ -1,5 +1,7 @@
 """What type checkers must accept: checked, never run (tests/test_types.py)."""
 
+from pathlib import Path
+
 import numpy as np
 
 import pyfastlr as flr
@@ -32,6 +34,14 @@ missing: tuple[str, ...] = loaded.missing
 arrays: dict[str, np.ndarray] = flr.flatten_state(state)
 opt.load_state_dict(flr.unflatten_state(arrays))
 opt.add({"v": w.copy()}, lr=0.1)
+opt.save(Path("state.safetensors"), progress=lambda done, total: print(done / total))
+again: flr.Loaded = opt.load("state.safetensors", hyperparameters=False)
+flr.save("run.safetensors", {"w": w}, opt, epoch=3)
+saved: flr.Saved = flr.load("run.safetensors")
+of_run: dict[str, object] | None = saved.state
+checkpoints = flr.Checkpoints("folder", keep=3, every=100)
+place: str | None = checkpoints.save({"w": w}, opt, epoch=3)
+latest: flr.Saved | None = checkpoints.latest()
 
 flr.kernels.adam(w, w.copy(), (w.copy(), w.copy()), 0, 0.1, betas=(0.9, 0.99))
 flr.kernels.momentum(w, w.copy(), (w.copy(),), 0, 0.1, momentum=0.9)

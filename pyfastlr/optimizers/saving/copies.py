@@ -40,6 +40,7 @@ def restore(optimizer: "Optimizer", state: dict[str, Any], params: Any, arrays: 
     parameters = Parameters(params)
     given = {**state["given"], "params": params}
     optimizer._build(given, state["rule"], parameters, state["members"], len(state["own"]), state["initial"])
+    optimizer._state.is_shared = True  # it may be a copy of a state that was written by hand
     optimizer._hyper.begin(state["own"])
     optimizer._start()
     pairs = [*zip(parameters.arrays, arrays, strict=False)]
