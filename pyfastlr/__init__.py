@@ -26,6 +26,8 @@ from .optimizers import RMSProp as RMSProp
 from .optimizers import Rprop as Rprop
 from .optimizers import Stats as Stats
 from .optimizers import Yogi as Yogi
+from .optimizers import flatten_state as flatten_state
+from .optimizers import unflatten_state as unflatten_state
 
 if TYPE_CHECKING:
     from . import kernels as kernels
@@ -41,8 +43,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ASGD", "FTRL", "SGD", "AMSGrad", "AdaBelief", "AdaDelta", "AdaGrad", "Adam", "AdamW", "Adamax", "Flat", "Lion",
-    "LossScale", "NAdam", "Optimizer", "RAdam", "RMSProp", "Rprop", "Stats", "Yogi", "from_keras", "from_optax",
-    "from_torch", "schedules", "to_keras", "to_optax", "to_torch",
+    "LossScale", "NAdam", "Optimizer", "RAdam", "RMSProp", "Rprop", "Stats", "Yogi", "flatten_state", "from_keras",
+    "from_optax", "from_torch", "schedules", "to_keras", "to_optax", "to_torch", "unflatten_state",
 ]  # fmt: skip
 
 

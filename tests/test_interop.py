@@ -394,11 +394,11 @@ def test_an_interrupt_leaves_the_old_or_the_new():
     assert seen == {0, 1}
 
 
-def test_a_group_follows_the_base_group_again_if_the_write_fails(monkeypatch):
+def test_a_group_follows_the_base_group_still_if_the_write_fails(monkeypatch):
     subject = Subject()
     before = moment(subject.opt)
 
-    def fail(engine, pairs):
+    def fail(*arguments):
         raise MemoryError
 
     with monkeypatch.context() as patch:

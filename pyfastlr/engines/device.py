@@ -101,11 +101,13 @@ class DeviceEngine:
     def settle(self, status: int, gradients: Any, inv_scale: Any, held: Any, grads: Any) -> None:
         raise AssertionError(f"a step on a device must return 0, got {status}")
 
-    def write(self, pairs: Sequence[tuple[Any, Any]]) -> None:
+    def write(self, pairs: Sequence[tuple[Any, Any]], stores: Sequence[tuple[Any, str, Any]] = ()) -> None:
         def work() -> None:
             for x, y in pairs:
                 if x.size:
                     x[...] = y
+            for owner, name, value in stores:
+                setattr(owner, name, value)
 
         whole(work)
 

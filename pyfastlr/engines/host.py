@@ -6,7 +6,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import accumulate, repeat
+from itertools import accumulate, chain, repeat
 from typing import Any, NoReturn
 
 import numpy as np
@@ -136,8 +136,8 @@ class HostEngine:
             self._lock.resume()
         return status
 
-    def write(self, pairs: Sequence[tuple[Any, Any]]) -> None:
-        _copy_all(pairs)
+    def write(self, pairs: Sequence[tuple[Any, Any]], stores: Sequence[tuple[Any, str, Any]] = ()) -> None:
+        _copy_all(pairs, stores)
 
     def _explain_moved(self, k: int) -> None:
         parameters = self._parameters
@@ -376,15 +376,18 @@ def _converter(lock: StepLock, ranges: Any, field: str, group: str) -> Callable[
     )
 
 
-def _copy_all(pairs: Sequence[tuple[Array, Array]]) -> None:
-    """Copy the second array of each pair over the first, in one C call that keeps the interpreter lock.
+def _copy_all(pairs: Sequence[tuple[Array, Array]], stores: Sequence[tuple[Any, str, Any]]) -> None:
+    """Copy the second array of each pair over the first, then set attributes, in one C call.
 
-    So no interrupt, other thread or fork can come between two copies.
+    It keeps the interpreter lock, so no interrupt, other thread or fork can come between two of them.
     """
     full = [(_bytes_of(x), _bytes_of(y)) for x, y in pairs if x.size]
     # Lists, because a generator would run Python code between two copies.
     targets, sources = [x for x, _ in full], [y for _, y in full]
-    deque(map(operator.setitem, targets, repeat(slice(None)), sources), maxlen=0)
+    objects, names, values = [x for x, _, _ in stores], [name for _, name, _ in stores], [x for _, _, x in stores]
+    deque(chain(
+        map(operator.setitem, targets, repeat(slice(None)), sources), map(setattr, objects, names, values),
+    ), maxlen=0)  # fmt: skip
 
 
 def _bytes_of(x: Array) -> Any:

@@ -157,6 +157,21 @@ class Settings:
                     entry[2].extend(self.cell(k, field) for k in self.followers(row, field))
         yield from found.values()
 
+    def differs_in_numbers(self, other: "Settings") -> bool:
+        """Whether the other settings differ at most in numbers that a step reads in place."""
+        for row, (mine, others) in enumerate(zip(self.own, other.own, strict=True)):
+            if mine.keys() != others.keys():
+                return False
+            for field, value in mine.items():
+                if type(value) is not float or type(others[field]) is not float:
+                    if value is not others[field]:
+                        return False
+                elif field == "lr_scale":  # a factor that is, or was, zero needs other code
+                    now, new = self.source(row, field), other.source(row, field)
+                    if now != new and 0.0 in (now, new):
+                        return False
+        return True
+
     def may_freeze(self) -> bool:
         """Whether a group's rate factor is, or may become, zero."""
         return any(
@@ -206,7 +221,7 @@ class Hyperparameters:
         self.parameters, self.lock, self.fields, self.ranges = parameters, lock, tuple(fields), ranges
         self.known = frozenset(self.keys())
         self.members, self.advice = list(members), advice
-        self._decays, self._fixed, self._class = tuple(decays), fixed, owner
+        self._decays, self.fixed, self._class = tuple(decays), fixed, owner
         self.engine: Callable[[], Any] = lambda: None
         self.notify: Callable[[], None] | None = None  # the engine's callback after a number was set
         self.owner = lock.owner
@@ -214,7 +229,14 @@ class Hyperparameters:
         self.current: Settings
 
     def begin(self, groups: Iterable[Mapping[str, Any]]) -> None:
-        """Set the checked fields of each group, the base group first. In errors, the group after it is groups[0]."""
+        """Set the checked fields of each group, the base group first."""
+        self.current = self.built(groups)
+
+    def built(self, groups: Iterable[Mapping[str, Any]]) -> Settings:
+        """Settings with the checked fields of each group, base group first. In errors, the group after it is groups[0].
+
+        Nothing is changed.
+        """
         groups = list(groups)
         rows = np.zeros(len(groups), tables.row_dtype(self._hyper))
         for name, value in tables.constants(self.parameters.dtype).items():
@@ -228,7 +250,7 @@ class Hyperparameters:
             if "lr_scale" in values:
                 rates = tuple(self._rates_with(settings, row, values["lr_scale"], f"groups[{row - 1}]"))
             settings = settings.replaced(row, values, rates)
-        self.current = settings
+        return settings
 
     def watch(self, engine: Any) -> None:
         """Report changes to this engine while it exists."""
@@ -275,6 +297,12 @@ class Hyperparameters:
         where, group = f" from its schedule at update {n}", settings.label_of(settings.cell(holder, field))
         return number(value(n), field, self.ranges[field], where, group=group)
 
+    def kept(self, row: int, keys: Iterable[str] | None = None) -> dict[str, Any]:
+        """Fields that a group sets itself, all or those of some keys, as `built` takes them."""
+        settings = self.current
+        wanted = None if keys is None else {field for key in keys for field in PAIRS.get(key, (key,))}
+        return {x: settings.source(row, x) for x in settings.own[row] if wanted is None or x in wanted}
+
     def controllers(self) -> dict[tuple[int, str], Any]:
         """Controllers by group and hyperparameter; one object may occur several times."""
         return {
@@ -318,8 +346,8 @@ class Hyperparameters:
         engine = self.engine()
         if engine is not None and engine.is_inside():
             raise RuntimeError("a schedule or callable must not set hyperparameters of the optimizer that calls it")
-        if key in self._fixed:
-            raise ValueError(f"`{key}` of {self._class} cannot be changed, got {value!r}: {self._fixed[key]}")
+        if key in self.fixed:
+            raise ValueError(f"`{key}` of {self._class} cannot be changed, got {value!r}: {self.fixed[key]}")
         fields = self.checked({key: value}, group)
         with self.lock.held:
             settings = self.current

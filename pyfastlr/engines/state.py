@@ -72,6 +72,10 @@ class State:
             for name, buffer in self.buffers.items()
         }
 
+    def live(self) -> dict[str, Any]:
+        """Each slot as in `copies`, but the arrays themselves."""
+        return dict(self.buffers) if self._params.layout is not None else self.views()
+
     def fresh_counts(self) -> Array:
         """Counts and carries before the first update."""
         counts = np.zeros(len(self._params.names), tables.COUNT)

@@ -8,13 +8,11 @@ import numpy as np
 from pyfastlr.arrays import tree
 from pyfastlr.arrays.host import Array
 from pyfastlr.engines.settings import Settings
-from pyfastlr.optimizers import Optimizer, snapshot
+from pyfastlr.optimizers import Optimizer
+from pyfastlr.optimizers.saving import loading, snapshot, writing
 from pyfastlr_kernels.rules import RULES
 
 from .reading import count
-
-#: Keys of `state_dict` for what other libraries keep elsewhere. Loading these values starts it anew or leaves it.
-_ABSENT: dict[str, Any] = {"controllers": [], "average": None, "accumulated": None, "loss_scale": None}
 
 Numbers = Mapping[int, Mapping[str, float]]  # by group and field of its row
 
@@ -111,25 +109,31 @@ def check_formula(optimizer: Any, library: str) -> None:
 
 
 def write(optimizer: Optimizer, moment: Moment, numbers: Numbers, what: str) -> None:
-    """Replace state and hyperparameters, both or neither. `what` names the caller in errors."""
+    """Replace state and hyperparameters, both or neither. `what` names the caller in errors.
+
+    What other libraries keep elsewhere is absent, as in a state of the first format: loading starts the average and the
+    accumulated gradient anew, and leaves controllers and the loss scale.
+    """
     params, rule = optimizer._parameters, RULES[optimizer.rule]
     carry = np.tile(np.array(rule.carry, np.float64), (len(params.names), 1))
     if moment.carry is not None:
         carry[:, 0] = moment.carry
-    given = optimizer.state_dict()
-    given.update({key: value for key, value in _ABSENT.items() if key in given})
-    given.update(
-        steps=moment.steps,
-        counts=np.array(moment.counts, np.int64),
-        carry=carry.reshape(len(params.names), len(rule.carry)),
-        state={name: _container(optimizer, x) for name, x in moment.state.items()},
-    )
+    given: dict[str, Any] = {key: value for added in snapshot.ADDED.values() for key, value in added.items()}
+    given |= {
+        "format": snapshot.VERSION,
+        **snapshot.header(optimizer),
+        "steps": moment.steps,
+        "counts": np.array(moment.counts, np.int64),
+        "carry": carry,
+        "state": {name: _container(optimizer, x) for name, x in moment.state.items()},
+    }
     if moment.average is not None:
         given["average"] = {"updates": moment.average[0], "values": _container(optimizer, moment.average[1])}
-    pairs = snapshot.checked(optimizer, given)
+    writing.check_outside(optimizer)
     with optimizer._lock.held:
-        optimizer._lock.pause()
-        _write_both(optimizer, pairs, numbers, what)
+        found = loading.checked(optimizer, given)
+        settings = _renumbered(optimizer._hyper.current, numbers)
+        writing.write(optimizer, found.pairs, found.controllers, settings, what=what)
 
 
 def _container(optimizer: Optimizer, tensors: Sequence[Array]) -> Any:
@@ -138,42 +142,13 @@ def _container(optimizer: Optimizer, tensors: Sequence[Array]) -> Any:
     return tensors[0] if names == [""] else dict(zip(names, tensors, strict=True))
 
 
-def _write_both(optimizer: Optimizer, pairs: Sequence[tuple[Any, Array]], numbers: Numbers, what: str) -> None:
-    """Write state and numbers in one C call.
-
-    A group that follows the base group first gets cells of its own for the numbers that will differ, with the present
-    numbers in them, so that nothing changes by that.
-    """
-    hyper, engine = optimizer._hyper, optimizer._engine
-    before = hyper.current
-    separate, after = _renumbered(before, numbers)
-    if separate is None:
-        rows = before.rows
-    else:
-        rows = separate.rows
-        engine.check_replacement(before, separate)
-        engine.renew()  # first, as in `Hyperparameters.assign`
-        hyper.current = separate
-    written = np.zeros(1, np.bool_)  # by the same C call: an interrupt may come right after it
-    try:
-        optimizer._write([*pairs, (rows, after.rows), (written, np.ones(1, np.bool_))], what=what)
-    except BaseException:
-        if separate is not None and not written[0]:
-            engine.renew()
-            hyper.current = before
-        raise
-
-
-def _renumbered(settings: Settings, numbers: Numbers) -> tuple[Settings | None, Settings]:
-    """Settings with a cell for each number that changes, if there is none yet, and those with the new numbers."""
-    separate = after = settings
-    complete = True
+def _renumbered(settings: Settings, numbers: Numbers) -> Settings:
+    """Settings with other numbers. A group that follows the base group goes on to do so if its number is the base's."""
     for row in sorted(numbers):  # the base group first, because others follow it
-        changed = {field: x for field, x in numbers[row].items() if _differs(after.source(row, field), x)}
-        complete = complete and all(settings.is_number(row, field) for field in changed)
-        after = after.replaced(row, changed, after.rates)
-        separate = separate.replaced(row, {field: settings.source(row, field) for field in changed}, separate.rates)
-    return None if complete else separate, after
+        changed = {field: x for field, x in numbers[row].items() if _differs(settings.source(row, field), x)}
+        if changed:
+            settings = settings.replaced(row, changed, settings.rates)
+    return settings
 
 
 def _differs(value: Any, new: float) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pyfastlr.arrays.host import Array, describe, shaped
-from pyfastlr.optimizers.snapshot_options import LARGEST
+from pyfastlr.optimizers.saving.options import LARGEST
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 
@@ -27,7 +27,7 @@ def on_host(x: Any, label: str, need: str = "an array") -> tuple[Array, str]:
 
 
 def array(x: Any, label: str, dtype: "np.dtype[Any]", shape: Sequence[int], cast: bool) -> Array:
-    """Copy an array to one of this dtype and shape. Another dtype is an error, unless `cast`."""
+    """Array of this dtype and shape, a copy only if need be. Another dtype is an error, unless `cast`."""
     need = shaped(dtype, shape)
     found, name = on_host(x, label, need)
     got = f"{name}[{', '.join(map(str, found.shape))}]"
@@ -35,7 +35,9 @@ def array(x: Any, label: str, dtype: "np.dtype[Any]", shape: Sequence[int], cast
         raise TypeError(f"`{label}` must be {need}, got {got}")
     if found.shape != tuple(shape):
         raise ValueError(f"`{label}` must be {need}, got {got}")
-    if name != dtype.name and not cast:
+    if name == dtype.name:
+        return np.asarray(found, dtype, order="C")
+    if not cast:
         raise ValueError(f"`{label}` must be {need}, got {got}: cast=True converts it")
     return converted(found, label, dtype)
 

@@ -12,6 +12,8 @@ from .base import Optimizer as Optimizer
 from .base import Stats as Stats
 from .base import registry as registry
 from .loss_scale import LossScale as LossScale
+from .saving.flat_state import flatten_state as flatten_state
+from .saving.flat_state import unflatten_state as unflatten_state
 from .sgd import SGD as SGD
 from .rmsprop import RMSProp as RMSProp
 from .adagrad import AdaGrad as AdaGrad

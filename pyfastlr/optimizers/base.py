@@ -17,15 +17,17 @@ from pyfastlr.engines.lock import StepLock
 from pyfastlr.engines.option_checks import check_options
 from pyfastlr.engines.settings import Hyperparameters
 from pyfastlr.engines.state import State
-from pyfastlr.schedules.controller import copied, is_controller, load_checked, saved_state
+from pyfastlr.schedules.controller import copied, is_controller
 from pyfastlr_kernels.rules import RULES
 from pyfastlr_kernels.tables import COMMON
 
-from . import average, snapshot
+from . import average
 from .fields import Argument, StartNumber, hint
 from .groups import Group, membership
 from .loss_scale import policy_with
 from .options import Options, documented
+from .saving import loading, snapshot, writing
+from .saving.matching import Loaded
 
 
 class Stats(NamedTuple):
@@ -390,10 +392,10 @@ class Optimizer(Options):
         The average and the accumulated gradient start anew, and the loss scale is its initial one.
         """
         progress = self._progress_pairs(self._state.fresh_counts(), 0, float("nan"))
-        self._write([*self._state.fresh(), *self._extras.fresh(), *progress], what="reset()")
+        writing.write(self, [*self._state.fresh(), *self._extras.fresh(), *progress], what="reset()")
 
     def state_dict(self) -> dict[str, Any]:
-        """Copy everything that an exact resume needs besides the parameters and the constructor's arguments.
+        """Copy everything that an exact resume needs besides the parameters.
 
         Returns
         -------
@@ -401,12 +403,28 @@ class Optimizer(Options):
             Its keys: format, class, convention, rule, dtype, structure (name and shape of each array), steps, counts
             (int64, one per array), carry (float64), state (by slot, each with the structure of the parameters; for a
             `Flat`, its buffer), controllers (a list), average, accumulated and loss_scale (dicts, or None where there
-            is nothing to save). All values are from the same moment, even while another thread steps.
+            is nothing to save), hyperparameters (a list of dicts, one per group, the base group first), maximize. All
+            values are from the same moment, even while another thread steps.
 
         Raises
         ------
         RuntimeError
             If the average is swapped in (`swap_ema`).
+
+        Examples
+        --------
+        >>> import numpy as np, pyfastlr as flr
+        >>> from pyfastlr import schedules as S
+        >>> opt = flr.SGD(np.ones(3), lr=S.Linear(0.1, 0.0, steps=5), momentum=0.9)
+        >>> opt.state_dict()["hyperparameters"][0]["lr"]
+        {'schedule': {'type': 'Linear', 'start': 0.1, 'end': 0.0, 'steps': 5}}
+
+        Notes
+        -----
+        Of the hyperparameters, numbers and schedules are saved, also those of S.torch, S.keras and S.optax and those of
+        your own classes. Other callables, the arrays of `lr_scale` and controllers are only noted; of controllers, the
+        state is saved. The constructor's other arguments (accumulate, nonfinite, threads, ...) are not saved.
+        `flatten_state` converts the dict for files.
         """
         with self._lock.held:
             self._lock.pause()
@@ -414,26 +432,71 @@ class Optimizer(Options):
             self._engine.refresh()
             return snapshot.export(self)
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned. After an error, nothing is changed.
+    def load_state_dict(
+        self, state: Mapping[str, Any], hyperparameters: bool = True, strict: bool = True, cast: bool = False
+    ) -> Loaded:
+        """Restore what `state_dict` returned. The next update is, bit for bit, that of the saved optimizer.
+
+        After an error, nothing is changed.
 
         Parameters
         ----------
         state : dict
             From an optimizer of the same class, convention and dtype, over arrays with the same names and shapes. The
-            container may be of another kind. An average is loaded with or without `ema_decay`, and without one in the
-            dict, the average starts anew. A loss scale, or a gradient of which part has been accumulated, needs an
-            optimizer with that option; a dict without a loss scale leaves the optimizer's as it is.
+            container may be of another kind: dict, list or `Flat`, in any memory. An average is loaded with or without
+            `ema_decay`, and without one in the dict, the average starts anew. A loss scale, or a gradient of which part
+            has been accumulated, needs an optimizer with that option; a dict without a loss scale leaves the
+            optimizer's as it is.
+        hyperparameters : bool
+            Restore the hyperparameters of all groups. The saved numbers and schedules replace those of the constructor,
+            also a callable. What cannot be saved must be there: for a callable, the constructor must have given one at
+            the same place, for arrays of `lr_scale`, arrays, and for a controller, one of the same class, which stays
+            the same object and gets the saved state. The groups must have the same arrays, in any order. False keeps
+            the optimizer's own hyperparameters, as for states from before they were saved.
+        strict : bool
+            Whether the state must have exactly the optimizer's arrays. If False, arrays are loaded by name, and those
+            that the state lacks keep their state and counts. An array of another shape is always an error.
+        cast : bool
+            Convert a state of float64 to float32, or of float32 to float64. Counts are exact.
+
+        Returns
+        -------
+        Loaded
+            The names of the arrays that were left out with ``strict=False``: `missing` and `unexpected`.
 
         Raises
         ------
         TypeError, ValueError
-            If the dict does not match the optimizer, or is damaged.
+            If the dict does not match the optimizer, or is damaged. The error names the key.
         RuntimeError
             If the average is swapped in (`swap_ema`).
+
+        Examples
+        --------
+        >>> import numpy as np, pyfastlr as flr
+        >>> p = np.ones(3)
+        >>> opt = flr.SGD(p, lr=0.1, momentum=0.9)
+        >>> opt.step(np.ones(3))
+        >>> opt.lr = 0.01
+        >>> resumed = flr.SGD(p.copy(), lr=0.1, momentum=0.9)
+        >>> resumed.load_state_dict(opt.state_dict())
+        Loaded(missing=(), unexpected=())
+        >>> resumed.lr
+        0.01
+
+        Notes
+        -----
+        The arrays of `state` are read, not copied first, unless they overlap those that are written.
+
+        Other libraries: torch also restores the hyperparameters of all groups, matches arrays by their order alone, and
+        casts without asking. Keras matches by order too, and optax's state has no hyperparameters unless
+        ``inject_hyperparams`` puts them there.
         """
-        pairs = snapshot.checked(self, state)
-        self._write(pairs, snapshot.controllers(self, state), what="load_state_dict()")
+        writing.check_outside(self)
+        with self._lock.held:
+            found = loading.checked(self, state, hyperparameters, strict, cast)
+            writing.write(self, found.pairs, found.controllers, found.settings, what="load_state_dict()")
+        return found.loaded
 
     def _progress_pairs(self, counts: Any, steps: int, used_lr: float) -> list[tuple[Any, Any]]:
         progress = self._lock.progress
@@ -442,41 +505,6 @@ class Optimizer(Options):
             (progress["steps"], np.array([steps])),
             (progress["used_lr"], np.array([used_lr])),
         ]
-
-    def _write(
-        self, pairs: Sequence[tuple[Any, Any]], controllers: Sequence[tuple[Any, Any]] = (), what: str = ""
-    ) -> None:
-        """Write arrays and controllers' states into the optimizer. If a controller refuses, nothing changes."""
-        if self._engine.is_inside():
-            raise RuntimeError("a schedule or callable must not change the state of the optimizer that calls it")
-        with self._lock.held:
-            self._lock.pause()
-            self._extras.check_not_swapped(what)
-            if controllers:
-                self._write_both(pairs, controllers)
-            else:
-                self._engine.write(pairs)
-                self._engine.changed()
-            self._extras.last = {}
-
-    def _write_both(self, pairs: Sequence[tuple[Any, Any]], controllers: Sequence[tuple[Any, Any]]) -> None:
-        """Write arrays and controllers' states, or neither. The caller has the lock.
-
-        Not in `whole`: code that has the optimizer's lock may wait for that of `whole`, so nobody may do the reverse.
-        """
-        before = [(controller, saved_state(controller)) for controller, _ in controllers]
-        written = np.zeros(1, np.bool_)  # by the C call that writes the arrays: an interrupt may come right after it
-        try:
-            load_checked(controllers)  # first, because they may refuse
-            self._engine.write([*pairs, (written, np.ones(1, np.bool_))])
-            self._engine.changed()
-        except BaseException:
-            if written[0]:
-                self._engine.changed()
-            else:
-                for controller, state in before:
-                    controller.load_state_dict(state)
-            raise
 
     # --- Copies -------------------------------------------------------------------------------------------------------
 
@@ -513,7 +541,8 @@ class Optimizer(Options):
         pairs = [*zip(parameters.arrays, arrays, strict=False)]
         pairs += [(x, state["buffers"][name]) for name, x in self._state.buffers.items()]
         pairs += self._extras.pairs_from(state["extras"])
-        self._write([*pairs, *self._progress_pairs(state["counts"], state["steps"], state["used_lr"])])
+        progress = self._progress_pairs(state["counts"], state["steps"], state["used_lr"])
+        writing.write(self, [*pairs, *progress])
         self._extras.last = state["extras"]["last"]
 
     def __copy__(self) -> "Optimizer":

@@ -95,7 +95,11 @@ def test_loss_scale_and_average_need_host_memory(device):
     with pytest.raises(RuntimeError, match="needs an average"):
         opt.swap_ema()
     assert opt.steps == 0
-    opt.load_state_dict({**state, "average": None, "loss_scale": None})
+    state = {**state, "average": None, "loss_scale": None}
+    with pytest.raises(ValueError, match="`ema_decay` needs parameters in host memory"):
+        opt.load_state_dict(state)
+    assert opt.steps == 0
+    opt.load_state_dict(state, hyperparameters=False)
     assert opt.steps == 1
     opt.reset()
     assert opt.steps == 0
