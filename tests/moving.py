@@ -4,10 +4,13 @@ Each function returns the parameters of two runs that must be equal: one that mo
 and Keras run in a process of their own, because the float64 mode of both is global.
 """
 
-from functools import cache
+import doctest
+from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 import pyfastlr as flr
 from cases import CASES, Case
@@ -249,3 +252,126 @@ def leaves(state: dict[str, Any]) -> list[Any]:
 
     arrays = [state["counts"], state["carry"], *flat(state["state"])]
     return [state["steps"], *(x.tobytes() for x in arrays)]
+
+
+def failures_of_page(library: str) -> tuple[int, str]:
+    """Examples of docs/states.md that import a library, and what is wrong with them. Without it, they are skipped."""
+    text = (Path(__file__).resolve().parents[1] / "docs" / "states.md").read_text(encoding="utf-8")
+    (block,) = (x for x in text.split("```") if x.startswith("python\n>>> import " + library))
+    block = block.removeprefix("python\n").replace("# doctest: +SKIP", "")
+    report: list[str] = []
+    if library == "keras":
+        keras_in_float64()
+    test = doctest.DocTestParser().get_doctest(block, {}, library, None, 0)
+    result = doctest.DocTestRunner(verbose=False).run(test, out=report.append)
+    return result.attempted, "".join(report)
+
+
+# --- What only one library has: each function asserts by itself, in the process of the library ------------------------
+
+
+def keras_model() -> None:
+    """A model's optimizer: variables with paths of layers, averages, a schedule, and the forms of its variables."""
+    keras = keras_in_float64()
+    jax = jax_in_float64()
+    rng = np.random.default_rng(5)
+    for form in ("variables", "optimizer", "paths", "own"):
+        layers = [keras.layers.Dense(4, activation="tanh"), keras.layers.Dense(1)]
+        model = keras.Sequential([keras.layers.Input((3,)), *layers])
+        lr = keras.optimizers.schedules.ExponentialDecay(0.1, 2, 0.5, staircase=True)
+        there = keras.optimizers.Nadam(lr, use_ema=form != "own", ema_momentum=0.8, weight_decay=0.01)
+        there.build(model.trainable_variables)
+        ours_lr = flr.schedules.keras.ExponentialDecay(0.1, 2, 0.5, staircase=True)
+        names = [x.path for x in model.trainable_variables]
+        ema = {"ema_decay": 0.8} if form != "own" else {}
+
+        def grads(k: int, model: Any = model) -> list[Any]:
+            del k
+            return [rng.normal(size=x.shape) for x in model.trainable_variables]
+
+        for k in range(5):
+            there.apply([jax.numpy.asarray(g) for g in grads(k)])
+        params = {name: np.array(x.value) for name, x in zip(names, model.trainable_variables, strict=True)}
+        opt = flr.NAdam(params, ours_lr, weight_decay=0.01, convention="keras", **ema)
+        own: dict[str, Any] = {}
+        there.save_own_variables(own)
+        given = {"variables": there.variables, "optimizer": there, "own": own}
+        given["paths"] = {x.path: np.asarray(x.value) for x in there.variables}
+        flr.from_keras(given[form], opt)
+        assert opt.steps == 5
+        again = keras.optimizers.Nadam(lr, use_ema=form != "own", ema_momentum=0.8, weight_decay=0.01)
+        copies = [keras.Variable(x.value, name=x.name) for x in model.trainable_variables]
+        again.build(copies)
+        again.load_own_variables(flr.to_keras(opt))
+        for k in range(4):
+            g = grads(k)
+            there.apply([jax.numpy.asarray(x) for x in g])
+            again.apply([jax.numpy.asarray(x) for x in g], copies)
+            opt.step(dict(zip(names, g, strict=True)))
+        for name, x, y in zip(names, model.trainable_variables, copies, strict=True):
+            np.testing.assert_allclose(params[name], x.value, rtol=1e-12, atol=1e-14)
+            np.testing.assert_allclose(y.value, x.value, rtol=1e-12, atol=1e-14)
+        if ema:
+            averages = [np.asarray(x.value) for x in there.variables if x.name.endswith("_average")]
+            for name, average in zip(names, averages, strict=True):
+                np.testing.assert_allclose(opt.ema[name], average, rtol=1e-12, atol=1e-14)
+
+
+def keras_accumulation_is_refused() -> None:
+    """Accumulated gradients cannot be moved."""
+    keras = keras_in_float64()
+    there = keras.optimizers.Adam(gradient_accumulation_steps=2)
+    there.build([keras.Variable(np.ones(2), name="w")])
+    with pytest.raises(ValueError, match="must not be there: gradients that are being accumulated cannot be moved"):
+        flr.from_keras(there.variables, flr.Adam({"w": np.ones(2)}, convention="keras"))
+
+
+def optax_refusals() -> dict[str, str]:
+    """Message for each state that is of another optimizer than `opt`, or has a part that `opt` has no place for."""
+    import optax
+
+    params = {"w": jax_in_float64().numpy.ones(2)}
+    states = {
+        "adabelief": optax.adabelief(0.1),
+        "sgd": optax.sgd(0.1, momentum=0.9),
+        "bias": optax.rmsprop(0.1, bias_correction=True),
+        "ema": optax.chain(optax.adam(0.1), optax.ema(0.9)),
+        "plateau": optax.chain(optax.adam(0.1), optax.contrib.reduce_on_plateau()),
+        "masked": optax.masked(optax.adam(0.1), {"w": False}),
+        "twice": optax.chain(optax.scale_by_adam(), optax.adam(0.1)),
+        "array": optax.adam(0.1),
+    }
+    found = {}
+    for name, opt in states.items():
+        ours = flr.Adam({"v" if name == "array" else "w": np.ones(2)}, 0.1, convention="optax")
+        for call in (lambda: flr.from_optax(opt.init(params), ours), lambda: flr.to_optax(ours, opt.init(params))):  # noqa: B023
+            with pytest.raises(ValueError) as caught:  # noqa: PT011
+                call()
+            found.setdefault(name, str(caught.value))
+    return found
+
+
+def optax_dtypes() -> None:
+    """Counts, hyperparameters and arrays keep the dtypes of the example; numpy's stay numpy's."""
+    jax = jax_in_float64()
+    import optax
+
+    jnp = jax.numpy
+    params = {"w": jnp.ones(2, jnp.float32)}
+    opt = flr.Adam({"w": np.ones(2, np.float32)}, 0.25, convention="optax")
+    opt.step({"w": np.ones(2, np.float32)})
+    like = optax.inject_hyperparams(partial(optax.adam, mu_dtype="bfloat16"))(0.5).init(params)
+    with pytest.raises(ValueError, match=r"got bfloat16\[2\]: cast=True converts to it"):
+        flr.to_optax(opt, like)
+    new = flr.to_optax(opt, like, cast=True)
+    assert jax.tree.structure(new) == jax.tree.structure(like)
+    for x, y in zip(jax.tree.leaves(new), jax.tree.leaves(like), strict=True):
+        assert (type(x), x.dtype, x.shape) == (type(y), y.dtype, y.shape)
+    assert float(new.hyperparams["learning_rate"]) == 0.25
+    other = flr.Adam({"w": np.ones(2, np.float32)}, 0.5, convention="optax")
+    flr.from_optax(new, other, cast=True)
+    assert (other.steps, other.lr) == (1, 0.25)
+    np.testing.assert_allclose(other.state["exp_avg"]["w"], opt.state["exp_avg"]["w"], rtol=2**-8)
+    assert other.state["exp_avg_sq"]["w"].tobytes() == opt.state["exp_avg_sq"]["w"].tobytes()
+    plain = flr.to_optax(opt, jax.tree.map(np.asarray, like), cast=True)
+    assert {type(x) for x in jax.tree.leaves(plain)} == {np.ndarray}

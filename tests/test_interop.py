@@ -247,6 +247,20 @@ def test_names_must_be_ours(names):
         flr.from_torch(state, opt)
 
 
+@pytest.mark.parametrize("names", ["wb", 5])
+def test_names_must_be_a_list(names):
+    with pytest.raises(TypeError, match="`names` must be a list of names, got"):
+        flr.from_torch(torch_state(), stepped(), names=names)
+
+
+@pytest.mark.parametrize("name", ["hyperparameters", "cast"])
+@pytest.mark.parametrize("function", [flr.from_torch, flr.from_optax, flr.from_keras])
+def test_switches_must_be_bools(function, name):
+    opt = stepped(flr.SGD, lr=0.1, convention=function.__name__[5:])
+    with pytest.raises(TypeError, match=f"`{name}` must be True or False, got 1"):
+        function({}, opt, **{name: 1})
+
+
 def test_other_names_of_torch_mean_the_order():
     state = torch_state()
     state["param_groups"][0]["param_names"] = ["module.w", "module.b"]

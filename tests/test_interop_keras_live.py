@@ -41,3 +41,16 @@ def test_a_run_goes_on_in_keras(case, container, there):
 def test_there_and_back_to_the_bit(case, container, there):
     for before, after in there.submit(moving.there_and_back, case, container).result():
         assert before == after
+
+
+def test_the_page_s_example(there):
+    assert there.submit(moving.failures_of_page, "keras").result() == (10, "")
+
+
+def test_the_optimizer_of_a_model(there):
+    """With a schedule, averages and a decay; every form of its variables."""
+    there.submit(moving.keras_model).result()
+
+
+def test_accumulated_gradients_are_refused(there):
+    there.submit(moving.keras_accumulation_is_refused).result()

@@ -48,3 +48,26 @@ def test_a_run_goes_on_in_optax(case, container, wrap, there):
 def test_there_and_back_to_the_bit(case, container, wrap, there):
     for before, after in there.submit(moving.there_and_back, case, container, wrap=wrap).result():
         assert before == after
+
+
+def test_the_page_s_example(there):
+    assert there.submit(moving.failures_of_page, "jax.numpy as jnp, optax").result() == (11, "")
+
+
+def test_other_states_are_refused_by_name(there):
+    found = there.submit(moving.optax_refusals).result()
+    assert {name: text.partition(", got ")[2] for name, text in found.items()} == {
+        "adabelief": "ScaleByBeliefState with count, mu, nu",
+        "sgd": "TraceState with trace",
+        "bias": "ScaleByRmsWithCountState with count, nu",
+        "ema": "EmaState with count, ema",
+        "plateau": found["plateau"].partition(", got ")[2],
+        "masked": "none",
+        "twice": "a second one",
+        "array": "an array 'w'",
+    }
+    assert "got ReduceLROnPlateauState with" in found["plateau"]
+
+
+def test_dtypes_are_those_of_the_example(there):
+    there.submit(moving.optax_dtypes).result()

@@ -8,7 +8,7 @@ import pytest
 
 import pyfastlr as flr
 from cases import CASES
-from moving import CONTAINERS, RUN, Here, N, Torch, from_here, parts, there_and_back, to_here, vector
+from moving import CONTAINERS, RUN, Here, N, Torch, failures_of_page, from_here, parts, there_and_back, to_here, vector
 from oracles import assert_same_run, torch_scalars_in_float64
 
 torch = pytest.importorskip("torch")
@@ -288,3 +288,7 @@ def test_export_in_float32_has_torch_s_default_scalars():
     entry = flr.to_torch(opt)["state"][0]
     assert (entry["step"].dtype, entry["mu_product"].dtype) == (torch.float32, torch.float32)
     assert not entry["step"].ndim
+
+
+def test_the_page_s_example():
+    assert failures_of_page("torch") == (9, "")

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from pyfastlr.arrays.host import Array
+from pyfastlr.engines.hyper import boolean
 from pyfastlr.engines.hyper import number as in_range
 from pyfastlr.optimizers import Optimizer
 
 from .keras_names import AVERAGE, KEPT
 from .keras_variables import Sorted, sort_variables
 from .moment import Moment, check_formula, write
-from .reading import array, count, finite, number
+from .reading import all_names, array, count, finite, number
 
 
 def from_keras(
@@ -65,6 +66,7 @@ def from_keras(
     (7, 0.1, array([0.5, 0.5]))
     """
     check_formula(opt, "keras")
+    hyperparameters, cast = boolean(hyperparameters, "hyperparameters"), boolean(cast, "cast")
     found, kept = sort_variables(variables, opt), KEPT[opt.rule]
     order = _order(found, opt, names)
     slots = {ending: entry for block in kept.blocks for ending, entry in block.items()}
@@ -100,11 +102,7 @@ def _order(found: Sorted, opt: Optimizer, names: Sequence[str] | None) -> list[i
     """Index, among the model's variables, of each array of the optimizer."""
     ours = list(opt._parameters.names)
     if names is not None:
-        theirs = [str(name) for name in names]
-        if sorted(theirs) != sorted(ours):
-            raise ValueError(
-                f"`names` must be the names of the arrays of `opt`, {ours[:5]}, each once, got {theirs[:5]}"
-            )
+        theirs = all_names(names, ours, "names")
         return [theirs.index(name) for name in ours]
     flat = [name.replace(".", "_") for name in ours]
     if sorted(found.models) == sorted(flat) and len(set(flat)) == len(flat):

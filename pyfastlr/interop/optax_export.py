@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from pyfastlr.arrays.host import describe, shaped
+from pyfastlr.engines.hyper import boolean
 from pyfastlr.optimizers import Optimizer
 from pyfastlr.optimizers.fields import StartNumber
 
@@ -54,7 +55,11 @@ def to_optax(opt: Optimizer, like: Any, *, hyperparameters: bool = True, cast: b
     ({'count': array(1, dtype=int32), 'mu': {'w': array([0.1, 0.1])}, 'nu': {'w': array([0.001, 0.001])}}, ())
     """
     check_formula(opt, "optax")
-    return names.walk(like, "like", _Writer(opt, hyperparameters, cast).write)
+    hyperparameters, cast = boolean(hyperparameters, "hyperparameters"), boolean(cast, "cast")
+    writer = _Writer(opt, hyperparameters, cast)
+    state = names.walk(like, "like", writer.write)
+    writer.coverage.check("like")
+    return state
 
 
 class _Writer:
@@ -62,7 +67,7 @@ class _Writer:
 
     def __init__(self, opt: Optimizer, hyperparameters: bool, cast: bool) -> None:
         self.opt, self.hyperparameters, self.cast = opt, hyperparameters, cast
-        self.moment = moment_of(opt)
+        self.moment, self.coverage = moment_of(opt), names.Coverage(opt)
 
     def write(self, fields: Mapping[str, Any], type_name: str, label: str) -> Mapping[str, Any]:
         """New values for the fields of one NamedTuple."""
@@ -84,6 +89,7 @@ class _Writer:
         for field, (slot, sign) in part.slots.items():
 
             def make(k: int, x: Any, where: str, slot: str = slot, sign: float = sign) -> Any:
+                self.coverage.add(slot, k, where)
                 counts.setdefault(self.moment.counts[k], self.opt._parameters.names[k])
                 return _array(sign * self.moment.state[slot][k], x, where, self.cast)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pyfastlr.arrays.host import Array
+from pyfastlr.engines.hyper import boolean
 from pyfastlr.engines.hyper import number as in_range
 from pyfastlr.optimizers import Optimizer
 from pyfastlr.optimizers.fields import StartNumber
@@ -59,6 +60,7 @@ def from_optax(
     (7, array([0.5, 0.5]))
     """
     check_formula(opt, "optax")
+    hyperparameters, cast = boolean(hyperparameters, "hyperparameters"), boolean(cast, "cast")
     reader = _Reader(opt, hyperparameters, cast)
     names.walk(state, "state", reader.read)
     write(opt, reader.moment(steps), {0: reader.numbers}, "from_optax()")
@@ -71,7 +73,8 @@ class _Reader:
         self.opt, self.hyperparameters, self.cast = opt, hyperparameters, cast
         self.numbers: dict[str, float] = {}
         n = len(opt._parameters.names)
-        self.values: dict[str, list[Array | None]] = {x: [None] * n for x in RULES[opt.rule].state_names}
+        self.values: dict[str, dict[int, Array]] = {x: {} for x in RULES[opt.rule].state_names}
+        self.coverage = names.Coverage(opt)
         self.counts: list[int | None] = [None] * n
         self.scheduled: list[int] = []
 
@@ -100,8 +103,7 @@ class _Reader:
 
             def take(k: int, x: Any, where: str, slot: str = slot, sign: float = sign) -> Any:
                 params = self.opt._parameters
-                if self.values[slot][k] is not None:
-                    raise ValueError(f"`{where}` must be the only state of its array, got a second one")
+                self.coverage.add(slot, k, where)
                 found = array(x, where, params.dtype, params.shapes[k], self.cast)
                 self.values[slot][k] = found if sign == 1.0 else -found
                 if done is not None:
@@ -133,23 +135,10 @@ class _Reader:
 
     def moment(self, steps: Any) -> Moment:
         """All that was found, if it is complete."""
-        for slot, arrays in self.values.items():
-            missing = [name for name, x in zip(self.opt._parameters.names, arrays, strict=True) if x is None]
-            if missing:
-                part, field = next(
-                    (part, field)
-                    for part in names.PARTS[self.opt.rule]
-                    for field, (name, _) in part.slots.items()
-                    if name == slot
-                )
-                what = "" if missing == [""] else f" for {missing[:5]}"
-                raise ValueError(
-                    f"`state` must have {part.type_name}.{field}{what}, as the state of {type(self.opt).__name__} "
-                    f"({self.opt.rule}) has, got none"
-                )
+        self.coverage.check("state")
         counts = [x for x in self.counts if x is not None]
         if steps is None and self.scheduled:
             steps = max(self.scheduled)
         done = steps_of(self.opt, steps, counts or None, "optax")
-        values = {slot: [x for x in arrays if x is not None] for slot, arrays in self.values.items()}
+        values = {slot: [arrays[k] for k in sorted(arrays)] for slot, arrays in self.values.items()}
         return Moment(done, counts or [done] * len(self.counts), values)

@@ -117,6 +117,36 @@ def part_for(optimizer: Optimizer, fields: Mapping[str, Any], type_name: str, la
     return found
 
 
+class Coverage:
+    """Which state arrays have been found, so that each is found once."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self._optimizer = optimizer
+        self._slots = {
+            slot: f"{part.type_name}.{field}"
+            for part in PARTS[optimizer.rule]
+            for field, (slot, _) in part.slots.items()
+        }
+        self._missing = {slot: set(range(len(optimizer._parameters.names))) for slot in self._slots}
+
+    def add(self, slot: str, k: int, label: str) -> None:
+        """Note the array of a slot for tensor k."""
+        if k not in self._missing[slot]:
+            raise ValueError(f"`{label}` must be the only state of its array, got a second one")
+        self._missing[slot].remove(k)
+
+    def check(self, argument: str) -> None:
+        """Check that none is missing."""
+        for slot, missing in self._missing.items():
+            if missing:
+                names = [self._optimizer._parameters.names[k] for k in sorted(missing)]
+                what = "" if names == [""] else f" for {names[:5]}"
+                raise ValueError(
+                    f"`{argument}` must have {self._slots[slot]}{what}, as the state of "
+                    f"{type(self._optimizer).__name__} ({self._optimizer.rule}) has, got none"
+                )
+
+
 def fill(optimizer: Optimizer, x: Any, label: str, make: Callable[[int, Any, str], Any]) -> Any:
     """Copy of a tree of arrays with `make(k, array, label)` for that of tensor k. Masked subtrees are left out."""
     names = {name: k for k, name in enumerate(optimizer._parameters.names)}

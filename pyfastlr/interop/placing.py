@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from pyfastlr.optimizers import Optimizer
 
+from .reading import all_names
 from .torch_names import rows_of
 
 
@@ -37,22 +38,14 @@ def _by_name(
     groups: Sequence[Mapping[str, Any]], opt: Optimizer, names: Sequence[str] | None, ids: Sequence[Any]
 ) -> list[int] | None:
     """Tensor for each of torch's parameters by its name, or None if the names are not those of the optimizer."""
-    ours = {name: k for k, name in enumerate(opt._parameters.names)}
-    label = "names"
+    ours, label = list(opt._parameters.names), "names"
     if names is None:
         label, names = "param_names", [x for group in groups for x in group.get("param_names", ())]
         if not names and all(isinstance(x, str) and not x.isdecimal() for x in ids):
             names = list(ids)  # of torch.distributed.checkpoint
         if not set(names) & set(ours):
             return None
-    names = [str(name) for name in names]
-    if len(names) != len(ours) or set(names) != set(ours):
-        missing, unknown = sorted(set(ours) - set(names)), sorted(set(names) - set(ours))
-        raise ValueError(
-            f"`{label}` must be the names of the arrays of `opt`, each once, got {len(names)} with missing names "
-            f"{missing[:5]} and unknown names {unknown[:5]}"
-        )
-    return [ours[name] for name in names]
+    return [ours.index(name) for name in all_names(names, ours, label)]
 
 
 def _in_order(groups: Sequence[Mapping[str, Any]], opt: Optimizer) -> list[int]:

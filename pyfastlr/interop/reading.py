@@ -1,7 +1,7 @@
 """Arrays, numbers and counts of other libraries as numpy's, checked. No library is imported for that."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,3 +77,17 @@ def count(x: Any, label: str) -> int:
     if not 0 <= value <= LARGEST or value != math.floor(value):
         raise ValueError(f"`{label}` must be an integer from 0 to 2**62, got {x!r:.60}")
     return int(value)
+
+
+def all_names(given: Any, ours: Sequence[str], label: str) -> list[str]:
+    """Check names of arrays: each of ours once, in any order."""
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise TypeError(f"`{label}` must be a list of names, got {describe(given)}")
+    names = [str(name) for name in given]
+    if sorted(names) != sorted(ours):
+        missing, unknown = sorted(set(ours) - set(names)), sorted(set(names) - set(ours))
+        raise ValueError(
+            f"`{label}` must be the names of the arrays of `opt`, each once, got {len(names)} with missing names "
+            f"{missing[:5]} and unknown names {unknown[:5]}"
+        )
+    return names

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyfastlr.arrays.host import Array, describe
+from pyfastlr.engines.hyper import boolean
 from pyfastlr.optimizers import Optimizer
 from pyfastlr_kernels.rules import RULES
 
@@ -69,6 +70,7 @@ def from_torch(
     (7, 0.1, (0.9, 0.99), array([0.5, 0.5]))
     """
     check_formula(opt, "torch")
+    hyperparameters, cast = boolean(hyperparameters, "hyperparameters"), boolean(cast, "cast")
     state, groups = _parts(state_dict)
     places = placed(groups, opt, names)
     for k, group in enumerate(groups):
@@ -133,6 +135,7 @@ def _check_group(opt: Optimizer, group: Mapping[str, Any], label: str) -> None:
     for key in torch_names.hyperparameters(opt):
         if key not in group:
             raise ValueError(f"`{label}` must have the key {key!r}, as torch's {name} has, got {sorted(group)}")
+        _plain(group[key], f"{label}[{key!r}]")
     for key, value in torch_names.flags(opt).items():
         if key in group and bool(group[key]) != value:
             raise ValueError(f"`{label}[{key!r}]` must be {value}, as in `opt`, got {group[key]!r}")

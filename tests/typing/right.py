@@ -28,6 +28,11 @@ steps: int = opt.steps
 used: float | None = opt.stats.lr
 state: dict[str, object] = opt.state_dict()
 opt.load_state_dict(state)
+flr.from_torch(flr.to_torch(opt, tensors=False), opt, names=["w"], steps=3, hyperparameters=False, cast=True)
+flr.from_optax((), flr.SGD(w), steps=3)
+flr.to_optax(opt, like=())
+arrays_of_keras: dict[str, object] = flr.to_keras(opt, learning_rate=True)
+flr.from_keras([], opt, names=["w"])
 
 flr.kernels.adam(w, w.copy(), (w.copy(), w.copy()), 0, 0.1, betas=(0.9, 0.99))
 flr.kernels.momentum(w, w.copy(), (w.copy(),), 0, 0.1, momentum=0.9)
