@@ -193,7 +193,7 @@ def test_sgd_does_not_count():
 def test_momentum_needs_a_buffer():
     state = torch_state(cls=flr.SGD, momentum=0.5)
     opt = stepped(flr.SGD)
-    with pytest.raises(ValueError, match=r"\['momentum'\]` must be 0, because `opt` was built without momentum"):
+    with pytest.raises(ValueError, match=r"\['momentum'\]` must be 0, because `opt` \(sgd\) has none, got 0.5"):
         flr.from_torch(state, opt, steps=3)
     for flag in ({"nesterov": True}, {}):
         opt = stepped(flr.SGD, momentum=0.9, **flag)
@@ -203,6 +203,26 @@ def test_momentum_needs_a_buffer():
     opt = stepped(flr.RMSProp, centered=True)
     with pytest.raises(ValueError, match=r"\['centered'\]` must be True"):
         flr.from_torch(torch_state(cls=flr.RMSProp), opt)
+
+
+def test_dampening_needs_torch_s_convention():
+    """optax's SGD has the same formula, without dampening."""
+    opt = stepped(flr.SGD, lr=0.1, momentum=0.5, convention="optax")
+    flr.from_torch(torch_state(cls=flr.SGD, momentum=0.5), opt)
+    with pytest.raises(ValueError, match=r"\['dampening'\]` must be 0, because `opt` \(momentum\) has none, got 0.25"):
+        flr.from_torch(torch_state(cls=flr.SGD, momentum=0.5, dampening=0.25), opt)
+    flr.from_torch(torch_state(cls=flr.SGD, dampening=0.25), stepped(flr.SGD))
+
+
+def test_kinds_of_decay_that_torch_lacks():
+    state = torch_state(weight_decay=0.5)
+    with pytest.raises(ValueError, match=r"\[0\]` must decay weights as `opt` does, with decay='independent'"):
+        flr.from_torch(state, stepped(decay="independent"))
+    with pytest.raises(ValueError, match="with decay='decoupled', got torch's kind"):
+        flr.from_torch(torch_state(cls=flr.RMSProp, weight_decay=0.5), stepped(flr.RMSProp, decay="decoupled"))
+    old = torch_state(cls=flr.AdamW)
+    del old["param_groups"][0]["decoupled_weight_decay"]  # of a torch before 2.7
+    flr.from_torch(old, stepped(flr.AdamW))
 
 
 def test_a_group_of_torch_without_momentum_beside_one_with():

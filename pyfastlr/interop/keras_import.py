@@ -29,7 +29,7 @@ def from_keras(
     Parameters
     ----------
     variables : list or dict
-        ``optimizer.variables``; or a dict of arrays by their paths; or by "0", "1", ..., as
+        ``optimizer.variables``, or the optimizer; or a dict of arrays by their paths; or by "0", "1", ..., as
         ``optimizer.save_own_variables`` makes it and as the files of Keras have it. From SGD, RMSprop, Adagrad, Adam,
         AdamW, Nadam, Adamax, Adadelta, Lion or Ftrl. Averages (``use_ema=True``) become ``opt.ema``; without them, the
         average starts anew, as a partly accumulated gradient does. The loss scale and controllers stay.
@@ -101,10 +101,12 @@ def _arrays(found: Sorted, ending: str, opt: Optimizer, order: Sequence[int], ca
 def _order(found: Sorted, opt: Optimizer, names: Sequence[str] | None) -> list[int]:
     """Index, among the model's variables, of each array of the optimizer."""
     ours = list(opt._parameters.names)
+    flat = [name.replace(".", "_") for name in ours]
     if names is not None:
         theirs = all_names(names, ours, "names")
-        return [theirs.index(name) for name in ours]
-    flat = [name.replace(".", "_") for name in ours]
-    if sorted(found.models) == sorted(flat) and len(set(flat)) == len(flat):
-        return [found.models.index(name) for name in flat]
-    return list(range(len(ours)))
+    elif sorted(found.models) == sorted(flat) and len(set(flat)) == len(flat):
+        ours, theirs = flat, found.models
+    else:
+        return list(range(len(ours)))
+    places = {name: k for k, name in enumerate(theirs)}
+    return [places[name] for name in ours]

@@ -38,14 +38,14 @@ def _by_name(
     groups: Sequence[Mapping[str, Any]], opt: Optimizer, names: Sequence[str] | None, ids: Sequence[Any]
 ) -> list[int] | None:
     """Tensor for each of torch's parameters by its name, or None if the names are not those of the optimizer."""
-    ours, label = list(opt._parameters.names), "names"
+    ours, label = {name: k for k, name in enumerate(opt._parameters.names)}, "names"
     if names is None:
         label, names = "param_names", [x for group in groups for x in group.get("param_names", ())]
         if not names and all(isinstance(x, str) and not x.isdecimal() for x in ids):
             names = list(ids)  # of torch.distributed.checkpoint
         if not set(names) & set(ours):
             return None
-    return [ours.index(name) for name in all_names(names, ours, label)]
+    return [ours[name] for name in all_names(names, list(ours), label)]
 
 
 def _in_order(groups: Sequence[Mapping[str, Any]], opt: Optimizer) -> list[int]:

@@ -53,11 +53,11 @@ def converted(x: Array, label: str, dtype: Any) -> Array:
 
 
 def number(x: Any, label: str) -> float:
-    """Convert a number of any library, or an array with one element and no dimensions, to a float."""
+    """Convert a number of any library, or an array with one element, to a float."""
     found, name = on_host(x, label, "a number")
-    if found.ndim or (found.dtype.kind not in "fiu" and name != "bfloat16"):
+    if found.size != 1 or (found.dtype.kind not in "fiu" and name != "bfloat16"):
         raise TypeError(f"`{label}` must be a number, got {x!r:.60}")
-    return float(found)
+    return float(found.reshape(()))
 
 
 def finite(x: Any, label: str) -> float:

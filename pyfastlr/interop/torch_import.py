@@ -77,31 +77,54 @@ def from_torch(
         _check_group(opt, group, _label(k))
     for place in places:
         _check_decay(opt, place, groups[place.group], hyperparameters)
-    entries = _entries(state, places)
-    slots = RULES[opt.rule].state_names
-    values: dict[str, list[Array]] = {name: [] for name in slots}
+    values, counts, carry = _state(opt, _entries(state, places), places, groups, hyperparameters, cast)
+    done = steps_of(opt, steps, counts, "torch") if torch_names.counts_updates(opt) else _uncounted(opt, steps, counts)
+    numbers = _numbers(opt, places, groups) if hyperparameters else {}
+    write(opt, Moment(done, counts, values, carry), numbers, "from_torch()")
+
+
+def _state(
+    opt: Optimizer, entries: Sequence[tuple[str, Mapping[str, Any]]], places: Sequence[Placed],
+    groups: Sequence[Mapping[str, Any]], hyperparameters: bool, cast: bool,
+) -> tuple[dict[str, list[Array]], list[int], list[float] | None]:  # fmt: skip
+    """State by slot, counts and carries of the tensors. Without a count, it is 1 where there is any state."""
+    rule, carried = RULES[opt.rule], torch_names.CARRIED.get(opt.rule)
+    values: dict[str, list[Array]] = {name: [] for name in rule.state_names}
     counts, carry = [], []
-    carried = torch_names.CARRIED.get(opt.rule)
     for place, (label, entry) in zip(places, entries, strict=True):
         group = groups[place.group]
         present = _check_entry(opt, entry, group, label)
-        for name in slots:
-            values[name].append(
-                _value(opt, place.tensor, name, entry, group, f"{label}[{name!r}]", cast, hyperparameters)
-            )
+        for name, arrays in values.items():
+            if name in present:
+                k = place.tensor
+                params = opt._parameters
+                arrays.append(array(entry[name], f"{label}[{name!r}]", params.dtype, params.shapes[k], cast))
+            else:
+                arrays.append(_start(opt, place, name, group, hyperparameters))
         counts.append(count(entry["step"], f"{label}['step']") if "step" in present else int(bool(present)))
         if carried:
-            fallback = RULES[opt.rule].carry[0]
-            carry.append(finite(entry[carried], f"{label}[{carried!r}]") if present else fallback)
-    if torch_names.counts_updates(opt):
-        done = steps_of(opt, steps, counts, "torch")
-    else:
-        done = steps_of(opt, steps, None, "torch") if steps is not None or any(counts) or not slots else 0
-        if any(counts) and not done:
-            raise ValueError("`steps` must be at least 1, because there is a momentum buffer, got 0")
-        counts = [done if x or not slots else 0 for x in counts]
-    numbers = _numbers(opt, places, groups) if hyperparameters else {}
-    write(opt, Moment(done, counts, values, carry or None), numbers, "from_torch()")
+            carry.append(finite(entry[carried], f"{label}[{carried!r}]") if present else rule.carry[0])
+    return values, counts, carry if carried else None
+
+
+def _start(opt: Optimizer, place: Placed, name: str, group: Mapping[str, Any], hyperparameters: bool) -> Array:
+    """State before the first update. torch makes Rprop's step sizes from the group's rate then."""
+    start = initial(opt, name, place.tensor)
+    if name == "step_size" and hyperparameters:
+        start[...] = finite(group["lr"], f"{_label(place.group)}['lr']")
+    return start
+
+
+def _uncounted(opt: Optimizer, steps: Any, counts: list[int]) -> int:
+    """Updates done if torch does not count them. They become the count of each tensor that has been updated."""
+    has_buffers, any_updated = bool(RULES[opt.rule].state_names), any(counts)
+    if has_buffers and not any_updated and steps is None:
+        return 0
+    done = steps_of(opt, steps, None, "torch")
+    if any_updated and not done:
+        raise ValueError("`steps` must be at least 1, because there is a momentum buffer, got 0")
+    counts[:] = [done if n or not has_buffers else 0 for n in counts]
+    return done
 
 
 def _label(k: int) -> str:
@@ -139,12 +162,12 @@ def _check_group(opt: Optimizer, group: Mapping[str, Any], label: str) -> None:
     for key, value in torch_names.flags(opt).items():
         if key in group and bool(group[key]) != value:
             raise ValueError(f"`{label}[{key!r}]` must be {value}, as in `opt`, got {group[key]!r}")
-    if name in ("SGD", "RMSprop") and "momentum_buffer" not in RULES[opt.rule].state_names:
-        momentum = number(group["momentum"], f"{label}['momentum']")
-        if momentum != 0.0:
-            raise ValueError(
-                f"`{label}['momentum']` must be 0, because `opt` was built without momentum, got {momentum}"
-            )
+    for key in ("momentum", "dampening"):
+        if key not in group or key in opt._hyper.known or (key == "dampening" and opt.rule == "sgd"):
+            continue  # without momentum, dampening has no effect
+        theirs = number(group[key], f"{label}[{key!r}]")
+        if theirs != 0.0:
+            raise ValueError(f"`{label}[{key!r}]` must be 0, because `opt` ({opt.rule}) has none, got {theirs}")
 
 
 def _check_decay(opt: Optimizer, place: Placed, group: Mapping[str, Any], hyperparameters: bool) -> None:
@@ -156,14 +179,14 @@ def _check_decay(opt: Optimizer, place: Placed, group: Mapping[str, Any], hyperp
     if used == 0.0:
         return
     kind, key = opt._hyper.get(row, "decay"), "decoupled_weight_decay"
-    if key in group:
-        if (kind == "decoupled") != bool(group[key]) or kind == "independent":
+    if kind != "independent" and key in group:
+        if (kind == "decoupled") != bool(group[key]):
             raise ValueError(
                 f"`{label}[{key!r}]` must be {kind == 'decoupled'}, because the decay of `opt` is {kind!r}, got "
                 f"{group[key]!r}"
             )
-    elif kind == "independent" or (kind == "decoupled" and torch_names.class_of(group) != "Adam or AdamW"):
-        raise ValueError(f"`{label}` needs the coupled weight decay of torch, got an `opt` with decay={kind!r}")
+    elif kind != "coupled" and not (kind == "decoupled" and torch_names.class_of(group) == "Adam or AdamW"):
+        raise ValueError(f"`{label}` must decay weights as `opt` does, with decay={kind!r}, got torch's kind")
 
 
 def _entries(state: Mapping[Any, Any], places: Sequence[Placed]) -> list[tuple[str, Mapping[str, Any]]]:
@@ -201,20 +224,6 @@ def _check_entry(opt: Optimizer, entry: Mapping[str, Any], group: Mapping[str, A
             f"({opt.rule}), got missing keys {missing} and unknown keys {unknown}"
         )
     return present
-
-
-def _value(
-    opt: Optimizer, k: int, name: str, entry: Mapping[str, Any], group: Mapping[str, Any], label: str, cast: bool,
-    hyperparameters: bool,
-) -> Array:  # fmt: skip
-    """State of tensor k: torch's, or that before the first update."""
-    params = opt._parameters
-    if entry.get(name) is not None:
-        return array(entry[name], label, params.dtype, params.shapes[k], cast)
-    start = initial(opt, name, k)
-    if name == "step_size" and hyperparameters:  # torch makes it from the group's rate, at the first update
-        start[...] = finite(group["lr"], f"{label}['lr']")
-    return start
 
 
 def _numbers(opt: Optimizer, places: Sequence[Placed], groups: Sequence[Mapping[str, Any]]) -> dict[int, Any]:
