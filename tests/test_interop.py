@@ -1,6 +1,7 @@
 """States of other libraries without the libraries: what is refused, by name, and that an error changes nothing."""
 
 import copy
+import sys
 
 import numpy as np
 import pytest
@@ -366,12 +367,108 @@ def test_from_inside_a_step():
     assert opt.steps == before
 
 
+def test_without_torch(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    opt = stepped()
+    exported = flr.to_torch(opt)
+    assert type(exported["state"][0]["exp_avg"]) is np.ndarray
+    with pytest.raises(ImportError):
+        flr.to_torch(opt, tensors=True)
+    other = stepped(n=0)
+    flr.from_torch(exported, other)
+    assert moment(other) == moment(opt)
+
+
 def test_exported_arrays_are_copies():
     opt = stepped(convention="keras")
     exported = [flr.to_keras(opt)["2"], flr.to_torch(stepped(), tensors=False)["state"][0]["exp_avg"]]
     before = [x.copy() for x in exported]
     opt.step(params())
     assert all(np.array_equal(x, y) for x, y in zip(exported, before, strict=True))
+
+
+BAD = (None, True, -1, 0, 2.5, np.nan, np.inf, 2**70, "x", b"x", [], [0], {}, {"a": 1}, (), object(), {1}, np.ones(5))
+BAD += (np.array("x"), np.ones((2, 3), object), np.ones((2, 3), np.complex128), np.ones((2, 3)), lambda: 0)
+
+
+def paths(x, path=()):
+    """Paths to all values inside of containers."""
+    items = x.items() if isinstance(x, dict) else enumerate(x) if isinstance(x, list | tuple) else ()
+    for key, value in items:
+        yield (*path, key)
+        yield from paths(value, (*path, key))
+
+
+def replaced(x, path, value):
+    """Copy with another value at a path; without it if the value is `...`."""
+    if not path:
+        return value
+    key, rest = path[0], path[1:]
+    if isinstance(x, dict):
+        new = {k: replaced(y, rest, value) if k == key else y for k, y in x.items()}
+        return {k: y for k, y in new.items() if y is not ...}
+    new = [replaced(y, rest, value) if k == key else y for k, y in enumerate(x)]
+    return type(x)(y for y in new if y is not ...)
+
+
+FUZZED = {
+    "torch": (flr.from_torch, {}, lambda: torch_state(cls=flr.NAdam)),
+    "keras": (flr.from_keras, {"convention": "keras"}, lambda: flr.to_keras(stepped(flr.NAdam, convention="keras"))),
+    "optax": (
+        flr.from_optax,
+        {"convention": "optax", "lr": 0.1},
+        lambda: (
+            flr.to_optax(stepped(flr.NAdam, lr=0.1, convention="optax"), INJECTED),
+            ({"count": np.int32(3)}, {"inner_state": ()}),
+        ),
+    ),
+}
+INJECTED = {  # like inject_hyperparams(nadam), from a checkpoint
+    "count": np.int32(0),
+    "hyperparams": {"learning_rate": 0.5, "b1": 0.5},
+    "hyperparams_states": {},
+    "inner_state": {
+        "count": np.int32(0),
+        "mu": {"w": np.zeros((2, 3)), "b": np.zeros(3)},
+        "nu": {"w": np.zeros((2, 3)), "b": np.zeros(3)},
+    },
+}
+
+
+@pytest.mark.parametrize("library", FUZZED)
+def test_any_damage_is_refused_or_harmless(library):
+    """Each value is replaced by others or left out. What is refused changes nothing."""
+    load, options, make = FUZZED[library]
+    state, opt = make(), stepped(flr.NAdam, n=1, **options)
+    accepted = refused = 0
+    for path in paths(state):
+        for bad in (*BAD, ...):
+            before = moment(opt)
+            try:
+                load(replaced(state, path, bad), opt)
+            except (TypeError, ValueError):
+                refused += 1
+                assert moment(opt) == before, (path, bad)
+            else:
+                accepted += 1
+                assert opt.steps >= 0
+    assert refused > 3 * accepted > 0
+    opt.step(params())
+
+
+def test_any_damage_of_an_example_is_refused_or_harmless():
+    opt = stepped(flr.NAdam, lr=0.1, convention="optax")
+    accepted = refused = 0
+    for path in paths(INJECTED):
+        for bad in (*BAD, ...):
+            try:
+                state = flr.to_optax(opt, replaced(INJECTED, path, bad))
+            except (TypeError, ValueError):
+                refused += 1
+            else:
+                accepted += 1
+                flr.from_optax(state, opt, hyperparameters=False)
+    assert refused > 3 * accepted > 0
 
 
 # --- Both or neither --------------------------------------------------------------------------------------------------
@@ -458,6 +555,12 @@ def optax_state(**options):
     return flr.to_optax(optax_adam(**options), (copy.deepcopy(ADAM), ()))
 
 
+def endless():
+    state = []
+    state.append(state)
+    return state
+
+
 def test_optax_there_and_back():
     state, opt = optax_state(), optax_adam(n=0)
     assert state[0]["count"] == 3
@@ -470,6 +573,7 @@ def test_optax_there_and_back():
     ("change", "error", "match"),
     [
         (lambda s: 5, TypeError, "`state` must be a state of optax"),
+        (lambda s: endless(), ValueError, "`state` must be nested less deeply"),
         (lambda s: (), ValueError, r"`state` must have ScaleByAdamState.mu for \['w', 'b'\]"),
         (lambda s: (s, s), ValueError, r"`state\[1\]\[0\].mu\['w'\]` must be the only state of its array"),
         (lambda s: ({**s[0], "count": np.nan},), ValueError, r"`state\[0\].count` must be an integer from 0"),
@@ -534,7 +638,7 @@ def test_optax_between_two_updates():
         state = {"mini_step": np.int32(mini_step), **inner}
         if mini_step:
             with pytest.raises(ValueError, match=r"`state.mini_step` must be 0, got 1"):
-                flr.from_optax(state, opt)
+                flr.from_optax(state, opt, hyperparameters=False)
             with pytest.raises(ValueError, match=r"`like.mini_step` must be 0, got 1"):
                 flr.to_optax(opt, state)
     flr.from_optax(state, opt)

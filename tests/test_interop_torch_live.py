@@ -8,7 +8,20 @@ import pytest
 
 import pyfastlr as flr
 from cases import CASES
-from moving import CONTAINERS, RUN, Here, N, Torch, failures_of_page, from_here, parts, there_and_back, to_here, vector
+from moving import (
+    CONTAINERS,
+    RUN,
+    Here,
+    N,
+    Torch,
+    failures_of_page,
+    from_here,
+    leaves,
+    parts,
+    there_and_back,
+    to_here,
+    vector,
+)
 from oracles import assert_same_run, torch_scalars_in_float64
 
 torch = pytest.importorskip("torch")
@@ -61,6 +74,33 @@ def test_exported_state_has_the_form_of_torch_s(case):
     assert {k: {key: (x.dtype, x.shape) for key, x in entry.items()} for k, entry in ours["state"].items()} == {
         k: {key: (x.dtype, x.shape) for key, x in entry.items()} for k, entry in theirs["state"].items()
     }
+
+
+@pytest.mark.parametrize("case", TORCH, ids=lambda case: case.name)
+def test_exported_state_without_tensors(case):
+    """The same keys and numbers as with tensors."""
+    here = Here(case, "dict", parts("dict", RUN.p))
+    here.steps(0, N)
+    tensors, arrays = flr.to_torch(here.opt), flr.to_torch(here.opt, tensors=False)
+    assert [{**group} for group in arrays["param_groups"]] == tensors["param_groups"]
+    assert {k: {key: np.asarray(x).tolist() for key, x in entry.items()} for k, entry in arrays["state"].items()} == {
+        k: {key: x.tolist() for key, x in entry.items()} for k, entry in tensors["state"].items()
+    }
+
+
+@pytest.mark.parametrize("case", TORCH, ids=lambda case: case.name)
+def test_float32_there_and_back_to_the_bit(case):
+    """Through torch's own loading, which casts all but the count to the parameters' dtype: carried numbers too."""
+    p = {name: x.astype(np.float32) for name, x in zip("abc", parts("list", RUN.p), strict=True)}
+    one, other = (case.make({name: x.copy() for name, x in p.items()}) for _ in range(2))
+    for k in range(N):
+        one.step({name: x.astype(np.float32) for name, x in zip("abc", parts("list", RUN.gradient(k)), strict=True)})
+    theirs = case.live([torch.from_numpy(x) for x in p.values()], 0.5)
+    theirs.load_state_dict(flr.to_torch(one))
+    flr.from_torch(theirs.state_dict(), other, steps=N)
+    before, after = one.state_dict(), other.state_dict()
+    assert before["carry"].astype(np.float32).tolist() == after["carry"].tolist()
+    assert leaves({**before, "carry": after["carry"]}) == leaves(after)
 
 
 OTHER = {"betas": (0.5, 0.6), "etas": (0.4, 1.3), "step_sizes": (1e-3, 2.0), "weight_decay": 0.3, "momentum": 0.3}

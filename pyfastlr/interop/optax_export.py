@@ -13,7 +13,7 @@ from pyfastlr.optimizers.fields import StartNumber
 
 from . import optax_names as names
 from .moment import check_formula, moment_of
-from .reading import converted, count
+from .reading import converted, count, number
 
 
 def to_optax(opt: Optimizer, like: Any, *, hyperparameters: bool = True, cast: bool = False) -> Any:
@@ -73,14 +73,14 @@ class _Writer:
         """New values for the fields of one NamedTuple."""
         keys, steps = set(fields), self.moment.steps
         if keys == names.SCHEDULE:
-            return {"count": _scalar(steps, fields["count"])}
+            return {"count": _scalar(steps, fields["count"], f"{label}.count")}
         if keys >= names.INJECTED:
-            new = {"count": _scalar(steps, fields["count"])}
-            return {**new, "hyperparams": self._numbers(fields)} if self.hyperparameters else new
+            new = {"count": _scalar(steps, fields["count"], f"{label}.count")}
+            return {**new, "hyperparams": self._numbers(fields, label)} if self.hyperparameters else new
         if keys == names.ACCUMULATING:
             if count(fields["mini_step"], f"{label}.mini_step"):
                 raise ValueError(f"`{label}.mini_step` must be 0, got {fields['mini_step']}: pass a new state")
-            return {"gradient_step": _scalar(steps, fields["gradient_step"])}
+            return {"gradient_step": _scalar(steps, fields["gradient_step"], f"{label}.gradient_step")}
         return self._part(names.part_for(self.opt, fields, type_name, label), fields, label)
 
     def _part(self, part: names.Part, fields: Mapping[str, Any], label: str) -> dict[str, Any]:
@@ -100,19 +100,18 @@ class _Writer:
                     f"`opt` must have the same count for all arrays of `{label}`, because optax has one for all, got "
                     f"{ {name: n for n, name in counts.items()} }"
                 )
-            new["count"] = _scalar(next(iter(counts), 0), fields["count"])
+            new["count"] = _scalar(next(iter(counts), 0), fields["count"], f"{label}.count")
         return new
 
-    def _numbers(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        hyper, skipped = self.opt._hyper, {*names.scheduled(fields)}
-        if isinstance(self.opt.fields["lr"], StartNumber):
-            skipped.add("learning_rate")
-        new = dict(fields["hyperparams"])
-        for name, x in new.items():
+    def _numbers(self, fields: Mapping[str, Any], label: str) -> dict[str, Any]:
+        """All hyperparameters, with ours for those that optax does not schedule."""
+        hyper, new = self.opt._hyper, {}
+        for name, x in names.injected(fields, label).items():
             field = names.ARGUMENTS.get(name)
-            if name not in skipped and field in hyper.current.own[0]:
-                new[name] = _scalar(hyper.evaluated(0, field, self.moment.steps), x)
-        return new
+            is_start = field == "lr" and isinstance(self.opt.fields["lr"], StartNumber)
+            if field in hyper.current.own[0] and not is_start:
+                new[name] = _scalar(hyper.evaluated(0, field, self.moment.steps), x, f"{label}.hyperparams[{name!r}]")
+        return {**fields["hyperparams"], **new}
 
 
 def _array(x: Any, like: Any, label: str, cast: bool) -> Any:
@@ -129,12 +128,13 @@ def _array(x: Any, like: Any, label: str, cast: bool) -> Any:
     return x if isinstance(like, np.ndarray) else _jax_numpy().asarray(x)
 
 
-def _scalar(value: float, like: Any) -> Any:
+def _scalar(value: float, like: Any, label: str) -> Any:
     """Number of the kind and dtype of another. A count that is too large becomes the largest, as in optax."""
+    number(like, label)
     dtype = np.dtype(getattr(like, "dtype", type(like)))
     if dtype.kind in "iu":
         value = min(value, np.iinfo(dtype).max)
-    x = np.array(value, dtype)
+    x = np.array(value, dtype).reshape(getattr(like, "shape", ()))
     return x if isinstance(like, np.ndarray | np.generic | int | float) else _jax_numpy().asarray(x)
 
 

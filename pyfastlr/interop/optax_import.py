@@ -86,7 +86,7 @@ class _Reader:
         elif keys >= names.INJECTED:
             self.scheduled.append(count(fields["count"], f"{label}.count"))
             if self.hyperparameters:
-                self._read_numbers(fields, f"{label}.hyperparams")
+                self._read_numbers(names.injected(fields, label), f"{label}.hyperparams")
         elif keys == names.ACCUMULATING:
             if count(fields["mini_step"], f"{label}.mini_step"):
                 raise ValueError(
@@ -112,15 +112,12 @@ class _Reader:
 
             names.fill(self.opt, fields[field], f"{label}.{field}", take)
 
-    def _read_numbers(self, fields: Mapping[str, Any], label: str) -> None:
-        """Take over the numbers of inject_hyperparams."""
+    def _read_numbers(self, injected: Mapping[str, Any], label: str) -> None:
+        """Take over hyperparameters."""
         hyper = self.opt._hyper
-        skipped = {*names.scheduled(fields)}
-        if isinstance(self.opt.fields["lr"], StartNumber):
-            skipped.add("learning_rate")  # it is in the state
-        for name, given in fields["hyperparams"].items():
-            if name in skipped:
-                continue
+        for name, given in injected.items():
+            if name == "learning_rate" and isinstance(self.opt.fields["lr"], StartNumber):
+                continue  # it is in the state
             where = f"{label}[{name!r}]"
             value, field = number(given, where), names.ARGUMENTS.get(name)
             if field in hyper.ranges and field in hyper.current.own[0]:

@@ -4,7 +4,7 @@ A state of optax is nested tuples and NamedTuples, one for each transformation o
 fields, and by their types' names where fields are the same. Checkpoints may have turned NamedTuples into dicts.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from pyfastlr.arrays import tree
@@ -78,10 +78,17 @@ Change = Callable[[Mapping[str, Any], str, str], Mapping[str, Any]]
 
 def walk(x: Any, label: str, change: Change) -> Any:
     """Copy of a state in which `change(fields, type_name, label)` gives new values for fields of each NamedTuple."""
+    try:
+        return _walk(x, label, change)
+    except RecursionError:
+        raise ValueError(f"`{label}` must be nested less deeply") from None
+
+
+def _walk(x: Any, label: str, change: Change) -> Any:
     if isinstance(x, Mapping) and not _is_restored(x):
-        return _like(x, {key: walk(value, f"{label}[{key!r}]", change) for key, value in x.items()})
+        return _like(x, {key: _walk(value, f"{label}[{key!r}]", change) for key, value in x.items()})
     if isinstance(x, list | tuple) and not hasattr(x, "_fields"):
-        return type(x)([walk(value, f"{label}[{k}]", change) for k, value in enumerate(x)])
+        return type(x)([_walk(value, f"{label}[{k}]", change) for k, value in enumerate(x)])
     if isinstance(x, Mapping):
         fields, name = x, ""
     elif isinstance(x, tuple):
@@ -93,7 +100,7 @@ def walk(x: Any, label: str, change: Change) -> Any:
     new = {} if set(fields) in _WRAPPERS else dict(change(fields, name, label))
     for field in _INNER:
         if field in fields:
-            new[field] = walk(fields[field], f"{label}.{field}", change)
+            new[field] = _walk(fields[field], f"{label}.{field}", change)
     return {**x, **new} if isinstance(x, Mapping) else x._replace(**new)
 
 
@@ -181,7 +188,10 @@ def _like(x: Any, parts: Any) -> Any:
     return type(x)(parts)
 
 
-def scheduled(fields: Mapping[str, Any]) -> Iterator[str]:
-    """Names of the hyperparameters of inject_hyperparams that follow a schedule."""
-    states = fields.get("hyperparams_states")
-    yield from states if isinstance(states, Mapping) else ()
+def injected(fields: Mapping[str, Any], label: str) -> dict[str, Any]:
+    """Hyperparameters of inject_hyperparams that follow no schedule."""
+    given, states = fields["hyperparams"], fields.get("hyperparams_states", {})
+    for name, x in (("hyperparams", given), ("hyperparams_states", states)):
+        if not isinstance(x, Mapping):
+            raise TypeError(f"`{label}.{name}` must be a dict, got {describe(x)}")
+    return {name: x for name, x in given.items() if name not in states}
