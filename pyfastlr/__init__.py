@@ -18,6 +18,7 @@ from .optimizers import Adamax as Adamax
 from .optimizers import AdamW as AdamW
 from .optimizers import AMSGrad as AMSGrad
 from .optimizers import Lion as Lion
+from .optimizers import Loaded as Loaded
 from .optimizers import LossScale as LossScale
 from .optimizers import NAdam as NAdam
 from .optimizers import Optimizer as Optimizer
@@ -43,8 +44,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ASGD", "FTRL", "SGD", "AMSGrad", "AdaBelief", "AdaDelta", "AdaGrad", "Adam", "AdamW", "Adamax", "Flat", "Lion",
-    "LossScale", "NAdam", "Optimizer", "RAdam", "RMSProp", "Rprop", "Stats", "Yogi", "flatten_state", "from_keras",
-    "from_optax", "from_torch", "schedules", "to_keras", "to_optax", "to_torch", "unflatten_state",
+    "Loaded", "LossScale", "NAdam", "Optimizer", "RAdam", "RMSProp", "Rprop", "Stats", "Yogi", "flatten_state",
+    "from_keras", "from_optax", "from_torch", "schedules", "to_keras", "to_optax", "to_torch", "unflatten_state",
 ]  # fmt: skip
 
 

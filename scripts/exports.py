@@ -15,8 +15,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 RULES = ROOT / "kernels" / "pyfastlr_kernels" / "rules"
 PACKAGE = ROOT / "pyfastlr"
-OTHERS = ("base", "loss_scale", "saving.flat_state")  # files of optimizers/ with other public names
-FUNCTIONS = ("flatten_state", "unflatten_state")  # public functions among them
+OTHERS = ("base", "loss_scale", "saving.flat_state", "saving.matching")  # files with other public names
+SAVING = ("Loaded", "flatten_state", "unflatten_state")
 
 
 def families() -> list[str]:
@@ -81,7 +81,7 @@ def optimizers(text: str) -> str:
 
 def package(text: str) -> str:
     """Return pyfastlr/__init__.py with up-to-date imports."""
-    names = [*classes(), "LossScale", "Optimizer", "Stats", *FUNCTIONS]
+    names = [*classes(), "LossScale", "Optimizer", "Stats", *SAVING]
     lines = "".join(f"from .optimizers import {name} as {name}\n" for name in as_ruff_sorts(names))
     gone = set(re.findall(r"^from \.optimizers import (\w+)", text, re.MULTILINE)) - {*names}
     text = replaced(text, r"(^from \.optimizers import \w+ as \w+\n)+", lines)

@@ -85,6 +85,7 @@ def test_state_dict_is_a_copy_without_parameters_and_callables():
             "average",
             "accumulated",
             "loss_scale",
+            "used_lr",
             "hyperparameters",
             "maximize",
         ]

@@ -30,7 +30,7 @@ def test_a_state_of_version_1_as_it_was_written():
     }  # fmt: skip
     written = stepped(2).state_dict()
     state["rule"], state["carry"] = written["rule"], written["carry"]
-    later = {"controllers", "average", "accumulated", "loss_scale", "hyperparameters", "maximize"}
+    later = {"controllers", "average", "accumulated", "loss_scale", "used_lr", "hyperparameters", "maximize"}
     assert set(written) == {*state, *later}
     opt = stepped(0)
     opt.load_state_dict(state)
@@ -88,12 +88,12 @@ def test_a_state_of_version_4_as_it_was_written():
         "format": 4, "class": "SGD", "convention": "torch", "dtype": "float64", "structure": [("a", (3,)), ("b", (2,))],
         "steps": 2, "counts": np.array([2, 1]), "controllers": [], "average": None, "accumulated": None,
         "state": {"momentum_buffer": {"a": np.full(3, 1.5), "b": np.full(2, 3.0)}}, "loss_scale": None,
-        "hyperparameters": [base, {"params": ["b"], "lr": 0.125}], "maximize": False, **rule,
+        "hyperparameters": [base, {"params": ["b"], "lr": 0.125}], "maximize": False, "used_lr": 0.375, **rule,
     }  # fmt: skip
     assert set(stepped(1).state_dict()) == set(state)
     assert set(stepped(1).state_dict()["hyperparameters"][0]) == set(base)
     opt.load_state_dict(state)
-    assert (opt.steps, opt.lrs, opt.momentum) == (2, [0.25, 0.125], 0.5)
+    assert (opt.steps, opt.lrs, opt.momentum, opt.stats.lr) == (2, [0.25, 0.125], 0.5, 0.375)
     opt.step({"a": np.zeros(3), "b": np.zeros(2)})
     assert (p["a"].tolist(), p["b"].tolist()) == ([-0.25 * 0.75] * 3, [-0.125 * 1.5] * 2)
 

@@ -44,6 +44,8 @@ class Target(NamedTuple):
 class Parameters:
     """Named tensors, either in one buffer (a `Flat`) or in separate arrays (an array, dict or list).
 
+    `container` is the user's, if `params` is what will be in it and is not there yet.
+
     Attributes
     ----------
     params
@@ -58,8 +60,8 @@ class Parameters:
         The parameters are one ndarray, and so are the gradients. There is no container to traverse.
     """
 
-    def __init__(self, params: Any) -> None:
-        self.params = params
+    def __init__(self, params: Any, container: Any = None) -> None:
+        self.params = params if container is None else container
         labels = ["params"]
         self.layout: Layout | None = params._layout if isinstance(params, Flat) else None
         if self.layout is not None:
@@ -99,10 +101,10 @@ class Parameters:
         elif self.is_leaf:
             self.gather = _itself
             self.hold = None if self.is_native or self.device is not None else self._current_views
-        elif self.is_native and type(params) is list and all(child is tree.LEAF for child in self.node.children):
-            self.held = params
+        elif self.is_native and type(self.params) is list and all(child is tree.LEAF for child in self.node.children):
+            self.held = self.params
         elif self.is_native or self.device is not None:
-            self.hold = partial(tree.gatherer(self.node, self._match_parameters), params)
+            self.hold = partial(tree.gatherer(self.node, self._match_parameters), self.params)
         else:
             self.hold = self._current_views
 

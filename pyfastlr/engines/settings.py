@@ -1,7 +1,7 @@
 """The hyperparameters of all groups, stored in the tables that a step reads. A change applies fully or not at all."""
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -244,11 +244,12 @@ class Hyperparameters:
         rows["lr_scale"] = 1.0
         for name, value in OFF.items():
             rows[name] = value
+        scaled = [row for row, values in enumerate(groups) if "lr_scale" in values]
         settings = Settings(rows, [{} for _ in groups], [None] * len(self.parameters.names), self.ranges)
         for row, values in enumerate(groups):
             rates = settings.rates
             if "lr_scale" in values:
-                rates = tuple(self._rates_with(settings, row, values["lr_scale"], f"groups[{row - 1}]"))
+                rates = tuple(self._rates_with(settings, row, values["lr_scale"], f"groups[{row - 1}]", scaled))
             settings = settings.replaced(row, values, rates)
         return settings
 
@@ -386,18 +387,18 @@ class Hyperparameters:
 
     # --- Per-element rates --------------------------------------------------------------------------------------------
 
-    def _rates_with(self, settings: Settings, row: int, value: Any, group: str) -> "list[Rates | None]":
-        """Per-element rates after a group sets this lr_scale."""
-        mine = [
-            k
-            for k, group in enumerate(self.members)
-            if group == row or (row == 0 and "lr_scale" not in settings.own[group])
-        ]
+    def _rates_with(
+        self, settings: Settings, row: int, value: Any, group: str, others: Collection[int] | None = None
+    ) -> "list[Rates | None]":
+        """Per-element rates after a group sets this lr_scale. `others`: the groups that have one of their own."""
+        if others is None:
+            others = [k for k, own in enumerate(settings.own) if "lr_scale" in own]
+        mine = [k for k, group in enumerate(self.members) if group == row or (row == 0 and group not in others)]
         rates = list(settings.rates)
         if is_scalar(value):
             found: list[Rates | None] = [None] * len(rates)
         elif row == 0:
-            found = self._rates_of_all(value)
+            found = self._rates_of_all(value, mine)
         else:
             found = self._rates_of_group(row, value, group)
         for k in mine:
@@ -405,8 +406,14 @@ class Hyperparameters:
             rates[k] = found[k]
         return rates
 
-    def _rates_of_all(self, value: Any) -> "list[Rates | None]":
+    def _rates_of_all(self, value: Any, mine: Sequence[int]) -> "list[Rates | None]":
+        """Rates from arrays like the parameters, or like those of `mine` alone."""
         parameters = self.parameters
+        names = [parameters.names[k] for k in mine]
+        if len(mine) < len(parameters.names) and tree.kind_of(value) == parameters.node.kind != "leaf":
+            _, found, inside = tree.flatten(value, "lr_scale")
+            if sorted(found) == sorted(names):
+                return self._rates_by_name(dict(zip(found, inside, strict=True)))
         if parameters.layout is None and tree.kind_of(value) != parameters.node.kind:
             need = self.ranges["lr_scale"].words + SCALE_TYPES
             raise TypeError(f"`lr_scale` must be {need}, got {describe(value)}")
@@ -430,6 +437,10 @@ class Hyperparameters:
                 f"`{label('lr_scale', group)}` must be a number, a schedule, a callable or {arrays}, got "
                 f"{describe(value)}"
             )
+        return self._rates_by_name(given)
+
+    def _rates_by_name(self, given: Mapping[str, Any]) -> "list[Rates | None]":
+        parameters = self.parameters
         found: dict[str, Rates] = {}
         shapes = dict(zip(parameters.names, parameters.shapes, strict=True))
         for name, x in given.items():

@@ -14,6 +14,7 @@ from .base import registry as registry
 from .loss_scale import LossScale as LossScale
 from .saving.flat_state import flatten_state as flatten_state
 from .saving.flat_state import unflatten_state as unflatten_state
+from .saving.matching import Loaded as Loaded
 from .sgd import SGD as SGD
 from .rmsprop import RMSProp as RMSProp
 from .adagrad import AdaGrad as AdaGrad

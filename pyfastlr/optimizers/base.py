@@ -1,6 +1,5 @@
 """What all optimizers share: arguments, groups, state, and the step, which an engine runs."""
 
-import copy
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -17,16 +16,15 @@ from pyfastlr.engines.lock import StepLock
 from pyfastlr.engines.option_checks import check_options
 from pyfastlr.engines.settings import Hyperparameters
 from pyfastlr.engines.state import State
-from pyfastlr.schedules.controller import copied, is_controller
 from pyfastlr_kernels.rules import RULES
 from pyfastlr_kernels.tables import COMMON
 
-from . import average
+from . import adding, average
 from .fields import Argument, StartNumber, hint
 from .groups import Group, membership
 from .loss_scale import policy_with
 from .options import Options, documented
-from .saving import loading, snapshot, writing
+from .saving import copies, loading, snapshot, writing
 from .saving.matching import Loaded
 
 
@@ -384,6 +382,55 @@ class Optimizer(Options):
         what = shaped(self._parameters.dtype, [self._parameters.size])
         return f"{type(self).__name__}({what}, steps={self.steps}, groups={list(self._groups)!r})"
 
+    # --- More arrays --------------------------------------------------------------------------------------------------
+
+    def add(self, params: Any, **group: Any) -> None:
+        """Add arrays to a running optimizer, as a group of their own. After an error, nothing is changed.
+
+        The arrays are entered in the dict or list that the optimizer was built with. The gradients of the next step
+        must have them too. State, counts and values of the other arrays stay as they are, bit for bit.
+
+        Parameters
+        ----------
+        params : dict or list of arrays, nested freely
+            For an optimizer over a dict, a dict with new keys; over a list, a list, which is appended. The names are
+            those that the arrays would have had in the constructor. All have the dtype of the others.
+        **group
+            The group's hyperparameters: numbers, schedules, callables or controllers, as in the constructor's `groups`.
+            What is left out, the group has from the base group. With `copy_to`, also the arrays of `copy_to`, entered
+            in the same way. Where the base group's `lr_scale` has arrays, the new group needs an `lr_scale` too.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a name exists already, or an array or hyperparameter is invalid; for an optimizer over a `Flat`, over
+            one array or over a container that cannot grow, or with `capturable`.
+        RuntimeError
+            If the average is swapped in, or if a schedule calls it.
+
+        Examples
+        --------
+        >>> import numpy as np, pyfastlr as flr
+        >>> params = {"body": np.ones(2)}
+        >>> opt = flr.Adam(params, lr=1e-3)
+        >>> opt.step({"body": np.ones(2)})
+        >>> opt.add({"head": np.zeros(3)}, lr=1e-2)
+        >>> sorted(params), opt.lrs
+        (['body', 'head'], [0.001, 0.01])
+        >>> opt.step({"body": np.ones(2), "head": np.ones(3)})
+        >>> opt.state_dict()["counts"]
+        array([2, 1])
+
+        Notes
+        -----
+        The new arrays have update count 0. Schedules go on with `opt.steps`. An average of the new arrays starts with
+        their values, and a gradient that is being accumulated has no part of theirs. Views of `opt.state` and `opt.ema`
+        from before are not live any more. A state saved later loads into an optimizer whose constructor has the group.
+
+        Other libraries: torch's ``add_param_group`` does the same, without names. Keras and optax build a new state.
+        """
+        adding.add(self, params, group)
+
     # --- Saving and restoring -----------------------------------------------------------------------------------------
 
     def reset(self) -> None:
@@ -403,8 +450,9 @@ class Optimizer(Options):
             Its keys: format, class, convention, rule, dtype, structure (name and shape of each array), steps, counts
             (int64, one per array), carry (float64), state (by slot, each with the structure of the parameters; for a
             `Flat`, its buffer), controllers (a list), average, accumulated and loss_scale (dicts, or None where there
-            is nothing to save), hyperparameters (a list of dicts, one per group, the base group first), maximize. All
-            values are from the same moment, even while another thread steps.
+            is nothing to save), used_lr (the rate of the last update, or None), hyperparameters (a list of dicts, one
+            per group, the base group first), maximize. All values are from the same moment, even while another thread
+            steps.
 
         Raises
         ------
@@ -486,7 +534,8 @@ class Optimizer(Options):
 
         Notes
         -----
-        The arrays of `state` are read, not copied first, unless they overlap those that are written.
+        The arrays of `state` are read, not copied first, unless they overlap those that are written. Of `stats`, the
+        rate is restored; the rest is measured again at the next step.
 
         Other libraries: torch also restores the hyperparameters of all groups, matches arrays by their order alone, and
         casts without asking. Keras matches by order too, and optax's state has no hyperparameters unless
@@ -510,65 +559,17 @@ class Optimizer(Options):
 
     def __getstate__(self) -> dict[str, Any]:
         """Copy everything at one moment, including the parameters' values."""
-        with self._lock.held:
-            self._lock.pause()
-            self._extras.check_not_swapped("copying the optimizer")
-            self._engine.refresh()
-            settings = self._hyper.current
-            return {
-                "given": self._given,
-                "rule": self._rule,
-                "members": self._hyper.members,
-                "own": [{x: settings.source(row, x) for x in own} for row, own in enumerate(settings.own)],
-                "initial": self._state.arguments,
-                "arrays": [x.copy() for x in self._parameters.arrays],
-                "buffers": {name: x.copy() for name, x in self._state.buffers.items()},
-                "counts": self._state.counts.copy(),
-                "steps": self._lock.steps[0],
-                "used_lr": self._lock.used_lr[0],
-                "extras": self._extras.snapshot(),
-            }
+        return copies.export(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._restore(state, state["given"]["params"], state["arrays"])
-
-    def _restore(self, state: dict[str, Any], params: Any, arrays: Sequence[Any]) -> None:
-        parameters = Parameters(params)
-        given = {**state["given"], "params": params}
-        self._build(given, state["rule"], parameters, state["members"], len(state["own"]), state["initial"])
-        self._hyper.begin(state["own"])
-        self._start()
-        pairs = [*zip(parameters.arrays, arrays, strict=False)]
-        pairs += [(x, state["buffers"][name]) for name, x in self._state.buffers.items()]
-        pairs += self._extras.pairs_from(state["extras"])
-        progress = self._progress_pairs(state["counts"], state["steps"], state["used_lr"])
-        writing.write(self, [*pairs, *progress])
-        self._extras.last = state["extras"]["last"]
+        copies.restore(self, state, state["given"]["params"], state["arrays"])
 
     def __copy__(self) -> "Optimizer":
         """Return an optimizer that shares parameters, schedules and `copy_to`, but has its own state and loss scale."""
-        twin: Optimizer = object.__new__(type(self))
-        state = self.__getstate__()
-        copies: dict[int, Any] = {}  # one for all places: controllers may share one that is inside them
-        state["own"] = [{x: _own(value, copies) for x, value in fields.items()} for fields in state["own"]]
-        state["given"] = {**state["given"], "loss_scale": copy.copy(self.loss_scale)}
-        twin._restore(state, self._parameters.params, ())
-        return twin
+        return copies.shallow(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Optimizer":
-        twin: Optimizer = object.__new__(type(self))
-        memo[id(self)] = twin
-        state = self.__getstate__()
-        params = copy.deepcopy(self._parameters.params, memo)
-        given = {**state["given"], "params": None}
-        state = {**state, "given": copy.deepcopy(given, memo), "own": copy.deepcopy(state["own"], memo)}
-        twin._restore(state, params, state["arrays"])
-        return twin
-
-
-def _own(value: Any, copies: dict[int, Any]) -> Any:
-    """Copy of a controller, one per object. Any other value is returned unchanged."""
-    return copied(value, copies) if callable(value) and is_controller(value) else value
+        return copies.deep(self, memo)
 
 
 def uses_momentum(field: Argument, values: Mapping[str, Any], groups: Any) -> bool:

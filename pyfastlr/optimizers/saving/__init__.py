@@ -1,1 +1,1 @@
-"""What an optimizer saves, and how it is read back: `state_dict`, flat states, and loading."""
+"""What an optimizer saves, and how it is read back: states, flat states, loading and copies."""

@@ -5,6 +5,8 @@ from typing import Any
 
 from pyfastlr.arrays import tree
 
+from .plain import short
+
 
 def describe(structure: Any) -> Any:
     """JSON form of a node; for the layout of a `Flat`, "flat"."""
@@ -24,7 +26,7 @@ def read(value: Any, names: Sequence[str], label: str) -> tree.Node | None:
         return None
     node = _read(value, label)
     if sorted(names_of(node)) != sorted(names):
-        raise ValueError(f"`{label}` must have the arrays {list(names)!r:.200}, got {value!r:.200}")
+        raise ValueError(f"`{label}` must have the arrays {short(list(names))}, got {short(value)}")
     return node
 
 
@@ -39,7 +41,7 @@ def _read(value: Any, label: str) -> tree.Node:
             keys = tuple(key for key, _ in parts)
             if all(type(key) in (str, int) for key in keys) and len(set(keys)) == len(keys):
                 return tree.Node("dict", keys, tuple(_read(x, label) for _, x in parts))
-    raise ValueError(f"`{label}` must be the structure of a container, got {value!r:.60}")
+    raise ValueError(f"`{label}` must be the structure of a container, got {short(value)}")
 
 
 def names_of(node: tree.Node) -> list[str]:

@@ -12,6 +12,7 @@ from pyfastlr.arrays.flat import Flat
 from pyfastlr.arrays.host import Array, describe
 
 from . import containers, plain, reading
+from .plain import short
 from .snapshot import export
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def unflatten_state(arrays: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(arrays, Mapping):
         raise TypeError(f"`arrays` must be a mapping of names to arrays from flatten_state, got {describe(arrays)}")
     if STATE not in arrays:
-        raise ValueError(f"`arrays` must have the key {STATE!r}, got {list(arrays)!r:.200}")
+        raise ValueError(f"`arrays` must have the key {STATE!r}, got {short(list(arrays))}")
     given = {name: arrays[name] for name in arrays if name != STATE and not _is_other(name)}
     text = reading.array(arrays[STATE], STATE, np.dtype(np.uint8), None)
     return join(plain.parse(text.tobytes(), f"arrays[{STATE!r}]"), given)
@@ -174,39 +175,43 @@ def _split(state: Mapping[str, Any], structure: Any) -> tuple[dict[str, Any], di
     return data, arrays
 
 
-def join(data: Mapping[str, Any], arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the `state_dict` of plain data and arrays; see `split`."""
+def join(data: Mapping[str, Any], arrays: Mapping[str, Any], buffers: bool = True) -> dict[str, Any]:
+    """Return the `state_dict` of plain data and arrays; see `split`.
+
+    `buffers`: copy the arrays of a `Flat` to one buffer, as in its `state_dict`. Otherwise they stay a dict by name,
+    which `load_state_dict` takes too.
+    """
     label = "__state__"
     data = {**reading.mapping(data, label)}
     missing = [key for key in ("format", "structure", "state", "counts", "carry", "container") if key not in data]
     if missing:
         raise ValueError(f"`{label}` must have the keys of flatten_state, got missing keys {missing}")
     try:
-        return _join(data, dict(arrays), label)
+        return _join(data, dict(arrays), label, buffers)
     except RecursionError:
         raise ValueError(f"`{label}` {plain.TOO_DEEP}") from None
 
 
-def _join(data: dict[str, Any], given: dict[str, Any], label: str) -> dict[str, Any]:
+def _join(data: dict[str, Any], given: dict[str, Any], label: str, buffers: bool) -> dict[str, Any]:
     names, shapes = reading.structure(data["structure"], f"{label}['structure']")
     node = containers.read(data.pop("container"), names, f"{label}['container']")
     dtype = reading.dtype_of(data.get("dtype"), f"{label}['dtype']")
 
     def take(name: str, dtype: Any, shape: Any) -> Any:
         if name not in given:
-            raise ValueError(f"`arrays` must have the key {name!r}, got {list(given)!r:.200}")
+            raise ValueError(f"`arrays` must have the key {name!r}, got {short(list(given))}")
         return reading.array(given.pop(name), name, dtype, shape)
 
     def take_named(name: Any, dtype: Any, shape: Any, label: str) -> Any:
         if not isinstance(name, str):
-            raise ValueError(f"`{label}` must have the name of an array, got {name!r:.60}")
+            raise ValueError(f"`{label}` must have the name of an array, got {short(name)}")
         return take(name, reading.dtype_of(dtype, label), reading.shape_of(shape, label))
 
     def fetch(prefix: str, dtype: Any) -> Any:
         found = [take(joined(prefix, name), dtype, shape) for name, shape in zip(names, shapes, strict=True)]
-        if node is None:
-            return np.concatenate([x.reshape(-1) for x in found])
         by_name = dict(zip(names, found, strict=True))
+        if node is None:
+            return np.concatenate([x.reshape(-1) for x in found]) if buffers else by_name
         return tree.rebuild(node, [by_name[name] for name in containers.names_of(node)])
 
     state: dict[str, Any] = {}
@@ -258,7 +263,7 @@ def _leaves(
         return dict(zip(names, cut, strict=True)), "flat"
     node, found, leaves = tree.flatten(value, label)
     if sorted(found) != sorted(names):
-        raise ValueError(f"`{label}` must have arrays with the names {list(names)!r:.200}, got {found!r:.200}")
+        raise ValueError(f"`{label}` must have arrays with the names {short(list(names))}, got {short(found)}")
     arrays = {name: reading.an_array(x, tree.label(label, name)) for name, x in zip(found, leaves, strict=True)}
     for name, shape in zip(names, shapes, strict=True):
         if arrays[name].shape != shape:

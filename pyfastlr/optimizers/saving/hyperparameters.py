@@ -22,6 +22,8 @@ from pyfastlr.schedules.base import type_name
 from pyfastlr.schedules.controller import Controller, is_controller
 from pyfastlr.schedules.plain import from_plain, to_plain
 
+from .plain import short
+
 if TYPE_CHECKING:
     from pyfastlr.optimizers.base import Optimizer
 
@@ -71,7 +73,7 @@ def _plain(value: Any, field: str) -> Any:
 
 def _kind(controller: Any) -> str:
     cls = type(controller)
-    return type_name(cls) if isinstance(controller, Controller) else f"{cls.__module__}.{cls.__qualname__}"
+    return type_name(cls) if isinstance(controller, Controller) else cls.__qualname__
 
 
 def _name(value: Any) -> str:
@@ -89,15 +91,15 @@ def rows_of(optimizer: "Optimizer", saved: Any, names: Sequence[str]) -> dict[in
     """
     hyper, label = optimizer._hyper, "state['hyperparameters']"
     if not isinstance(saved, list | tuple) or not saved or not all(isinstance(x, Mapping) for x in saved):
-        raise TypeError(f"`{label}` must be a list of dicts, one per group, got {saved!r:.60}")
+        raise TypeError(f"`{label}` must be a list of dicts, one per group, got {short(saved)}")
     found: dict[str, int] = {}
     for k, group in enumerate(saved):
         listed = group.get("params")
         if not isinstance(listed, list | tuple) or not all(isinstance(x, str) for x in listed):
-            raise TypeError(f"`{label}[{k}]['params']` must be a list of names, got {listed!r:.60}")
+            raise TypeError(f"`{label}[{k}]['params']` must be a list of names, got {short(listed)}")
         found.update(dict.fromkeys(listed, k))
     if sorted(found) != sorted(names) or sum(len(group["params"]) for group in saved) != len(names):
-        raise ValueError(f"`{label}` must have each array in one group, got {[x['params'] for x in saved]!r:.200}")
+        raise ValueError(f"`{label}` must have each array in one group, got {short([x['params'] for x in saved])}")
     here = dict(zip(optimizer._parameters.names, hyper.members, strict=True))
     pairs = {(0, 0), *((row, here[name]) for name, row in found.items() if name in here)}
     if len(saved) == len(optimizer._groups):  # groups all of whose arrays are in earlier groups
@@ -107,8 +109,8 @@ def rows_of(optimizer: "Optimizer", saved: Any, names: Sequence[str]) -> dict[in
     if not len(rows) == len(pairs) == len({row for _, row in pairs}):
         need = [[name for name, k in here.items() if k == row] for row in range(len(optimizer._groups))]
         raise ValueError(
-            f"`{label}` must have groups with the same arrays as the optimizer's, {need!r:.200}, got "
-            f"{[list(x['params']) for x in saved]!r:.200}: give the optimizer the same `groups`, or load with "
+            f"`{label}` must have groups with the same arrays as the optimizer's, {short(need)}, got "
+            f"{short([list(x['params']) for x in saved])}: give the optimizer the same `groups`, or load with "
             f"hyperparameters=False, which keeps its own"
         )
     return rows
@@ -149,7 +151,7 @@ def _read(optimizer: "Optimizer", row: int, key: str, value: Any, label: str) ->
     own = optimizer._hyper.current.own[row]
     if key in PAIRS:
         if not isinstance(value, list | tuple) or len(value) != 2:
-            raise TypeError(f"`{label}` must be a list of two, got {value!r:.60}")
+            raise TypeError(f"`{label}` must be a list of two, got {short(value)}")
         return tuple(
             _read_one(own.get(field), x, f"{label}[{k}]")
             for k, (field, x) in enumerate(zip(PAIRS[key], value, strict=True))
@@ -161,10 +163,10 @@ def _read_one(here: Any, value: Any, label: str) -> Any:
     """Value from its plain form. `here` is the optimizer's own value at that place, None if there is none."""
     if not isinstance(value, Mapping):
         if value is not None and type(value) not in (int, float, str):
-            raise TypeError(f"`{label}` must be a number, a schedule's data, a text or None, got {value!r:.60}")
+            raise TypeError(f"`{label}` must be a number, a schedule's data, a text or None, got {short(value)}")
         return value
     if len(value) != 1:
-        raise ValueError(f"`{label}` must have one key, got {list(value)!r:.60}")
+        raise ValueError(f"`{label}` must have one key, got {short(list(value))}")
     ((kind, content),) = value.items()
     if kind == "schedule":
         schedule = from_plain(content, label)
@@ -172,18 +174,18 @@ def _read_one(here: Any, value: Any, label: str) -> Any:
     if kind == "callable":
         if not callable(here) or is_controller(here):
             raise ValueError(
-                f"`{label}` needs a callable, because {content!r:.60} cannot be saved, got {_shown(here)}: {_KEEP}"
+                f"`{label}` needs a callable, because {short(content)} cannot be saved, got {_shown(here)}: {_KEEP}"
             )
         return here
     if kind == "controller":
         if not callable(here) or not is_controller(here) or _kind(here) != content:
-            raise ValueError(f"`{label}` needs a controller of type {content!r:.60}, got {_shown(here)}: {_KEEP}")
+            raise ValueError(f"`{label}` needs a controller of type {short(content)}, got {_shown(here)}: {_KEEP}")
         return here
     if kind == "arrays":
         if here is None or is_scalar(here):
             raise ValueError(f"`{label}` needs arrays, which are not saved, got {_shown(here)}: {_KEEP}")
         return here
-    raise ValueError(f"`{label}` must have the key schedule, callable, controller or arrays, got {kind!r:.60}")
+    raise ValueError(f"`{label}` must have the key schedule, callable, controller or arrays, got {short(kind)}")
 
 
 def _check_controllers(own: Mapping[str, Any], read: Mapping[str, Any], label: str) -> None:
@@ -201,4 +203,4 @@ def _parts(value: Any) -> Iterator[Any]:
 
 
 def _shown(value: Any) -> str:
-    return "none" if value is None else f"{value!r:.60}"
+    return "none" if value is None else f"{short(value)}"

@@ -1,5 +1,6 @@
 """Read a `state_dict`: everything is checked and put into the optimizer's order before anything is written."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from pyfastlr.arrays.host import Array, address_range, describe
 from pyfastlr.engines.extras import merged
+from pyfastlr.engines.hyper import AT_LEAST_ZERO, number
 from pyfastlr.engines.settings import Settings
 from pyfastlr.schedules.controller import trial
 from pyfastlr_kernels import tables
@@ -15,7 +17,7 @@ from pyfastlr_kernels.rules import RULES
 from . import hyperparameters, options
 from .matching import Loaded, Match, numbers
 from .options import LARGEST, count
-from .plain import TOO_DEEP
+from .plain import TOO_DEEP, short
 from .snapshot import ADDED, KEYS, VERSION, header
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ def checked(optimizer: "Optimizer", given: Any, hyper: bool = True, strict: bool
     """Check a `state_dict` for an optimizer. The caller has the optimizer's lock. Nothing is changed."""
     for name, value in (("hyperparameters", hyper), ("strict", strict), ("cast", cast)):
         if not isinstance(value, bool | np.bool_):
-            raise TypeError(f"`{name}` must be True or False, got {value!r:.60}")
+            raise TypeError(f"`{name}` must be True or False, got {short(value)}")
     if not isinstance(given, Mapping):
         raise TypeError(f"`state` must be a dict from state_dict(), got {describe(given)}")
     try:
@@ -57,7 +59,7 @@ def _checked(optimizer: "Optimizer", given: dict[str, Any], hyper: bool, strict:
     if hyper and saved is not None:
         if given["maximize"] is not optimizer.maximize:
             raise ValueError(
-                f"`state['maximize']` must be {optimizer.maximize}, got {given['maximize']!r:.60}: its gradients had "
+                f"`state['maximize']` must be {optimizer.maximize}, got {short(given['maximize'])}: its gradients had "
                 f"the other sign; hyperparameters=False loads it all the same"
             )
         rows = hyperparameters.rows_of(optimizer, saved, match.names)
@@ -71,7 +73,7 @@ def upgraded(given: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= VERSION:
         raise ValueError(
             f"`state['format']` must be an integer from 1 to {VERSION}, a version that this pyfastlr reads, got "
-            f"{version!r:.60}"
+            f"{short(version)}"
         )
     added = {key: value for k in range(version + 1, VERSION + 1) for key, value in ADDED[k].items()}
     keys = {*KEYS, *(key for k in range(1, version + 1) for key in ADDED[k])}
@@ -91,7 +93,7 @@ def _check_header(optimizer: "Optimizer", given: Mapping[str, Any], cast: bool) 
                 continue
             raise ValueError(f"`state['dtype']` must be {need[key]!r}, got {given[key]!r}: cast=True converts it")
         if not isinstance(given[key], str) or given[key] != need[key]:
-            raise ValueError(f"`state[{key!r}]` must be {need[key]!r}, got {given[key]!r:.60}")
+            raise ValueError(f"`state[{key!r}]` must be {need[key]!r}, got {short(given[key])}")
 
 
 def _state_pairs(optimizer: "Optimizer", given: Mapping[str, Any], match: Match) -> list[tuple[Any, Any]]:
@@ -100,7 +102,7 @@ def _state_pairs(optimizer: "Optimizer", given: Mapping[str, Any], match: Match)
         names = list(rule.state_names)
         raise ValueError(
             f"`state['state']` must have the keys {names}, got {describe(slots)} "
-            f"{list(slots) if isinstance(slots, Mapping) else ''!r:.200}"
+            f"{short(list(slots) if isinstance(slots, Mapping) else '')}"
         )
     pairs: list[tuple[Any, Any]] = []
     for slot in rule.slots:
@@ -123,7 +125,16 @@ def _progress_pairs(optimizer: "Optimizer", given: Mapping[str, Any], match: Mat
     table["count"] = match.taken(counts, current["count"])
     table["carry"] = current["carry"]
     table["carry"][:, : carry.shape[1]] = match.taken(carry, current["carry"][:, : carry.shape[1]])
-    return optimizer._progress_pairs(table, steps, float("nan"))
+    return optimizer._progress_pairs(table, steps, _used_lr(given["used_lr"]))
+
+
+def _used_lr(value: Any) -> float:
+    """Rate of the last update, NaN for none."""
+    if value is None:
+        return math.nan
+    if type(value) not in (int, float):
+        raise TypeError(f"`state['used_lr']` must be a number or None, got {short(value)}")
+    return number(value, "state['used_lr']", AT_LEAST_ZERO)
 
 
 def _controllers(
@@ -137,10 +148,10 @@ def _controllers(
     found: dict[int, tuple[Any, Any]] = {}
     entries = given["controllers"]
     if not isinstance(entries, list | tuple):
-        raise TypeError(f"`state['controllers']` must be a list, got {entries!r:.60}")
+        raise TypeError(f"`state['controllers']` must be a list, got {short(entries)}")
     for entry in entries:
         if not isinstance(entry, Mapping) or set(entry) != {"group", "name", "state"}:
-            raise ValueError(f"`state['controllers']` must have entries with group, name and state, got {entry!r:.60}")
+            raise ValueError(f"`state['controllers']` must have entries with group, name and state, got {short(entry)}")
         group = entry["group"]
         if rows is not None and type(group) is int and 0 <= group < len(given["hyperparameters"]):
             if group not in rows:
@@ -151,8 +162,8 @@ def _controllers(
             kind = entry["state"].get("type") if isinstance(entry["state"], Mapping) else None
             places = [f"{name!r} of group {row}" for row, name in there]
             raise ValueError(
-                f"`state['controllers']` needs a controller for {entry['name']!r:.60} of group {entry['group']!r:.60}, "
-                f"{kind!r:.60}, got {places or 'no controller'}: give the optimizer one there"
+                f"`state['controllers']` needs a controller for {short(entry['name'])} of group "
+                f"{short(entry['group'])}, {short(kind)}, got {places or 'no controller'}: give the optimizer one there"
             )
         found[id(controller)] = controller, entry["state"]
     pairs = list(found.values())

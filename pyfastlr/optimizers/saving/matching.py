@@ -12,6 +12,8 @@ from pyfastlr.arrays.flat import Flat
 from pyfastlr.arrays.host import Array, describe, operand
 from pyfastlr.arrays.parameters import Parameters
 
+from .plain import short
+
 Structure = Sequence[tuple[str, tuple[int, ...]]]  # names and shapes
 
 
@@ -129,7 +131,7 @@ def _structure(value: Any) -> list[tuple[str, tuple[int, ...]]]:
     try:
         return [(str(name), tuple(int(length) for length in shape)) for name, shape in value]
     except (TypeError, ValueError):
-        raise ValueError(f"`state['structure']` must be a list of names and shapes, got {value!r:.60}") from None
+        raise ValueError(f"`state['structure']` must be a list of names and shapes, got {short(value)}") from None
 
 
 def _shown(structure: Structure) -> str:
@@ -161,5 +163,5 @@ def numbers(value: Any, key: str, dtype: "np.dtype[Any]", shape: tuple[int, ...]
 def mapping(value: Any, key: str, keys: Sequence[str]) -> Mapping[str, Any]:
     """Check a dict, or None."""
     if not isinstance(value, Mapping) or set(value) != {*keys}:
-        raise ValueError(f"`state[{key!r}]` must be None or have the keys {list(keys)}, got {value!r:.80}")
+        raise ValueError(f"`state[{key!r}]` must be None or have the keys {list(keys)}, got {short(value)}")
     return value

@@ -12,6 +12,7 @@ from pyfastlr.arrays.host import Array
 from pyfastlr.optimizers.loss_scale import checked_state
 
 from .matching import Match, mapping
+from .plain import short
 
 if TYPE_CHECKING:
     from pyfastlr.optimizers.base import Optimizer
@@ -88,7 +89,7 @@ def _calls(optimizer: "Optimizer", given: Mapping[str, Any], match: Match) -> tu
         )
     used = given["used"]
     if not isinstance(used, np.ndarray) or used.dtype != np.dtype(bool) or used.shape != (len(match.names),):
-        raise ValueError(f"`state['accumulated']['used']` must be bool[{len(match.names)}], got {used!r:.80}")
+        raise ValueError(f"`state['accumulated']['used']` must be bool[{len(match.names)}], got {short(used)}")
     if not used.any():
         raise ValueError("`state['accumulated']['used']` must be True for some array, got only False")
     summed = match.taken(used, np.zeros(len(match.places), bool)).astype(np.int64)
@@ -110,7 +111,7 @@ def _loss_scale(optimizer: "Optimizer", given: Any) -> list[tuple[Any, Any]]:
 def count(value: Any, name: str, least: int = 0) -> int:
     """Check a count of a saved state. `name` is its name in errors."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"`{name}` must be an integer, got {value!r:.60}")
+        raise TypeError(f"`{name}` must be an integer, got {short(value)}")
     if not least <= value <= LARGEST:
-        raise ValueError(f"`{name}` must be from {least} to 2**62, got {value!r:.60}")
+        raise ValueError(f"`{name}` must be from {least} to 2**62, got {short(value)}")
     return int(value)

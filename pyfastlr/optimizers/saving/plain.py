@@ -10,6 +10,7 @@ Numbers, strings, None, lists and dicts with string keys stay what they are. The
 
 import json
 import math
+import reprlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,6 +21,13 @@ from pyfastlr.arrays.host import describe
 _TAGS = ("float", "tuple", "dict", "array", "scalar")
 _FLOATS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 TOO_DEEP = "must not be nested so deeply"
+_shorter = reprlib.Repr()
+_shorter.maxstring = _shorter.maxother = 80
+
+
+def short(value: Any) -> str:
+    """Repr for an error: its length is limited, and so is the time that it takes for a large or deep value."""
+    return _shorter.repr(value)
 
 
 def encode(value: Any, label: str, name: str, arrays: dict[str, Any]) -> Any:
@@ -50,7 +58,7 @@ def encode(value: Any, label: str, name: str, arrays: dict[str, Any]) -> Any:
         if _looks_tagged(value) or not all(type(key) is str for key in value):
             return {"dict": items}
         return dict(items)
-    raise TypeError(f"`{label}` must be numbers, strings, None, lists, dicts or arrays, got {value!r:.60}")
+    raise TypeError(f"`{label}` must be numbers, strings, None, lists, dicts or arrays, got {short(value)}")
 
 
 def decode(value: Any, label: str, take: Callable[..., Any]) -> Any:
@@ -70,16 +78,16 @@ def decode(value: Any, label: str, take: Callable[..., Any]) -> Any:
     if tag == "tuple" and isinstance(content, list):
         return tuple(decode(content, label, take))
     if tag == "dict" and isinstance(content, list) and all(isinstance(x, list) and len(x) == 2 for x in content):
-        items = [(decode(key, label, take), decode(x, f"{label}[{key!r:.60}]", take)) for key, x in content]
+        items = [(decode(key, label, take), decode(x, f"{label}[{short(key)}]", take)) for key, x in content]
         try:
             return dict(items)
         except TypeError:
-            raise ValueError(f"`{label}` must have keys that a dict can have, got {content!r:.60}") from None
+            raise ValueError(f"`{label}` must have keys that a dict can have, got {short(content)}") from None
     if tag in ("array", "scalar") and isinstance(content, list) and len(content) == 3:
         found = take(*content, label)
         if tag == "array" or found.ndim == 0:
             return found if tag == "array" else found[()]
-    raise ValueError(f"`{label}` must be what flatten_state wrote, got {value!r:.60}")
+    raise ValueError(f"`{label}` must be what flatten_state wrote, got {short(value)}")
 
 
 def _looks_tagged(value: Mapping[Any, Any]) -> bool:
@@ -104,14 +112,14 @@ def parse(text: bytes, label: str) -> dict[str, Any]:
     except ValueError as error:  # not UTF-8, not JSON, an integer of thousands of digits
         raise ValueError(f"`{label}` must be JSON in UTF-8, got {text[:40]!r}: {error}") from None
     if not isinstance(found, dict):
-        raise ValueError(f"`{label}` must be a JSON object, got {found!r:.60}")
+        raise ValueError(f"`{label}` must be a JSON object, got {short(found)}")
     return found
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError(f"a key is there twice, of {[key for key, _ in pairs]!r:.200}")
+        raise ValueError(f"a key is there twice, of {short([key for key, _ in pairs])}")
     return found
 
 

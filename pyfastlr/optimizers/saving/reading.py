@@ -2,13 +2,14 @@
 
 import math
 import operator
-import reprlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from pyfastlr.arrays.host import describe
+
+from .plain import short
 
 DTYPES = ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "uint16", "bool")
 
@@ -46,13 +47,13 @@ def _converted(value: Any, label: str, dtype: Any) -> Any:
         if not np.array_equal(found.astype(given.dtype), given, equal_nan=given.dtype.kind == "f"):
             raise ValueError("not exact")
     except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"`{label}` must be {dtype.name} numbers, got {reprlib.repr(value)}") from None
+        raise ValueError(f"`{label}` must be {dtype.name} numbers, got {short(value)}") from None
     return found
 
 
 def structure(value: Any, label: str) -> tuple[list[str], list[tuple[int, ...]]]:
     """Names and shapes."""
-    need = f"`{label}` must be a list of names and shapes, got {value!r:.60}"
+    need = f"`{label}` must be a list of names and shapes, got {short(value)}"
     if not isinstance(value, list | tuple) or not all(isinstance(x, list | tuple) and len(x) == 2 for x in value):
         raise ValueError(need)
     names, shapes = [name for name, _ in value], [shape_of(shape, label) for _, shape in value]
@@ -64,23 +65,23 @@ def structure(value: Any, label: str) -> tuple[list[str], list[tuple[int, ...]]]
 def shape_of(value: Any, label: str) -> tuple[int, ...]:
     """Shape from a list of lengths."""
     if not isinstance(value, list | tuple) or not all(type(n) is int and 0 <= n < 2**62 for n in value):
-        raise ValueError(f"`{label}` must have shapes of integers >= 0, got {value!r:.60}")
+        raise ValueError(f"`{label}` must have shapes of integers >= 0, got {short(value)}")
     return tuple(value)
 
 
 def mapping(value: Any, label: str, keys: "set[str] | None" = None) -> Mapping[str, Any]:
     """Dict with names as keys, or with these keys."""
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise ValueError(f"`{label}` must be a dict with names as keys, got {value!r:.60}")
+        raise ValueError(f"`{label}` must be a dict with names as keys, got {short(value)}")
     if keys is not None and set(value) != keys:
-        raise ValueError(f"`{label}` must have the keys {sorted(keys)}, got {list(value)!r:.200}")
+        raise ValueError(f"`{label}` must have the keys {sorted(keys)}, got {short(list(value))}")
     return value
 
 
 def dtype_of(value: Any, label: str) -> Any:
     """Dtype with a name that a state may have."""
     if not isinstance(value, str) or value not in DTYPES:
-        raise ValueError(f"`{label}` must be the name of a dtype, got {value!r:.60}")
+        raise ValueError(f"`{label}` must be the name of a dtype, got {short(value)}")
     return np.dtype(value)
 
 
@@ -89,4 +90,4 @@ def integer(value: Any, label: str) -> int:
     try:
         return operator.index(value)
     except TypeError:
-        raise TypeError(f"`{label}` must be an integer, got {value!r:.60}") from None
+        raise TypeError(f"`{label}` must be an integer, got {short(value)}") from None

@@ -1,5 +1,6 @@
 """The state of an optimizer as a dict."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from pyfastlr.schedules.controller import saved_state
@@ -16,7 +17,7 @@ ADDED: dict[int, dict[str, Any]] = {
     1: {},
     2: {"controllers": []},
     3: options.ABSENT,
-    4: {"hyperparameters": None, "maximize": None},
+    4: {"used_lr": None, "hyperparameters": None, "maximize": None},
 }
 KEYS = ("format", "class", "convention", "rule", "dtype", "structure", "steps", "counts", "carry", "state")
 
@@ -38,6 +39,7 @@ def export(optimizer: "Optimizer", live: bool = False) -> dict[str, Any]:
 
     `live`: with the arrays of the state themselves instead of copies, except those on a device.
     """
+    used_lr = float(optimizer._lock.used_lr[0])
     counts, copied = optimizer._state.counts, not live or optimizer._parameters.device is not None
     return {
         "format": VERSION,
@@ -51,6 +53,7 @@ def export(optimizer: "Optimizer", live: bool = False) -> dict[str, Any]:
             for (row, name), controller in optimizer._hyper.controllers().items()
         ],
         **options.export(optimizer, live),
+        "used_lr": None if math.isnan(used_lr) else used_lr,  # by the last update, for `stats`
         "hyperparameters": hyperparameters.export(optimizer),
         "maximize": optimizer.maximize,
     }
