@@ -165,6 +165,10 @@ def test_schedules_stay_and_continue():
     assert opt.betas == (0.5, 0.999)
     flr.from_torch(torch_state(lr=0.5), opt, steps=5)
     assert (opt.steps, opt.lr) == (5, rate(5))
+    flr.from_torch(torch_state(lr=0.5), opt, steps=0)
+    assert (opt.steps, opt.lr, opt.state_dict()["counts"].tolist()) == (0, rate(0), [3, 3])
+    opt.step(params())
+    assert (opt.steps, opt.stats.lr) == (1, rate(0))
 
 
 @pytest.mark.parametrize("steps", [-1, 2.5, np.nan, 2**63])

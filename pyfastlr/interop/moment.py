@@ -76,10 +76,7 @@ def is_scheduled(optimizer: Optimizer) -> bool:
 def steps_of(optimizer: Optimizer, steps: Any, counts: Sequence[int] | None, library: str) -> int:
     """Updates done: the argument `steps`, or else the largest count, or else 1 where the library does not count."""
     if steps is not None:
-        steps = count(steps, "steps")
-        if counts and steps < max(counts):
-            raise ValueError(f"`steps` must be at least {max(counts)}, the largest count in the state, got {steps}")
-        return int(steps)
+        return count(steps, "steps")
     if counts is not None:
         return max(counts)
     if is_scheduled(optimizer):

@@ -34,8 +34,8 @@ def from_optax(
         Of the same class, in optax's convention or one with the same formula. A state does not say whether it is of
         adam, nadam, radam, adamax or yogi: that is up to you.
     steps : int, optional
-        Updates done, where the schedules of `opt` continue. The default is the count of a schedule in the state, or
-        else of the optimizer. If there is none, it is 1, and an optimizer with schedules needs `steps`.
+        Updates done, where the schedules of `opt` continue; 0 restarts them. The default is the count of a schedule in
+        the state, or else of the optimizer. If there is none, it is 1, and an optimizer with schedules needs `steps`.
     hyperparameters : bool, default True
         Whether the base group of `opt` takes over the numbers of ``inject_hyperparams``, if the state has them. Where
         `opt` has a schedule, or optax has one, the value of `opt` stays.

@@ -41,8 +41,8 @@ def from_torch(
         "param_names" are used if they are the names in `opt`. Otherwise parameters are matched in order: groups with
         arrays must then be as many and as large as torch's, or torch must have one group, in the order of `opt`.
     steps : int, optional
-        Updates done, where the schedules of `opt` continue. The default is the largest count. SGD does not count: the
-        default is then 1 if there is a momentum buffer, and an optimizer with schedules needs `steps`.
+        Updates done, where the schedules of `opt` continue; 0 restarts them. The default is the largest count. SGD does
+        not count: the default is then 1 if there is a momentum buffer, and an optimizer with schedules needs `steps`.
     hyperparameters : bool, default True
         Whether to take over lr, weight_decay, momentum, dampening, alpha, eps, betas, lr_decay, rho, momentum_decay,
         etas, step_sizes, lambd and t0 of each group, as far as the class has them. Where `opt` has a schedule, the
