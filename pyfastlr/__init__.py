@@ -38,21 +38,30 @@ from .optimizers import unflatten_state as unflatten_state
 if TYPE_CHECKING:
     from . import kernels as kernels
     from . import tune as tune
+    from .interop import from_keras as from_keras
+    from .interop import from_optax as from_optax
+    from .interop import from_torch as from_torch
+    from .interop import to_keras as to_keras
+    from .interop import to_optax as to_optax
+    from .interop import to_torch as to_torch
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ASGD", "FTRL", "SGD", "AMSGrad", "AdaBelief", "AdaDelta", "AdaGrad", "Adam", "AdamW", "Adamax", "BadFile",
     "Checkpoints", "Flat", "Lion", "Loaded", "LossScale", "NAdam", "Optimizer", "RAdam", "RMSProp", "Rprop", "Saved",
-    "Stats", "Yogi", "flatten_state", "load", "save", "schedules", "unflatten_state",
+    "Stats", "Yogi", "flatten_state", "from_keras", "from_optax", "from_torch", "load", "save", "schedules", "to_keras",
+    "to_optax", "to_torch", "unflatten_state",
 ]  # fmt: skip
 
 
 if not TYPE_CHECKING:  # checkers know the names
 
     def __getattr__(name: str) -> Any:
-        if name in ("kernels", "tune"):  # imported only when asked for: `kernels` needs numba
-            from importlib import import_module
+        from importlib import import_module
 
+        if name in ("interop", "kernels", "tune"):  # imported only when asked for: `kernels` needs numba
             return import_module(f".{name}", __name__)
+        if name.startswith(("from_", "to_")) and name in __all__:
+            return getattr(import_module(".interop", __name__), name)
         schedules.checks.unknown_attribute(__name__, __all__)(name)

@@ -271,18 +271,19 @@ class Hyperparameters:
         own = self.current.own
         return key not in OFF or key in own[row] or key in own[0]
 
-    def number(self, row: int, key: str) -> Any:
-        """Number of a key for the next update: a float, or a pair of floats."""
+    def number(self, row: int, key: str, n: int | None = None) -> Any:
+        """Number of a key at update n, or else for the next update: a float, or a pair of floats."""
         if key in PAIRS:
-            return tuple(self._evaluated(row, field) for field in PAIRS[key])
-        return self._evaluated(row, key)
+            return tuple(self.evaluated(row, field, n) for field in PAIRS[key])
+        return self.evaluated(row, key, n)
 
-    def _evaluated(self, row: int, field: str) -> Any:
+    def evaluated(self, row: int, field: str, n: int | None = None) -> Any:
+        """Number of a field at update n, or else for the next update."""
         settings = self.current
         value = settings.source(row, field)
         if not callable(value):
             return value
-        n, holder = self.steps(), row if field in settings.own[row] else 0
+        n, holder = self.steps() if n is None else n, row if field in settings.own[row] else 0
         where, group = f" from its schedule at update {n}", settings.label_of(settings.cell(holder, field))
         return number(value(n), field, self.ranges[field], where, group=group)
 

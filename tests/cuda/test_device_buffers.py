@@ -105,6 +105,23 @@ def test_files_go_between_host_and_device(device, tmp_path, steps):
     assert all(x == results[0] for x in results)
 
 
+def test_states_of_other_libraries_go_to_a_device_and_back(device):
+    host, lent = both(device, numbers(40))
+    a, b = flr.NAdam(host, lr=0.25), flr.NAdam(lent)
+    g, on_device = both(device, numbers(40, 1))
+    a.step(g)
+    lent.host[:] = host
+    flr.from_torch(flr.to_torch(a, tensors=False), b)
+    assert b.lr == 0.25
+    a.step(g)
+    b.step(on_device)
+    assert lent.host.tobytes() == host.tobytes()
+    (want,), (got,) = (flr.to_torch(x, tensors=False)["state"].values() for x in (a, b))
+    assert {key: np.asarray(x).tobytes() for key, x in got.items()} == {
+        key: np.asarray(x).tobytes() for key, x in want.items()
+    }
+
+
 def test_loss_scale_and_average_need_host_memory(device):
     host, lent = both(device, numbers(5))
     scale = flr.LossScale()

@@ -57,6 +57,11 @@ opt.swap_ema()
 with opt.averaged():
     pass
 scale: flr.LossScale | None = opt.loss_scale
+flr.from_torch(flr.to_torch(opt, tensors=False), opt, names=["w"], steps=3, hyperparameters=False, cast=True)
+flr.from_optax((), flr.SGD(w), steps=3)
+flr.to_optax(opt, like=())
+arrays_of_keras: dict[str, object] = flr.to_keras(opt, learning_rate=True)
+flr.from_keras([], opt, names=["w"])
 
 flr.kernels.adam(w, w.copy(), (w.copy(), w.copy()), 0, 0.1, betas=(0.9, 0.99))
 flr.kernels.momentum(w, w.copy(), (w.copy(),), 0, 0.1, momentum=0.9)
