@@ -15,7 +15,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 RULES = ROOT / "kernels" / "pyfastlr_kernels" / "rules"
 PACKAGE = ROOT / "pyfastlr"
-OTHERS = ("base", "loss_scale", "saving.flat_state", "saving.files", "saving.matching")  # files with other public names
+OTHERS = (
+    "base",
+    "loss_scale",
+    "saving.flat_state",
+    "saving.files",
+    "saving.matching",
+    "stats",
+)  # files with other public names
 SAVING = ("Loaded", "Saved", "flatten_state", "load", "save", "unflatten_state")
 
 

@@ -1,5 +1,6 @@
 """The parameters of an optimizer, and checks of arguments that must have the same structure."""
 
+import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import accumulate
@@ -22,14 +23,13 @@ from .host import (
     describe,
     device_of,
     is_native,
-    lent,
     operand,
     parameter,
-    place,
     shaped,
     target,
     watch,
 )
+from .lenders import lent, place
 
 
 class Target(NamedTuple):
@@ -91,22 +91,24 @@ class Parameters:
         self.is_leaf = self.layout is None and self.node.kind == "leaf"
         self.is_single = self.is_leaf and self.is_native
         #: Leaves of the gradients in a new list, which no other code can change, or one array for all tensors.
-        self.gather: Callable[[Any], Any] = tree.gatherer(self.node, self._match_gradients)
+        me = weakref.proxy(self)  # no cycle: memory that others lend is given back with the optimizer
+        self.gather: Callable[[Any], Any] = tree.gatherer(self.node, partial(Parameters._match_gradients, me))
         #: Current contents of the container of parameters, with views of objects that are not ndarrays: a list (`held`)
         #: or a function that returns one (`hold`). Both are None if there is no container.
         self.held: list[Any] | None = None
         self.hold: Callable[[], list[Any]] | None = None
+        current_views = partial(Parameters._current_views, me)
         if self.layout is not None:
-            self.gather = self._flat_gradients
+            self.gather = partial(Parameters._flat_gradients, me)
         elif self.is_leaf:
             self.gather = _itself
-            self.hold = None if self.is_native or self.device is not None else self._current_views
+            self.hold = None if self.is_native or self.device is not None else current_views
         elif self.is_native and type(self.params) is list and all(child is tree.LEAF for child in self.node.children):
             self.held = self.params
         elif self.is_native or self.device is not None:
-            self.hold = partial(tree.gatherer(self.node, self._match_parameters), self.params)
+            self.hold = partial(tree.gatherer(self.node, partial(Parameters._match_parameters, me)), self.params)
         else:
-            self.hold = self._current_views
+            self.hold = current_views
 
     def labels(self, argument: str) -> list[str]:
         """Names of an argument's tensors in errors."""

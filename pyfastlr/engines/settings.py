@@ -19,6 +19,7 @@ from .hyper import (
     PUBLIC_NAMES,
     Range,
     decay_kind,
+    is_called,
     is_scalar,
     number,
     source,
@@ -141,7 +142,7 @@ class Settings:
         found: dict[tuple[int, str], tuple[Any, str, list[int]]] = {}
         for row, fields in enumerate(self.own):
             for field, value in fields.items():
-                if callable(value):
+                if is_called(value):
                     entry = found.setdefault((id(value), field), (value, field, []))
                     entry[2].extend(self.cell(k, field) for k in self.followers(row, field))
         yield from found.values()
@@ -164,7 +165,7 @@ class Settings:
     def may_freeze(self) -> bool:
         """Whether a group's rate factor is, or may become, zero."""
         return any(
-            callable(fields["lr_scale"]) or self.source(row, "lr_scale") == 0.0
+            is_called(fields["lr_scale"]) or self.source(row, "lr_scale") == 0.0
             for row, fields in enumerate(self.own)
             if "lr_scale" in fields and is_scalar(fields["lr_scale"])
         )
@@ -281,7 +282,7 @@ class Hyperparameters:
         """Number of a field at update n, or else for the next update."""
         settings = self.current
         value = settings.source(row, field)
-        if not callable(value):
+        if not is_called(value):
             return value
         n, holder = self.steps() if n is None else n, row if field in settings.own[row] else 0
         where, group = f" from its schedule at update {n}", settings.label_of(settings.cell(holder, field))
@@ -299,7 +300,7 @@ class Hyperparameters:
             (row, PUBLIC_NAMES.get(field, field)): value
             for row, fields in enumerate(self.current.own)
             for field, value in fields.items()
-            if callable(value) and is_controller(value)
+            if is_called(value) and is_controller(value)
         }
 
     def steps(self) -> int:

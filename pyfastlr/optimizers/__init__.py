@@ -9,7 +9,7 @@ state, as in torch.
 # The order is that of the tables, the help and the benchmark.
 # ruff: noqa: I001
 from .base import Optimizer as Optimizer
-from .base import Stats as Stats
+from .stats import Stats as Stats
 from .base import registry as registry
 from .loss_scale import LossScale as LossScale
 from .saving.flat_state import flatten_state as flatten_state
