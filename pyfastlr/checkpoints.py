@@ -10,8 +10,9 @@ from typing import Any
 from .files import BadFile, remove_leftovers
 from .files.errors import Path, path_text
 from .optimizers import Optimizer, Saved, load, save
+from .optimizers.saving.writing import check_outside
 
-_NAME = re.compile(r"checkpoint-(\d{1,19})\.safetensors")
+_NAME = re.compile(r"checkpoint-(0[0-9]{11}|[1-9][0-9]{11,18})\.safetensors")  # as `_name` makes them
 _DAMAGE = (errno.EIO, getattr(errno, "EUCLEAN", errno.EIO), getattr(errno, "EBADMSG", errno.EIO))
 
 
@@ -60,7 +61,7 @@ class Checkpoints:
         self._keep, self._every = _natural(keep, "keep"), _natural(every, "every")
         self._known: set[int] = set()  # numbers that this run wrote or was resumed from
         self._last = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # taken after the optimizer's, whose steps may call a schedule that reads us
 
     @property
     def folder(self) -> str:
@@ -92,15 +93,23 @@ class Checkpoints:
             saved: to continue that run, load `latest`; for a new one, use another folder.
         OSError, TypeError, RuntimeError
             As of `pyfastlr.save`. No checkpoint is removed.
+
+        Notes
+        -----
+        Only files with names like those of this class are checkpoints. Any other file in the folder is left alone.
         """
         if not isinstance(opt, Optimizer):
             raise TypeError(f"`opt` must be an optimizer of pyfastlr, got {opt!r:.80}")
-        with self._lock:
-            if self._every is not None and self._last <= opt.steps < self._last + self._every:
-                return None
-            with opt._lock.held:
-                opt._lock.pause()  # so that the name has the number of updates in the file
-                return self._save(opt.steps, params, opt, extra)
+        if not self._is_due(opt.steps):
+            return None
+        check_outside(opt, "save the state of")
+        with opt._lock.held:
+            opt._lock.pause()  # so that the name has the number of updates in the file
+            with self._lock:
+                return self._save(opt.steps, params, opt, extra) if self._is_due(opt.steps) else None
+
+    def _is_due(self, steps: int) -> bool:
+        return self._every is None or not self._last <= steps < self._last + self._every
 
     def _save(self, steps: int, params: Any, opt: Optimizer, extra: dict[str, Any]) -> str:
         os.makedirs(self._folder, exist_ok=True)
@@ -112,7 +121,7 @@ class Checkpoints:
                 f"that run, load latest(); for a new run, use another folder"
             )
         remove_leftovers(self._folder)
-        path = self._path(f"checkpoint-{steps:012d}.safetensors")
+        path = self._path(_name(steps))
         save(path, params, opt, **extra)
         self._last = steps
         self._known.add(steps)
@@ -186,10 +195,15 @@ class Checkpoints:
             names = sorted(os.listdir(self._folder))
         except FileNotFoundError:
             return {}
-        return {int(match[1]): name for name in names if (match := _NAME.fullmatch(name))}
+        found = {int(match[1]): name for name in names if (match := _NAME.fullmatch(name))}
+        return {n: name for n, name in found.items() if not os.path.isdir(self._path(name))}
 
     def __repr__(self) -> str:
         return f"Checkpoints({self._folder!r}, keep={self._keep}, every={self._every})"
+
+
+def _name(steps: int) -> str:
+    return f"checkpoint-{steps:012d}.safetensors"
 
 
 def _natural(value: Any, name: str) -> int | None:

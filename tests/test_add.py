@@ -204,6 +204,12 @@ REFUSED = {
         ValueError,
         "lr_scale",
     ),
+    "an empty dict": (
+        lambda opt: opt.add({"x": {}}),
+        ValueError,
+        r"`params` must have at least one array, got {'x': {}}",
+    ),
+    "empty lists": (lambda opt: opt.add({"x": [[], {}]}, lr=1.0), ValueError, "must have at least one array"),
     "copy_to": (
         lambda opt: opt.add({"x": np.ones(2, "f4")}, copy_to={"x": np.ones(2, "f4")}),
         ValueError,

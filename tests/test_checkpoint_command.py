@@ -103,3 +103,12 @@ def test_what_is_no_file(tmp_path, command):
 
 def test_help(path):
     assert "inspect" in invoke("checkpoint", "--help").stdout
+
+
+def test_names_of_values_cannot_control_the_terminal(tmp_path):
+    names = {"\x1b[31mred": 1, "two\nlines": 2, "\x9b0m": 3, "a\u2028b": 4, "\ud800": 5, "[bold]x[/bold]": 6}
+    flr.save(tmp_path / "f", [np.ones(1)], **names)
+    shown = invoke("checkpoint", "inspect", tmp_path / "f").stdout
+    assert [ascii(x) for x in shown if not x.isprintable() and x != "\n"] == []
+    for text in (r"\u001b[31mred", r"two\nlines", r"\u009b0m", r"a\u2028b", r"\ud800", "[bold]x[/bold]"):
+        assert text in shown

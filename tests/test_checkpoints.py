@@ -250,6 +250,95 @@ def test_leftovers_of_a_killed_run_are_removed_by_the_next_save(tmp_path):
     assert os.listdir(tmp_path) == [name(1)]
 
 
+@pytest.mark.parametrize(
+    "other",
+    ["checkpoint-5.safetensors", "checkpoint-0000000000005.safetensors", "checkpoint-00000000000\N{ARABIC-INDIC DIGIT FIVE}.safetensors",
+     "checkpoint-000000000005.safetensors.bak", "checkpoint-0999999999999999999.safetensors"],
+)  # fmt: skip
+def test_names_that_only_look_like_ours(tmp_path, other):
+    """They are neither counted nor removed, and nothing is loaded from them."""
+    params, opt = trained(5)
+    checkpoints = flr.Checkpoints(tmp_path, keep=1)
+    flr.save(tmp_path / other, np.full(3, 77.0), opt)
+    for n in (5, 6):
+        checkpoints.save(params, opt)
+        assert checkpoints.latest().params.tolist() == params.tolist()
+        assert sorted(os.listdir(tmp_path)) == sorted([other, name(n)])
+        opt.step(G)
+
+
+def test_a_folder_with_the_name_of_a_checkpoint(tmp_path):
+    params, opt = trained(5)
+    os.mkdir(tmp_path / name(3))
+    os.mkdir(tmp_path / name(9))
+    checkpoints = flr.Checkpoints(tmp_path, keep=1)
+    assert checkpoints.latest() is None
+    checkpoints.save(params, opt)
+    assert checkpoints.latest().state["steps"] == 5
+    assert checkpoints.paths() == [str(tmp_path / name(5))]
+
+
+def test_more_updates_than_the_name_has_zeros_for(tmp_path):
+    params, opt = trained(2)
+    checkpoints = flr.Checkpoints(tmp_path, keep=2)
+    for steps in (10**9, 999_999_999_999, 10**12, 2**62):
+        opt.load_state_dict({**opt.state_dict(), "steps": steps})
+        checkpoints.save(params, opt)
+    assert sorted(os.listdir(tmp_path)) == [f"checkpoint-{n}.safetensors" for n in (10**12, 2**62)]
+    assert checkpoints.latest().state["steps"] == 2**62
+
+
+def within(seconds, work):
+    """What `work` returns in another thread, which must end in time."""
+    found = []
+    thread = threading.Thread(target=lambda: found.append(work()), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    assert not thread.is_alive()
+    return found[0]
+
+
+def test_checkpoints_may_be_read_while_one_is_saved(tmp_path):
+    params, opt = trained(1)
+    checkpoints = flr.Checkpoints(tmp_path)
+    checkpoints.save(params, opt)
+    opt.step(G)
+    seen = []
+
+    def look(done, total):
+        seen.append((checkpoints.latest().state["steps"], len(checkpoints.paths())))
+
+    assert within(20, lambda: checkpoints.save(params, opt, progress=look)) == str(tmp_path / name(2))
+    assert set(seen) == {(1, 1)}
+    assert checkpoints.latest().state["steps"] == 2
+
+
+def test_a_schedule_that_reads_checkpoints_while_another_thread_saves(tmp_path):
+    params, opt = trained(1)
+    checkpoints = flr.Checkpoints(tmp_path)
+    checkpoints.save(params, opt)
+    inside, saving = threading.Event(), threading.Event()
+
+    def rate(n):
+        inside.set()
+        saving.wait(10)
+        time.sleep(0.05)
+        return 0.1 if checkpoints.latest().state["steps"] == 1 else 0.2
+
+    opt.lr = rate
+    threads = [
+        threading.Thread(target=lambda: opt.step(G), daemon=True),
+        threading.Thread(target=lambda: saving.set() or checkpoints.save(params, opt), daemon=True),
+    ]
+    threads[0].start()
+    assert inside.wait(10)
+    threads[1].start()
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
+    assert checkpoints.latest().state["steps"] == 2
+
+
 def test_other_files_in_the_folder_are_left_alone(tmp_path):
     others = ["checkpoint-1.txt", "checkpoint-x.safetensors", "other.safetensors", "checkpoint-.safetensors",
               "checkpoint-00000000000000000001.safetensors"]  # fmt: skip

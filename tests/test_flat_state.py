@@ -106,7 +106,7 @@ def test_parts_are_the_live_arrays_and_the_same_data(make):
     assert {name: x.tobytes() for name, x in arrays.items()} == {
         name: x.tobytes() for name, x in flat.items() if name != "__state__"
     }
-    assert bytes(plain.dump(data)) == bytes(flat["__state__"])
+    assert bytes(plain.dump(data, "state")) == bytes(flat["__state__"])
     before = {name: x.copy() for name, x in arrays.items()}
     opt.step(gradient(opt.params, 9))
     opt.step(gradient(opt.params, 9))

@@ -2,6 +2,8 @@
 
 import io
 import json
+import pickle
+import re
 
 import numpy as np
 import pytest
@@ -332,3 +334,34 @@ def test_export_in_float32_has_torch_s_default_scalars():
 
 def test_the_page_s_example():
     assert failures_of_page("torch") == (9, "")
+
+
+UNREADABLE = {
+    "meta": (("state", 0, "exp_avg"), lambda: torch.ones(3, dtype=torch.float64, device="meta")),
+    "sparse": (("state", 0, "exp_avg"), lambda: torch.ones(3, dtype=torch.float64).to_sparse()),
+    "step on meta": (("state", 0, "step"), lambda: torch.tensor(1.0, device="meta")),
+    "lr on meta": (("param_groups", 0, "lr"), lambda: torch.tensor(1.0, device="meta")),
+    "two flags": (("param_groups", 0, "amsgrad"), lambda: torch.tensor([True, False])),
+    "two flags of decay": (("param_groups", 0, "decoupled_weight_decay"), lambda: torch.tensor([True, False])),
+    "list as an id": (("param_groups", 0, "params"), lambda: [[0]]),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_what_cannot_be_read_is_named_and_changes_nothing(name):
+    p = torch.nn.Parameter(torch.ones(3, dtype=torch.float64))
+    theirs = torch.optim.Adam([p], 0.1, weight_decay=0.1)
+    p.grad = torch.ones_like(p)
+    theirs.step()
+    state = theirs.state_dict()
+    keys, make = UNREADABLE[name]
+    place = state
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = make()
+    opt = flr.Adam(np.ones(3), 0.1, weight_decay=0.1)
+    opt.step(np.ones(3))
+    before = pickle.dumps(opt.state_dict())
+    with pytest.raises(TypeError, match=re.escape("state_dict" + "".join(f"[{key!r}]" for key in keys))):
+        flr.from_torch(state, opt)
+    assert pickle.dumps(opt.state_dict()) == before

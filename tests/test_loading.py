@@ -197,6 +197,21 @@ def test_controllers_keep_their_identity():
     assert (first.scale, other.reductions) == (0.5, second.reductions)
 
 
+def test_controllers_may_be_left_out_without_the_hyperparameters():
+    """The error for a missing controller advises this."""
+    opt = made(S.Plateau(0.1), groups=[{"params": "b", "lr": S.Adjustable(0.1)}])
+    state = stepped(opt).state_dict()
+    other, kept = made(0.5, groups=[{"params": "b", "lr": S.Adjustable(0.3)}]), made(0.5, groups=[{"params": "b"}])
+    for resumed in (other, kept):
+        with pytest.raises(ValueError, match=r"needs a controller of type 'Plateau'.*load with hyperparameters=False"):
+            resumed.load_state_dict(state)
+        resumed.load_state_dict(state, hyperparameters=False)
+        assert (resumed.steps, resumed.lr) == (opt.steps, 0.5)
+    old = {key: x for key, x in state.items() if key not in ("used_lr", "hyperparameters", "maximize")}
+    with pytest.raises(ValueError, match="needs a controller for 'lr' of group 0"):  # it cannot say what it was
+        kept.load_state_dict({**old, "format": 3}, hyperparameters=False)
+
+
 def test_arrays_of_rates_must_be_there_and_are_the_users():
     state = made(lr_scale={"w": np.full((2, 3), 0.5), "b": np.zeros(3)}).state_dict()
     with pytest.raises(ValueError, match=r"\['lr_scale'\]` needs arrays, which are not saved, got 1.0"):

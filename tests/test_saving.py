@@ -153,6 +153,26 @@ def test_names_that_need_care(path):
     assert plain.encode({"float": 3}, "x", "x", {}) == {"dict": [["float", 3]]}
 
 
+def test_every_key_that_parameters_may_have(path):
+    params = {
+        True: np.ones(1),
+        2: np.zeros(2),
+        -3: np.ones(0),
+        "": np.ones(3),
+        "ü.☃": [],
+        "x": {"": np.array(1.0), "y": {}},
+    }
+    opt = flr.Adam(params, lr=0.1)
+    opt.step({True: np.ones(1), 2: None, -3: np.ones(0), "": np.ones(3), "ü.☃": [], "x": {"": np.array(1.0), "y": {}}})
+    flr.save(path, params, opt)
+    saved = flr.load(path)
+    assert repr(saved.params) == repr(params)
+    assert [type(key) for key in saved.params] == [type(key) for key in params]
+    resumed = flr.Adam(saved.params, lr=0.1)
+    resumed.load(path)
+    assert moment(saved.params, resumed) == moment(params, opt)
+
+
 # --- Extra values -----------------------------------------------------------------------------------------------------
 
 VALUES = st.recursive(
@@ -200,3 +220,46 @@ def test_extra_values_that_cannot_be_saved(path, value, said):
     with pytest.raises(TypeError, match=said):
         flr.save(path, np.ones(1), x={"y": value})
     assert not path.exists()
+
+
+def nested(depth):
+    value = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+CYCLE = []
+CYCLE.append({"x": CYCLE})
+LOST = {
+    "cycle": (CYCLE, ValueError, "must not be nested so deeply"),
+    "deep": (nested(1000), ValueError, "must not be nested so deeply"),
+    "large": (10**5000, ValueError, r"`extra\['x'\]` must have integers of at most 4300 digits"),
+    "negative": (-(10**5000), ValueError, r"`extra\['x'\]` must have integers of at most 4300 digits"),
+    "mask": (np.ma.masked_array([1.0, 2.0], [0, 1]), TypeError, "MaskedArray"),
+    "complex": (np.ones(2, np.complex128), TypeError, "complex128"),
+    "dates": (np.array(["2020"], "M8[D]"), TypeError, "datetime64"),
+    "record": (np.zeros(2, [("a", "f4")]), TypeError, r"`extra\['x'\]`"),
+    "string of numpy": (np.str_("a"), TypeError, r"`extra\['x'\]`"),
+}
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_extra_values_that_would_be_lost_or_unreadable(path, name):
+    value, error, said = LOST[name]
+    with pytest.raises(error, match=said):
+        flr.save(path, np.ones(1), x=value)
+    assert not path.exists()
+
+
+def test_extra_values_at_the_limits(path):
+    nan = {float("nan"): 1, float("nan"): 2, True: 3, 0.5: 4, (1, "a"): 5}
+    value = {"nan": nan, "deep": nested(190), "digits": -(10**4299), "surrogate": "\ud800", "zero": -0.0}
+    flr.save(path, np.ones(1), x=value)
+    assert repr(flr.load(path).extra) == repr({"x": value})
+
+
+def test_a_key_that_is_there_twice(path):
+    write(path, {}, {"extra": json.dumps({"extra": {"x": {"dict": [[1, 2], [1, 3]]}}})})
+    with pytest.raises(flr.BadFile, match=r"`extra\['x'\]` must have each key once"):
+        flr.load(path)

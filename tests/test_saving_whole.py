@@ -4,6 +4,8 @@ import copy
 import gc
 import os
 import pickle
+import threading
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -50,14 +52,100 @@ def test_updates_in_the_progress_are_refused(path):
     opt = flr.SGD(params, lr=1.0, momentum=0.9)
     opt.save(path)
     before = path.read_bytes()
-    with pytest.raises(RuntimeError, match="`progress` must not make updates of the optimizer"):
+    with pytest.raises(RuntimeError, match=r"must not call step\(\) of the optimizer that calls it"):
         opt.save(path, progress=lambda done, total: opt.step(np.ones(300_000)))
     assert path.read_bytes() == before
+    assert opt.steps == 0
+    opt.step(np.ones(300_000))
     calls = []
     opt.save(path, progress=lambda *numbers: calls.append((*numbers, opt.lr, opt.steps)))
     assert calls[-1] == (path.stat().st_size, path.stat().st_size, 1.0, 1)
     opt.step(np.ones(300_000))
     assert opt.steps == 2
+
+
+CHANGES = {
+    "step": lambda opt, path: opt.step([np.ones(300_000)]),  # only accumulated: the number of updates stays
+    "load_state_dict": lambda opt, path: opt.load_state_dict(flr.SGD(flr.load(path).params, lr=1.0).state_dict()),
+    "load": lambda opt, path: opt.load(path),
+    "reset": lambda opt, path: opt.reset(),
+    "swap_ema": lambda opt, path: opt.swap_ema(),
+    "add": lambda opt, path: opt.add([np.ones(2)]),
+    "groups": lambda opt, path: opt.groups[0].__setitem__("lr", 0.5),
+    "save": lambda opt, path: opt.save(path.with_name("other")),
+    "state_dict": lambda opt, path: opt.state_dict(),
+    "copy": lambda opt, path: copy.copy(opt),
+    "to_torch": lambda opt, path: flr.to_torch(opt, tensors=False),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_progress_can_neither_change_nor_save_the_optimizer(path, name):
+    """Else the file would have parts of two moments, under checksums that are right."""
+    params = [np.zeros(300_000)]
+    opt = flr.SGD(params, lr=1.0, ema_decay=0.5, accumulate=3)
+    for _ in range(4):
+        opt.step([np.ones(300_000)])
+    flr.save(path, params, opt)
+    file, before = path.read_bytes(), moment(params, opt)
+    with pytest.raises(RuntimeError, match=r"a schedule or callable must not .* the optimizer that calls it"):
+        flr.save(path, params, opt, progress=lambda done, total: CHANGES[name](opt, path))
+    assert path.read_bytes() == file
+    assert os.listdir(path.parent) == [path.name]
+    assert moment(params, opt) == before
+    CHANGES[name](opt, path)  # and is possible again
+
+
+def test_a_progress_that_cannot_be_called(path):
+    for call in (
+        lambda: flr.SGD(np.ones(2), lr=0.1).save(path, progress=5),
+        lambda: flr.save(path, [np.ones(2)], progress=5),
+    ):
+        with pytest.raises(TypeError, match="`progress` must be callable or None, got 5"):
+            call()
+    assert not path.exists()
+
+
+SAVES = {
+    "state_dict": lambda opt, folder: opt.state_dict(),
+    "save": lambda opt, folder: opt.save(folder / "f"),
+    "flr.save": lambda opt, folder: flr.save(folder / "f", [np.ones(3)], opt),
+    "Checkpoints": lambda opt, folder: flr.Checkpoints(folder).save([np.ones(3)], opt),
+    "copy": lambda opt, folder: copy.copy(opt),
+    "deepcopy": lambda opt, folder: copy.deepcopy(opt),
+    "pickle": lambda opt, folder: pickle.dumps(opt),
+}
+
+
+@pytest.mark.parametrize("name", SAVES)
+def test_a_schedule_that_saves_is_refused_and_waits_for_nobody(tmp_path, name):
+    """Another thread that saves has the lock, and waits for the end of the step that the schedule is part of."""
+    inside, waiting, said = threading.Event(), threading.Event(), []
+
+    def rate(n):
+        if threading.current_thread() is stepping:
+            inside.set()
+            waiting.wait(10)
+            time.sleep(0.05)
+            try:
+                SAVES[name](opt, tmp_path)
+            except RuntimeError as error:
+                said.append(str(error))
+        return 0.1
+
+    stepping = threading.Thread(target=lambda: opt.step([np.ones(3)]), daemon=True)
+    opt = flr.SGD([np.ones(3)], lr=rate)
+    opt.step([np.ones(3)])
+    stepping.start()
+    assert inside.wait(10)
+    saving = threading.Thread(target=lambda: waiting.set() or opt.state_dict(), daemon=True)
+    saving.start()
+    for thread in (stepping, saving):
+        thread.join(20)
+        assert not thread.is_alive()
+    assert (len(said), opt.steps) == (1, 2)
+    assert "a schedule or callable must not" in said[0]
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_swapped_average_is_refused(path):

@@ -157,7 +157,8 @@ def gatherer(node: Node, otherwise: Callable[[Any], list[Any]]) -> Callable[[Any
                 lines.append(f"{part} = {name}[{repr(key) if type(key) in (str, int) else named(key)}]")
         elif parts:
             lines.append(f"{', '.join(parts)}, = {f'{named(itemgetter(*node.keys))}({name})' if is_dict else name}")
-        return ", ".join(walk(child, part) for child, part in zip(node.children, parts, strict=True))
+        inside = [walk(child, part) for child, part in zip(node.children, parts, strict=True)]
+        return ", ".join(x for x in inside if x)  # an empty container has no leaves
 
     leaves = walk(node, "x")
     text = ["def gather(x):", " try:", *(f"  {line}" for line in lines), f"  return [{leaves}]"]

@@ -41,7 +41,7 @@ def inspect(path: File, as_json: Json = False) -> None:
         return
     console = Console(highlight=False, soft_wrap=True)
     for name, value in _rows(facts):
-        console.print(f"{name:<20} {_short(value)}", markup=False)
+        console.print(f"{_short(name):<20} {_short(value)}", markup=False)
     console.print(_table(facts["arrays"]))
 
 

@@ -16,11 +16,14 @@ def on_host(x: Any, label: str, need: str = "an array") -> tuple[Array, str]:
     """Array of any library in host memory, and the name of its dtype. A bfloat16 of torch comes as float32."""
     if x is None or isinstance(x, str | bytes | list | tuple | dict | set):
         raise TypeError(f"`{label}` must be {need}, got {describe(x)}")
-    if callable(getattr(x, "detach", None)):  # a tensor of torch
-        x = x.detach().cpu()
-        name = str(x.dtype).removeprefix("torch.")
-        return (x.float() if name == "bfloat16" else x).numpy(), name
-    found = np.asarray(x)
+    try:
+        if callable(getattr(x, "detach", None)):  # a tensor of torch
+            x = x.detach().cpu()
+            name = str(x.dtype).removeprefix("torch.")
+            return (x.float() if name == "bfloat16" else x).numpy(), name
+        found = np.asarray(x)
+    except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:  # meta, sparse, quantized, deleted, ...
+        raise TypeError(f"`{label}` must be {need} that can be read, got {describe(x)}: {error}") from error
     if found.dtype.kind == "O":
         raise TypeError(f"`{label}` must be {need}, got {describe(x)}")
     return found, found.dtype.name

@@ -147,6 +147,8 @@ def _parts(given: Any) -> tuple[Mapping[Any, Any], list[Mapping[str, Any]]]:
     for k, group in enumerate(groups):
         if not isinstance(group.get("params"), list | tuple):
             raise ValueError(f"`{_label(k)}['params']` must be a list, got {group.get('params')!r:.60}")
+        if not all(isinstance(x, int | str) for x in group["params"]):
+            raise TypeError(f"`{_label(k)}['params']` must have numbers or names, got {group['params']!r:.60}")
     return state, list(groups)
 
 
@@ -160,7 +162,7 @@ def _check_group(opt: Optimizer, group: Mapping[str, Any], label: str) -> None:
             raise ValueError(f"`{label}` must have the key {key!r}, as torch's {name} has, got {sorted(group)}")
         _plain(group[key], f"{label}[{key!r}]")
     for key, value in torch_names.flags(opt).items():
-        if key in group and bool(group[key]) != value:
+        if key in group and _flag(group[key], f"{label}[{key!r}]") != value:
             raise ValueError(f"`{label}[{key!r}]` must be {value}, as in `opt`, got {group[key]!r}")
     for key in ("momentum", "dampening"):
         if key not in group or key in opt._hyper.known or (key == "dampening" and opt.rule == "sgd"):
@@ -180,7 +182,7 @@ def _check_decay(opt: Optimizer, place: Placed, group: Mapping[str, Any], hyperp
         return
     kind, key = opt._hyper.get(row, "decay"), "decoupled_weight_decay"
     if kind != "independent" and key in group:
-        if (kind == "decoupled") != bool(group[key]):
+        if (kind == "decoupled") != _flag(group[key], f"{label}[{key!r}]"):
             raise ValueError(
                 f"`{label}[{key!r}]` must be {kind == 'decoupled'}, because the decay of `opt` is {kind!r}, got "
                 f"{group[key]!r}"
@@ -244,6 +246,13 @@ def _numbers(opt: Optimizer, places: Sequence[Placed], groups: Sequence[Mapping[
                     f"hyperparameters=False"
                 )
     return {row: values for row, (_, values) in found.items()}
+
+
+def _flag(value: Any, label: str) -> bool:
+    """True or False; None is False, as in torch."""
+    if value is not None and not isinstance(value, int):
+        raise TypeError(f"`{label}` must be True or False, got {value!r:.60}")
+    return bool(value)
 
 
 def _plain(value: Any, label: str) -> Any:

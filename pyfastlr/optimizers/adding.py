@@ -117,7 +117,10 @@ def _parameters(optimizer: "Optimizer", params: Any) -> tuple[_Entries, Paramete
         if now is not given:
             old.explain_moved(k, now)
     entries = _Entries(old.params, tree.rebuild(old.node, old.given), params, "params")
-    return entries, Parameters(entries.combined, old.params)
+    parameters = Parameters(entries.combined, old.params)
+    if len(parameters.names) == len(old.names):
+        raise ValueError(f"`params` must have at least one array, got {params!r:.80}")
+    return entries, parameters
 
 
 def _copies(optimizer: "Optimizer", parameters: Parameters, group: Mapping[str, Any]) -> tuple[_Entries, CopyTo] | None:

@@ -433,7 +433,7 @@ class Optimizer(Options):
         OSError
             If the file cannot be written. It names the path; the old file is whole.
         RuntimeError
-            If the average is swapped in (`swap_ema`), or if `progress` makes an update.
+            If the average is swapped in (`swap_ema`); if a schedule calls it; if `progress` changes the optimizer.
         ValueError
             If `path` is not the place of a file, or an array's name cannot be in a file ("..", control characters).
 
@@ -511,7 +511,7 @@ class Optimizer(Options):
         Raises
         ------
         RuntimeError
-            If the average is swapped in (`swap_ema`).
+            If the average is swapped in (`swap_ema`), or if a schedule calls it.
 
         Examples
         --------
@@ -528,6 +528,7 @@ class Optimizer(Options):
         state is saved. The constructor's other arguments (accumulate, nonfinite, threads, ...) are not saved.
         `flatten_state` converts the dict for files.
         """
+        writing.check_outside(self, "save the state of")
         with self._lock.held:
             self._lock.pause()
             self._extras.check_not_swapped("state_dict()")

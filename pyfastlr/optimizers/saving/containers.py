@@ -39,7 +39,7 @@ def _read(value: Any, label: str) -> tree.Node:
             return tree.Node("list", tuple(range(len(parts))), tuple(_read(x, label) for x in parts))
         if kind == "dict" and isinstance(parts, list) and all(isinstance(x, list) and len(x) == 2 for x in parts):
             keys = tuple(key for key, _ in parts)
-            if all(type(key) in (str, int) for key in keys) and len(set(keys)) == len(keys):
+            if all(type(key) in (str, int, bool) for key in keys) and len(set(keys)) == len(keys):
                 return tree.Node("dict", keys, tuple(_read(x, label) for _, x in parts))
     raise ValueError(f"`{label}` must be the structure of a container, got {short(value)}")
 

@@ -18,6 +18,7 @@ from pyfastlr.files.errors import Path
 
 from . import containers, plain
 from .flat_state import join, joined, parts
+from .writing import check_outside
 
 if TYPE_CHECKING:
     from pyfastlr.optimizers.base import Optimizer
@@ -87,7 +88,8 @@ def save(
     TypeError, ValueError
         If something cannot be saved. The error names it.
     RuntimeError
-        If the average of `opt` is swapped in (`swap_ema`), or if `progress` changes the optimizer.
+        If the average of `opt` is swapped in (`swap_ema`); if a schedule of `opt` calls it; if `progress` changes the
+        optimizer or saves it.
 
     Examples
     --------
@@ -133,36 +135,42 @@ def _save(
     progress: Progress | None,
     extra: Mapping[str, Any],
 ) -> None:
+    if progress is not None and not callable(progress):
+        raise TypeError(f"`progress` must be callable or None, got {plain.short(progress)}")
     if extra:
-        metadata["extra"] = _text({"extra": plain.encode(dict(extra), "extra", "extra", arrays)})
+        metadata["extra"] = _text({"extra": plain.encode(dict(extra), "extra", "extra", arrays)}, "extra")
     if opt is None:
         write(path, arrays, metadata, progress)
         return
+    check_outside(opt, "save the state of")
     with opt._lock.held:
         opt._lock.pause()
         opt._extras.check_not_swapped("saving")
         opt._engine.refresh()
         data, found = parts(opt)
-        write(path, {**arrays, **found}, {**metadata, "state": _text(data)}, _watched(opt, progress))
+        try:
+            write(path, {**arrays, **found}, {**metadata, "state": _text(data, "state")}, _inside(opt, progress))
+        finally:
+            opt._lock.disown()  # if an interrupt has stopped that of the callback
 
 
-def _watched(opt: "Optimizer", progress: Progress | None) -> Progress | None:
-    """The callback, which must not change the optimizer: a file shows one moment."""
+def _inside(opt: "Optimizer", progress: Progress | None) -> Progress | None:
+    """The callback, to which everything is refused that is refused to a schedule: a file shows one moment."""
     if progress is None:
         return None
 
     def call(done: int, total: int) -> None:
-        steps = opt.steps
-        progress(done, total)
-        opt._lock.pause()  # again, because a step inside lets other threads' steps in
-        if opt.steps != steps:
-            raise RuntimeError("`progress` must not make updates of the optimizer that is saved")
+        try:
+            opt._lock.own()
+            progress(done, total)
+        finally:
+            opt._lock.disown()
 
     return call
 
 
-def _text(data: Mapping[str, Any]) -> str:
-    return plain.dump(data).tobytes().decode()
+def _text(data: Mapping[str, Any], label: str) -> str:
+    return plain.dump(data, label).tobytes().decode()
 
 
 def _of_params(params: Any) -> tuple[dict[str, Any], dict[str, str]]:
@@ -175,7 +183,7 @@ def _of_params(params: Any) -> tuple[dict[str, Any], dict[str, str]]:
     arrays = {}
     for name, leaf in zip(names, leaves, strict=True):
         arrays[joined("params", name)] = as_ndarray(leaf, tree.label("params", name), "an array")
-    return arrays, {"params": _text({"container": containers.describe(structure)})}
+    return arrays, {"params": _text({"container": containers.describe(structure)}, "params")}
 
 
 # --- Loading ----------------------------------------------------------------------------------------------------------

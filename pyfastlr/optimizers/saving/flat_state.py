@@ -66,7 +66,7 @@ def flatten_state(state: Mapping[str, Any]) -> dict[str, Array]:
     structure are not stored.
     """
     data, arrays = split(state)
-    return {**arrays, STATE: plain.dump(data)}
+    return {**arrays, STATE: plain.dump(data, "state")}
 
 
 def unflatten_state(arrays: Mapping[str, Any]) -> dict[str, Any]:

@@ -142,7 +142,8 @@ def _controllers(
 ) -> list[tuple[Any, Any]]:
     """Controllers of the optimizer, each with its saved state. Those without a saved state are left out.
 
-    `rows` has the optimizer's group for each saved group; without it, both have the same number.
+    `rows` has the optimizer's group for each saved group. Without it, both have the same number, and if the state has
+    hyperparameters all the same, the optimizer is to keep its own: a saved controller without a place is left out.
     """
     there = optimizer._hyper.controllers()
     found: dict[int, tuple[Any, Any]] = {}
@@ -160,6 +161,8 @@ def _controllers(
             group = rows[group]
         controller = there.get((group, name)) if named else None
         if controller is None:
+            if named and rows is None and given["hyperparameters"] is not None:
+                continue
             kind = entry["state"].get("type") if isinstance(entry["state"], Mapping) else None
             places = [f"{x!r} of group {row}" for row, x in there]
             raise ValueError(

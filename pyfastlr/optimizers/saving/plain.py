@@ -16,12 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from pyfastlr.arrays.host import describe
+from pyfastlr.arrays.host import describe, is_native
 from pyfastlr.files import strict_json
 
 _TAGS = ("float", "tuple", "dict", "array", "scalar")
-_FLOATS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
+_FLOATS = ("inf", "-inf", "nan")
 TOO_DEEP = "must not be nested so deeply"
+_DEPTH = 200  # containers inside each other; more could perhaps be saved, but not read back by a deeper stack
+_DIGITS = 4300  # Python's own limit for text
+_LARGEST = 10**_DIGITS
 _shorter = reprlib.Repr()
 _shorter.maxstring = _shorter.maxother = 80
 
@@ -31,10 +34,12 @@ def short(value: Any) -> str:
     return _shorter.repr(value)
 
 
-def encode(value: Any, label: str, name: str, arrays: dict[str, Any]) -> Any:
+def encode(value: Any, label: str, name: str, arrays: dict[str, Any], depth: int = 0) -> Any:
     """Convert a value to what JSON has. `label` is its name in errors; arrays go to `arrays`, under `name`."""
+    if depth > _DEPTH:
+        raise ValueError(f"`{label[:40]}...` {TOO_DEEP}: at most {_DEPTH} lists, tuples and dicts inside each other")
     if isinstance(value, np.ndarray | np.generic):
-        if value.dtype.kind not in "biuf":
+        if value.dtype.kind not in "biuf" or not (isinstance(value, np.generic) or is_native(value)):
             raise TypeError(f"`{label}` must be numbers, strings, None, lists, dicts or arrays, got {describe(value)}")
         while name in arrays:  # as for the keys "a.b" and "a" with "b" inside
             name += "_"
@@ -44,16 +49,18 @@ def encode(value: Any, label: str, name: str, arrays: dict[str, Any]) -> Any:
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, int):
+        if abs(value) >= _LARGEST:
+            raise ValueError(f"`{label}` must have integers of at most {_DIGITS} digits, got a larger one")
         return int(value)
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else {"float": repr(float(value))}
     if isinstance(value, list | tuple):
-        parts = [encode(x, f"{label}[{k}]", f"{name}.{k}", arrays) for k, x in enumerate(value)]
+        parts = [encode(x, f"{label}[{k}]", f"{name}.{k}", arrays, depth + 1) for k, x in enumerate(value)]
         return {"tuple": parts} if isinstance(value, tuple) else parts
     if isinstance(value, Mapping):
         items = [
-            [encode(key, f"a key of {label}", f"{name}.{k}.key", arrays),
-             encode(x, f"{label}[{key!r}]", f"{name}.{key if type(key) is str else k}", arrays)]
+            [encode(key, f"a key of {label}", f"{name}.{k}.key", arrays, depth + 1),
+             encode(x, f"{label}[{key!r}]", f"{name}.{key if type(key) is str else k}", arrays, depth + 1)]
             for k, (key, x) in enumerate(value.items())
         ]  # fmt: skip
         if _looks_tagged(value) or not all(type(key) is str for key in value):
@@ -75,15 +82,18 @@ def decode(value: Any, label: str, take: Callable[..., Any]) -> Any:
         return {key: decode(x, f"{label}[{key!r}]", take) for key, x in value.items()}
     ((tag, content),) = value.items()
     if tag == "float" and isinstance(content, str) and content in _FLOATS:
-        return _FLOATS[content]
+        return float(content)  # a new object, because a dict may have several keys that are NaN
     if tag == "tuple" and isinstance(content, list):
         return tuple(decode(content, label, take))
     if tag == "dict" and isinstance(content, list) and all(isinstance(x, list) and len(x) == 2 for x in content):
         items = [(decode(key, label, take), decode(x, f"{label}[{short(key)}]", take)) for key, x in content]
         try:
-            return dict(items)
+            found = dict(items)
         except TypeError:
             raise ValueError(f"`{label}` must have keys that a dict can have, got {short(content)}") from None
+        if len(found) < len(items):
+            raise ValueError(f"`{label}` must have each key once, got {short([key for key, _ in items])}")
+        return found
     if tag in ("array", "scalar") and isinstance(content, list) and len(content) == 3:
         found = take(*content, label)
         if tag == "array" or found.ndim == 0:
@@ -95,12 +105,12 @@ def _looks_tagged(value: Mapping[Any, Any]) -> bool:
     return len(value) == 1 and next(iter(value)) in _TAGS
 
 
-def dump(plain: Mapping[str, Any]) -> np.ndarray[Any, Any]:
-    """JSON text of encoded values, UTF-8, as uint8."""
+def dump(plain: Mapping[str, Any], label: str) -> np.ndarray[Any, Any]:
+    """JSON text of encoded values, UTF-8, as uint8. `label` is their name in errors."""
     try:
         text = json.dumps(plain, allow_nan=False, ensure_ascii=True, separators=(",", ":"))
     except RecursionError:
-        raise ValueError(f"`state` {TOO_DEEP}") from None
+        raise ValueError(f"`{label}` {TOO_DEEP}") from None
     return np.array(np.frombuffer(text.encode("ascii"), np.uint8))  # a copy, because bytes are read-only
 
 

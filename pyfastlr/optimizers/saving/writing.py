@@ -12,10 +12,13 @@ if TYPE_CHECKING:
     from pyfastlr.optimizers.base import Optimizer
 
 
-def check_outside(optimizer: "Optimizer") -> None:
-    """Refuse a change of the state by a callable that the optimizer's own step calls."""
+def check_outside(optimizer: "Optimizer", what: str = "change the state of") -> None:
+    """Refuse a change, or `what`, by a callable that the optimizer's own step or save calls.
+
+    It must come before the lock is taken: another thread may have the lock, and wait for the end of this very step.
+    """
     if optimizer._engine.is_inside():
-        raise RuntimeError("a schedule or callable must not change the state of the optimizer that calls it")
+        raise RuntimeError(f"a schedule or callable must not {what} the optimizer that calls it")
 
 
 def write(
