@@ -252,7 +252,8 @@ def test_leftovers_of_a_killed_run_are_removed_by_the_next_save(tmp_path):
 
 @pytest.mark.parametrize(
     "other",
-    ["checkpoint-5.safetensors", "checkpoint-0000000000005.safetensors", "checkpoint-00000000000\N{ARABIC-INDIC DIGIT FIVE}.safetensors",
+    ["checkpoint-5.safetensors", "checkpoint-0000000000005.safetensors",
+     "checkpoint-00000000000\N{ARABIC-INDIC DIGIT FIVE}.safetensors",
      "checkpoint-000000000005.safetensors.bak", "checkpoint-0999999999999999999.safetensors"],
 )  # fmt: skip
 def test_names_that_only_look_like_ours(tmp_path, other):

@@ -318,6 +318,31 @@ def test_rollbacks_before_forget_do_not_count():
         guard.forget()
 
 
+@pytest.mark.parametrize("action", ["skip", "rollback"])
+def test_arrays_that_are_added_to_the_optimizer(action):
+    params = {"w": np.zeros(3)}
+    opt = flr.SGD(params, lr=0.01, momentum=0.9)
+    guard = tune.SpikeGuard(opt, action, watch=("loss", "grad_norm", "cosine"), every=5)
+    for k in range(40):
+        assert guard.step(1.0 + 0.001 * (k % 3), {"w": G}) == "step"
+    opt.add({"v": np.zeros(2)})
+    grads = {"w": G, "v": np.full(2, 0.01)}  # no spike of the norm
+    for k in range(40):
+        assert guard.step(1.0 + 0.001 * (k % 3), grads) == "step"
+    assert guard.step(math.nan, grads) == action
+    opt.add({"u": np.zeros(2)})
+    grads["u"] = np.full(2, 0.01)
+    before = frozen(params["w"], opt, guard)
+    if action == "rollback":  # the snapshot does not have them
+        with pytest.raises(
+            ValueError, match=r"got none of \['u'\], which were added later: call the guard's forget\(\)"
+        ):
+            guard.step(math.nan, grads)
+        assert frozen(params["w"], opt, guard) == before
+        guard.forget()
+    assert guard.step(math.nan, grads) == action
+
+
 def test_a_saved_state_does_not_share_its_arrays():
     p = np.ones(2)
     opt = flr.SGD(p, lr=0.1, momentum=0.9)

@@ -407,6 +407,7 @@ class Optimizer(Options):
         The new arrays have update count 0. Schedules go on with `opt.steps`. An average of the new arrays starts with
         their values, and a gradient that is being accumulated has no part of theirs. Views of `opt.state` and `opt.ema`
         from before are not live any more. A state saved later loads into an optimizer whose constructor has the group.
+        A `SpikeGuard` that rolls back needs a new snapshot: call its `forget`.
 
         Other libraries: torch's ``add_param_group`` does the same, without names. Keras and optax build a new state.
         """

@@ -121,6 +121,8 @@ class Judge:
         block, cosines = (*state["block"], loss), state["cosines"]
         if "cosine" in self._watch:
             last = state["last"]
+            if last is not None and len(last) != len(arrays):
+                last = None  # arrays were added to the optimizer since
             cos = None if last is None else cosine(dot(arrays, last), dot(arrays, arrays), dot(last, last))
             cosines = cosines if cos is None else (*cosines, cos)
             last = tuple(None if x is None else x.copy() for x in arrays)

@@ -26,8 +26,14 @@ def take(opt: Optimizer, levels: Mapping[str, tuple[float, ...]]) -> Snapshot:
     return Snapshot(params, opt.state_dict(), dict(levels))
 
 
-def check_in_place(opt: Optimizer) -> None:
-    """If an array that is to be written was replaced, resized or is read-only, raise an error that names it."""
+def check_in_place(opt: Optimizer, snapshot: Snapshot) -> None:
+    """If an array that is to be written was replaced, resized, added or is read-only, raise an error that names it."""
+    new = opt._parameters.names[len(snapshot.optimizer["structure"]) :]
+    if new:
+        raise ValueError(
+            f"the snapshot must have all arrays of the optimizer, got none of {new[:5]}, which were added later: call "
+            f"the guard's forget() after add()"
+        )
     opt._parameters.check_in_place()
     if opt._extras.options.copies is not None:
         opt._extras.options.copies.check_in_place()

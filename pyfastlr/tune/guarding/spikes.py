@@ -324,7 +324,7 @@ class SpikeGuard:
             self.state = new
             return
         if snapshot is not None:
-            check_in_place(self.opt)
+            check_in_place(self.opt, snapshot)
 
         def work() -> None:
             adjustables, fresh = self._adjustables() if "cut" in self.actions else ([], False)
