@@ -270,6 +270,15 @@ def test_damaged_states_are_refused_by_name(name):
         flr.unflatten_state(damage(arrays))
 
 
+def test_which_gradients_were_accumulated_has_one_entry_per_array():
+    opt = flr.SGD([np.ones(2), np.ones(3)], lr=0.1, accumulate=2)
+    opt.step([np.ones(2), None])
+    arrays = flr.flatten_state(opt.state_dict())
+    for used in (np.ones(1, bool), np.ones(3, bool), np.ones((2, 1), bool), np.ones(2, np.int8)):
+        with pytest.raises((TypeError, ValueError), match=r"arrays\['accumulated_used'\]"):
+            flr.unflatten_state({**arrays, "accumulated_used": used})
+
+
 def test_wrong_states_are_refused_by_name():
     state = trained(CONTAINERS["dict"]).state_dict()
     for change, error, match in [

@@ -3,12 +3,15 @@
 import threading
 import time
 import weakref
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 
 from pyfastlr_kernels import tables
 from pyfastlr_kernels.compile.first_use import ForkHooks, at_fork
+
+_NOTHING = nullcontext()
 
 
 class StepLock:
@@ -62,6 +65,14 @@ class StepLock:
     def resume(self) -> None:
         """Let steps in again."""
         self._paused[0] = 0
+
+    def reading(self) -> AbstractContextManager[Any]:
+        """What to enter instead of `held` to read only: nothing inside this thread's own step or save.
+
+        A schedule must not wait for `held` there: who has it may be waiting in `pause` for the end of this very step.
+        Until that end, nobody else writes to the state.
+        """
+        return _NOTHING if self.is_mine() else self.held
 
     def is_mine(self) -> bool:
         """Whether this thread is inside a step, that is, in a schedule or callable that the step calls."""

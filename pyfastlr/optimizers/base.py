@@ -512,7 +512,7 @@ class Optimizer(Options):
         Raises
         ------
         RuntimeError
-            If the average is swapped in (`swap_ema`), or if a schedule calls it.
+            If the average is swapped in (`swap_ema`).
 
         Examples
         --------
@@ -529,8 +529,7 @@ class Optimizer(Options):
         state is saved. The constructor's other arguments (accumulate, nonfinite, threads, ...) are not saved.
         `flatten_state` converts the dict for files.
         """
-        writing.check_outside(self, "save the state of")
-        with self._lock.held:
+        with self._lock.reading():
             self._lock.pause()
             self._extras.check_not_swapped("state_dict()")
             self._engine.refresh()

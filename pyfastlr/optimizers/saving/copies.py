@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pyfastlr.arrays.parameters import Parameters
 from pyfastlr.schedules.controller import copied, is_controller
 
-from .writing import check_outside, write
+from .writing import write
 
 if TYPE_CHECKING:
     from pyfastlr.optimizers.base import Optimizer
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
 def export(optimizer: "Optimizer") -> dict[str, Any]:
     """Copy everything at one moment, including the parameters' values."""
-    check_outside(optimizer, "copy")
-    with optimizer._lock.held:
+    with optimizer._lock.reading():
         optimizer._lock.pause()
         optimizer._extras.check_not_swapped("copying the optimizer")
         optimizer._engine.refresh()

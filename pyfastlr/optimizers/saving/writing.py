@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def check_outside(optimizer: "Optimizer", what: str = "change the state of") -> None:
-    """Refuse a change, or `what`, by a callable that the optimizer's own step or save calls.
+    """Refuse a change, or a save to a file, by a callable that the optimizer's own step or save calls.
 
     It must come before the lock is taken: another thread may have the lock, and wait for the end of this very step.
     """
