@@ -207,6 +207,23 @@ def test_state_that_was_written_by_hand_stays_after_an_error(path):
         assert set(other.state["exp_avg"]["w"].tolist()) == {7}
 
 
+def test_state_that_was_written_by_hand_before_arrays_were_added_stays_after_an_error(path):
+    def made():
+        params = {"w": np.zeros(400_000)}
+        return flr.Adam(params, lr=0.1)
+
+    opt, other = made(), made()
+    opt.add({"b": np.zeros(5)})
+    opt.step({"w": np.ones(400_000), "b": np.ones(5)})
+    opt.save(path)
+    damaged(path)
+    other.state["exp_avg"]["w"][:] = 7
+    other.add({"b": np.zeros(5)})
+    with pytest.raises(flr.BadFile):
+        other.load(path)
+    assert set(other.state_dict()["state"]["exp_avg"]["w"].tolist()) == {7}
+
+
 def test_an_average_without_updates_stays_after_an_error(path):
     """A state that was written by hand: no updates and no counts, but an average."""
     params, opt = big()
