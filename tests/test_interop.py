@@ -356,6 +356,19 @@ def test_what_torch_keeps_elsewhere():
     assert opt.loss_scale.scale == scale
 
 
+def test_nested_names_of_keras_in_another_order():
+    """Keras' paths have "_" for "."; the arrays have one shape, so an order that is wrong would go unnoticed."""
+    opt = flr.Adam({"d": {"w": np.zeros(2), "b": np.zeros(2)}, "e": np.zeros(2)}, convention="keras")
+    variables = {"adam/iteration": 7, "adam/learning_rate": 0.1}
+    for kind in ("momentum", "velocity"):
+        for k, name in enumerate(("e", "d_b", "d_w")):
+            variables[f"adam/{name}_{kind}"] = np.full(2, float(k))
+    flr.from_keras(variables, opt)
+    for slot in ("exp_avg", "exp_avg_sq"):
+        state = opt.state[slot]
+        assert [state["e"][0], state["d"]["b"][0], state["d"]["w"][0]] == [0.0, 1.0, 2.0]
+
+
 def test_swapped_average():
     opt = stepped(ema_decay=0.5)
     with opt.averaged(), pytest.raises(RuntimeError):

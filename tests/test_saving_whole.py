@@ -104,6 +104,14 @@ def test_a_progress_that_cannot_be_called(path):
     assert not path.exists()
 
 
+@pytest.mark.parametrize("wrong", [{"steps": 1}, "path", np.ones(2), flr.Adam])
+def test_what_is_no_optimizer_is_refused(path, wrong):
+    """Such as its state_dict()."""
+    with pytest.raises(TypeError, match="`opt` must be an optimizer of pyfastlr or None, got"):
+        flr.save(path, [np.ones(2)], wrong)
+    assert not path.exists()
+
+
 def test_progress_may_look_at_the_optimizer(path):
     params = [np.zeros(300_000)]
     opt = flr.SGD(params, lr=1.0, momentum=0.9)

@@ -142,6 +142,8 @@ def _save(
     if opt is None:
         write(path, arrays, metadata, progress)
         return
+    if isinstance(opt, type) or not hasattr(opt, "_engine"):  # not `isinstance`: its module imports this one
+        raise TypeError(f"`opt` must be an optimizer of pyfastlr or None, got {plain.short(opt)}")
     check_outside(opt, "save the state of")
     with opt._lock.held:
         opt._lock.pause()
