@@ -356,6 +356,17 @@ def test_what_torch_keeps_elsewhere():
     assert opt.loss_scale.scale == scale
 
 
+def test_rprop_before_its_first_update():
+    """torch makes the step sizes from the group's rate at the first update."""
+    group = {"lr": 0.5, "etas": (0.5, 1.2), "step_sizes": (1e-6, 50), "maximize": False, "params": [0, 1]}
+    entry = {"step": 3, "prev": np.ones(2), "step_size": np.full(2, 0.25)}
+    opt = flr.Rprop([np.zeros(2), np.zeros(2)], lr=0.1)
+    for hyperparameters, start in ((True, 0.5), (False, 0.1)):
+        flr.from_torch({"state": {1: entry}, "param_groups": [group]}, opt, hyperparameters=hyperparameters)
+        assert [x[0] for x in opt.state["step_size"]] == [start, 0.25]
+        assert opt.state_dict()["counts"].tolist() == [0, 3]
+
+
 def test_nested_names_of_keras_in_another_order():
     """Keras' paths have "_" for "."; the arrays have one shape, so an order that is wrong would go unnoticed."""
     opt = flr.Adam({"d": {"w": np.zeros(2), "b": np.zeros(2)}, "e": np.zeros(2)}, convention="keras")
