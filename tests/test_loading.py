@@ -202,7 +202,8 @@ def test_controllers_may_be_left_out_without_the_hyperparameters():
     opt = made(S.Plateau(0.1), groups=[{"params": "b", "lr": S.Adjustable(0.1)}])
     state = stepped(opt).state_dict()
     other, kept = made(0.5, groups=[{"params": "b", "lr": S.Adjustable(0.3)}]), made(0.5, groups=[{"params": "b"}])
-    for resumed in (other, kept):
+    of_another_kind = made(S.Adjustable(0.5), groups=[{"params": "b", "lr": S.Plateau(0.3)}])
+    for resumed in (other, kept, of_another_kind):
         with pytest.raises(ValueError, match=r"needs a controller of type 'Plateau'.*load with hyperparameters=False"):
             resumed.load_state_dict(state)
         resumed.load_state_dict(state, hyperparameters=False)
@@ -244,6 +245,23 @@ def test_groups_are_matched_by_their_arrays():
             three_groups.load_state_dict(one.state_dict())
         assert set(three_groups.lrs) == {9.0}
         three_groups.load_state_dict(one.state_dict(), hyperparameters=False)
+
+
+@pytest.mark.parametrize("hyperparameters", [True, False])
+def test_controllers_follow_the_arrays_of_their_groups(hyperparameters):
+    def made(*order):
+        groups = {name: {"params": name, "lr": S.Adjustable(0.5)} for name in "bc"}
+        arrays = {"a": np.ones(1), "b": np.ones(2), "c": np.ones(3)}
+        return flr.SGD(arrays, lr=0.1, groups=[groups[name] for name in order])
+
+    one, two = made("b", "c"), made("c", "b")
+    one.groups[1]["lr"].observe(scale=0.25)
+    two.load_state_dict(one.state_dict(), hyperparameters=hyperparameters)
+    assert two.lrs == [0.1, 0.5, 0.125]
+    arrays = {"a": np.ones(1), "b": np.ones(2), "c": np.ones(3)}
+    merged = flr.SGD(arrays, lr=0.1, groups=[{"params": ["b", "c"], "lr": S.Adjustable(0.5)}])
+    merged.load_state_dict(one.state_dict(), hyperparameters=False)
+    assert merged.lrs == [0.1, 0.5]  # it is neither the one nor the other
 
 
 def test_a_group_without_arrays_of_its_own():

@@ -556,7 +556,7 @@ class Optimizer(Options):
             the same place, for arrays of `lr_scale`, arrays, and for a controller, one of the same class, which stays
             the same object and gets the saved state. The groups must have the same arrays, in any order. False keeps
             the optimizer's own hyperparameters, as for states from before they were saved. A saved controller where it
-            has none is left out then.
+            has none of that class is left out then.
         strict : bool
             Whether the state must have exactly the optimizer's arrays. If False, arrays are loaded by name, and those
             that the state lacks keep their state and counts. An array of another shape is always an error.

@@ -64,14 +64,15 @@ def _plain(value: Any, field: str) -> Any:
     if not callable(value):
         return float(value)
     if is_controller(value):
-        return {"controller": _kind(value)}
+        return {"controller": kind_of(value)}
     try:
         return {"schedule": to_plain(value)}
     except Exception:  # noqa: BLE001  # a class of the user's may raise anything
         return {"callable": _name(value)}
 
 
-def _kind(controller: Any) -> str:
+def kind_of(controller: Any) -> str:
+    """Name of a controller's type, as its saved state has it."""
     cls = type(controller)
     return type_name(cls) if isinstance(controller, Controller) else cls.__qualname__
 
@@ -84,10 +85,11 @@ def _name(value: Any) -> str:
 # --- Reading ----------------------------------------------------------------------------------------------------------
 
 
-def rows_of(optimizer: "Optimizer", saved: Any, names: Sequence[str]) -> dict[int, int]:
+def rows_of(optimizer: "Optimizer", saved: Any, names: Sequence[str], exact: bool = True) -> dict[int, int]:
     """The optimizer's group for each saved group: that with the same arrays. `names` are those of the state's arrays.
 
-    A group of which the optimizer has no array is left out.
+    A group of which the optimizer has no array is left out. One whose arrays are in several groups, or in a group with
+    those of another, is an error if `exact`, and otherwise left out too.
     """
     hyper, label = optimizer._hyper, "state['hyperparameters']"
     if not isinstance(saved, list | tuple) or not saved or not all(isinstance(x, Mapping) for x in saved):
@@ -107,6 +109,9 @@ def rows_of(optimizer: "Optimizer", saved: Any, names: Sequence[str]) -> dict[in
         pairs |= {(k, k) for k in empty if not saved[k]["params"] and k not in {row for _, row in pairs}}
     rows = dict(pairs)
     if not len(rows) == len(pairs) == len({row for _, row in pairs}):
+        if not exact:
+            saved_rows, own_rows = [k for k, _ in pairs], [row for _, row in pairs]
+            return {k: row for k, row in pairs if saved_rows.count(k) == own_rows.count(row) == 1}
         need = [[name for name, k in here.items() if k == row] for row in range(len(optimizer._groups))]
         raise ValueError(
             f"`{label}` must have groups with the same arrays as the optimizer's, {short(need)}, got "
@@ -178,7 +183,7 @@ def _read_one(here: Any, value: Any, label: str) -> Any:
             )
         return here
     if kind == "controller":
-        if not isinstance(content, str) or not (callable(here) and is_controller(here)) or _kind(here) != content:
+        if not isinstance(content, str) or not (callable(here) and is_controller(here)) or kind_of(here) != content:
             raise ValueError(f"`{label}` needs a controller of type {short(content)}, got {_shown(here)}: {_KEEP}")
         return here
     if kind == "arrays":
@@ -194,7 +199,7 @@ def _check_controllers(own: Mapping[str, Any], read: Mapping[str, Any], label: s
         if callable(controller) and is_controller(controller):
             key = next((name for name, fields in PAIRS.items() if field in fields), field)
             if not any(x is controller for x in _parts(read.get(key))):
-                need = _NO_CONTROLLER.format(_kind(controller))
+                need = _NO_CONTROLLER.format(kind_of(controller))
                 raise ValueError(f"`{label}[{key!r}]` must be a controller, got {_shown(read.get(key))}: {need}")
 
 

@@ -56,15 +56,16 @@ def _checked(optimizer: "Optimizer", given: dict[str, Any], hyper: bool, strict:
     pairs = [(x, y) for x, y in pairs if y is not None]
     pairs += _progress_pairs(optimizer, given, match)
     saved, settings, rows = given["hyperparameters"], None, None
-    if hyper and saved is not None:
+    if saved is not None:
+        rows = hyperparameters.rows_of(optimizer, saved, match.names, exact=hyper)
+    if hyper and saved is not None and rows is not None:
         if given["maximize"] is not optimizer.maximize:
             raise ValueError(
                 f"`state['maximize']` must be {optimizer.maximize}, got {short(given['maximize'])}: its gradients had "
                 f"the other sign; hyperparameters=False loads it all the same"
             )
-        rows = hyperparameters.rows_of(optimizer, saved, match.names)
         settings = hyperparameters.checked(optimizer, saved, rows)
-    return Checked(_without_overlap(pairs), _controllers(optimizer, given, rows), settings, match.loaded)
+    return Checked(_without_overlap(pairs), _controllers(optimizer, given, rows, hyper), settings, match.loaded)
 
 
 def upgraded(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,12 +139,12 @@ def _used_lr(value: Any) -> float:
 
 
 def _controllers(
-    optimizer: "Optimizer", given: Mapping[str, Any], rows: Mapping[int, int] | None
+    optimizer: "Optimizer", given: Mapping[str, Any], rows: Mapping[int, int] | None, hyper: bool
 ) -> list[tuple[Any, Any]]:
     """Controllers of the optimizer, each with its saved state. Those without a saved state are left out.
 
-    `rows` has the optimizer's group for each saved group. Without it, both have the same number, and if the state has
-    hyperparameters all the same, the optimizer is to keep its own: a saved controller without a place is left out.
+    `rows` has the optimizer's group for each saved group; without it, both have the same number. If the optimizer keeps
+    its own hyperparameters (not `hyper`), a saved controller that has none of its kind there is left out.
     """
     there = optimizer._hyper.controllers()
     found: dict[int, tuple[Any, Any]] = {}
@@ -160,10 +161,11 @@ def _controllers(
                 continue  # of arrays that the optimizer does not have
             group = rows[group]
         controller = there.get((group, name)) if named else None
+        kind = entry["state"].get("type") if isinstance(entry["state"], Mapping) else None
+        fits = controller is not None and kind in (None, hyperparameters.kind_of(controller))
+        if named and rows is not None and not (hyper or fits):
+            continue
         if controller is None:
-            if named and rows is None and given["hyperparameters"] is not None:
-                continue
-            kind = entry["state"].get("type") if isinstance(entry["state"], Mapping) else None
             places = [f"{x!r} of group {row}" for row, x in there]
             raise ValueError(
                 f"`state['controllers']` needs a controller for {short(name)} of group "
