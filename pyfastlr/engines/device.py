@@ -65,6 +65,7 @@ class DeviceEngine:
     # --- The interface to the optimizer (interface.py) ----------------------------------------------------------------
 
     def renew(self) -> None:
+        self.refresh()  # the next step starts from the host's counts
         self._step_on_device = None
 
     def changed(self) -> None:
@@ -103,6 +104,7 @@ class DeviceEngine:
 
     def write(self, pairs: Sequence[tuple[Any, Any]]) -> None:
         def work() -> None:
+            self.refresh()  # `changed` copies to the device what differs from it
             for x, y in pairs:
                 if x.size:
                     x[...] = y

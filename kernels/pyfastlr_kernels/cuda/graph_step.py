@@ -1,8 +1,8 @@
 """Steps that a CUDA graph can replay: counts, config rows and schedules are on the device, nothing is passed by value.
 
 A step has two launches: one thread evaluates schedules, folds and counts (graph.py), then the update kernel reads the
-results. The host's counts are a copy that `refresh` renews. A graph keeps the gradients' addresses, the loss scale and
-the schedules of its capture; numbers may change between replays.
+results. The host's counts are a copy, which `refresh` renews; call it before the host writes to them. A graph keeps the
+gradients' addresses, the loss scale and the schedules of its capture; numbers may change between replays.
 """
 
 import ctypes
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from pyfastlr_kernels.compile.first_use import whole
 from pyfastlr_kernels.rules import Rule
 
 from .step import Device, Launch, Step
@@ -35,21 +36,32 @@ class GraphStep(Step):
         self._host = (self._rows, self._counts, np.zeros(1, np.int64))
         self._live = [device.allocate(x.nbytes) for x in self._host]
         self._numbers_at = device.allocate(len(tensors) * NUMBERS * self._real.itemsize)
+        self._known: list[bytes] = [b""] * len(self._host)  # the host's contents when both sides last agreed
         self._bound: dict[tuple[int, ...], Any] = {}  # by the gradients' addresses: a graph may replay any of them
         self._advance: Any = None
         self._schedules, self._key = schedules, key
         self.changed()
 
     def changed(self) -> None:
-        """Copy the host's rows, counts and steps to the device."""
+        """Copy to the device what the host has written to rows, counts and steps, and leave there what it has not."""
         self._host[2][0] = self._steps[0]
-        for memory, x in zip(self._live, self._host, strict=True):
-            self._device.fill(memory.address, x)
+        if [x.tobytes() for x in self._host] != self._known:
+            whole(self._push)
+
+    def _push(self) -> None:
+        for k, (memory, x) in enumerate(zip(self._live, self._host, strict=True)):
+            if x.tobytes() != self._known[k]:
+                self._device.fill(memory.address, x)
+                self._known[k] = x.tobytes()
 
     def refresh(self) -> None:
         """Copy counts and steps to the host; wait for the device."""
-        for memory, x in list(zip(self._live, self._host, strict=True))[1:]:
-            self._device.read(memory.address, x)
+        whole(self._pull)
+
+    def _pull(self) -> None:
+        for k in (1, 2):
+            self._device.read(self._live[k].address, self._host[k])
+            self._known[k] = self._host[k].tobytes()
         self._steps[0] = self._host[2][0]
 
     def _bindings_of(self, gradients: Sequence[int]) -> int:
