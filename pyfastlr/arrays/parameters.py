@@ -11,6 +11,7 @@ from . import tree
 from .device import allocate
 from .flat import Flat, Layout
 from .host import (
+    LINE,
     Array,
     Watched,
     address,
@@ -236,6 +237,15 @@ class Parameters:
         """Return `size` zeros in the same memory as the parameters."""
         dtype = self.dtype if dtype is None else np.dtype(dtype)
         return aligned(size, dtype) if self.device is None else allocate(self.device, size, dtype)
+
+    def parts(self, dtype: Any = None) -> tuple[int, list[slice]]:
+        """Size of a buffer with a number for each element, and each tensor's part of it.
+
+        Each part starts at a cache line, except in a `Flat`, which has no gaps.
+        """
+        pad = 1 if self.layout is not None else LINE // np.dtype(self.dtype if dtype is None else dtype).itemsize
+        starts = list(accumulate((-(-size // pad) * pad for size in self.sizes), initial=0))
+        return starts[-1], [slice(a, a + n) for a, n in zip(starts, self.sizes, strict=False)]
 
     def leaves_of(self, value: Any, argument: str) -> list[Any] | None:
         """Leaves of an argument like the parameters, one per tensor. None if it is one buffer for a whole `Flat`."""

@@ -20,7 +20,7 @@ from pyfastlr_kernels.cuda.step import Step
 from pyfastlr_kernels.cuda.tables import Curve
 from pyfastlr_kernels.rules import RULES
 
-from .extras import Extras
+from .device_extras import DeviceExtras
 from .hyper import PUBLIC_NAMES, evaluation, inverse_scale, is_library_schedule, number
 from .lock import StepLock
 from .settings import Hyperparameters, Settings
@@ -47,14 +47,14 @@ class DeviceEngine:
         convention: str,
         sign: float,
         capturable: bool,
-        extras: Extras,
+        extras: DeviceExtras,
     ) -> None:
         self._parameters, self._state, self._hyper, self._lock = parameters, state, hyper, lock
         self._rule, self._convention, self._sign, self._capturable = rule, convention, sign, capturable
         if capturable:
             _refuse_controllers(hyper.current)
         self._device, self._extras = parameters.device, extras
-        extras.refuse(hyper.current)
+        extras.refuse(hyper.current, capturable)
         self._step_on_device: Any = None  # built by the first step, and again after any change other than to a number
         self._places = [place(x) for x in parameters.given]
         self._gradients: list[tuple[Any, Any, int]] = [(None, None, 0)] * len(parameters.arrays)
@@ -69,11 +69,13 @@ class DeviceEngine:
         self._step_on_device = None
 
     def changed(self) -> None:
+        self._extras.changed()
         if self._step_on_device is not None:
             self._step_on_device.changed()
 
     def refresh(self) -> None:
-        """Copy counts and steps to the host, because a graph may have counted on the device."""
+        """Copy counts, steps and the options' record to the host, because the device may have written them."""
+        self._extras.refresh()
         if self._step_on_device is not None:
             self._step_on_device.refresh()
 
@@ -82,7 +84,7 @@ class DeviceEngine:
 
     def check_replacement(self, old: Settings, new: Settings) -> None:
         """Refuse options of the host, and to change what a captured graph may contain: schedules and arrays."""
-        self._extras.refuse(new)
+        self._extras.refuse(new, self._capturable)
         if not self._capturable:
             return
         _refuse_controllers(new)
@@ -202,7 +204,8 @@ class DeviceEngine:
             tensors[f"s{k}"] = places
         rows = settings.rows if self._capturable else settings.rows.copy()
         common = (self._device, RULES[self._rule], self._convention, parameters.dtype.name, tensors, rows,
-                  self._state.counts, steps, settings.may_freeze())  # fmt: skip
+                  self._state.counts, steps, settings.may_freeze(),
+                  self._extras.on_device(settings, self._sign))  # fmt: skip
         return GraphStep(*common, *compiled_schedules(settings)) if self._capturable else Step(*common)
 
     def _evaluate_schedules(self, n: int) -> list[tuple[float, list[int]]]:

@@ -20,7 +20,8 @@ from numba import njit, types
 
 from pyfastlr_kernels.compile.intrinsics import call_drive, pointer, put, record
 from pyfastlr_kernels.compile.options import INLINED, PARTS
-from pyfastlr_kernels.reduce import FACTORS, UNIT, norm_of, scale_for
+from pyfastlr_kernels.reduce import UNIT, norm_of, scale_for
+from pyfastlr_kernels.stage_rules import make_factor, make_norm, unscale
 from pyfastlr_kernels.tables import (
     AROUND,
     BEGIN,
@@ -57,9 +58,9 @@ _ZERO64, _ZERO_F = np.int64(0), np.float64(0)
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 _JOB_WORDS, _TENSOR_WORDS = JOB.itemsize // _WORD, TENSOR_SIZE // _WORD
 
-norm_of, scale_for = njit(**INLINED)(norm_of), njit(**INLINED)(scale_for)
-_torch, _keras, _optax = (njit(**INLINED)(FACTORS[name]) for name in FACTORS)
-CONVENTIONS = tuple(FACTORS)
+norm_of, scale_for, unscale = (njit(**INLINED)(x) for x in (norm_of, scale_for, unscale))
+better_norm = njit(**INLINED)(make_norm(njit(**INLINED)))
+tensor_factor = njit(**INLINED)(make_factor(njit(**INLINED)))
 
 
 @njit(**INLINED)
@@ -89,14 +90,6 @@ def row(job, o, k):
 
 
 @njit(**INLINED)
-def clip_factor(convention, norm, limit):
-    """Factor for gradients of that norm: never 1 for a NaN norm, always 1 for an infinite limit."""
-    if convention == 0:
-        return _torch(norm, limit)
-    return _keras(norm, limit) if convention == 1 else _optax(norm, limit)
-
-
-@njit(**INLINED)
 def is_last(o):
     """Whether this call makes an update."""
     return o.calls + 1 >= o.every
@@ -112,9 +105,7 @@ def chain(partials, first, last, total):
 
 @njit(**INLINED)
 def put_norm(norms, k, total, scale, factor):
-    """Write a norm. A second walk, whose elements were made smaller, may have lost a norm that the first one found."""
-    if scale >= 1.0 or number(norms, k) == np.inf:
-        put_number(norms, k, norm_of(total, scale, factor))
+    put_number(norms, k, better_norm(number(norms, k), total, scale, factor))
 
 
 @njit(**PARTS)
@@ -153,10 +144,9 @@ def set_factors(o, job):
         if t.g == 0:
             continue
         clip_row = word(o.clip_rows, t.row)
-        factor = clip_factor(o.convention, number(o.row_norms, clip_row), row(job, o, clip_row).clip_norm)
-        if o.each != 0:
-            own = number(o.tensor_norms, k) * factor
-            factor *= clip_factor(o.convention, own, row(job, o, t.row).clip_norm_each)
+        limit, own_limit = row(job, o, clip_row).clip_norm, row(job, o, t.row).clip_norm_each
+        norm, own = number(o.row_norms, clip_row), number(o.tensor_norms, k)
+        factor = tensor_factor(o.convention, norm, limit, o.each, own, own_limit)
         if factor != 1.0:
             o.clipped = 1
         put_number(o.factors, k, factor)
@@ -266,10 +256,7 @@ def make_stages(dtype):
 
     @njit(**INLINED)
     def unscale_of(job, o):
-        """Factor that makes the gradient in memory the one that the user means: unscaled, or the mean."""
-        if o.every > 1:
-            return 1.0 / o.every if o.mean != 0 else 1.0
-        return job.grad_scale * job.sign
+        return unscale(o.every, o.mean, job.grad_scale * job.sign)
 
     @njit(**PARTS)
     def count_tensors(job, o):

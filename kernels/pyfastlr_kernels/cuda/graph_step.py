@@ -1,8 +1,8 @@
 """Steps that a CUDA graph can replay: counts, config rows and schedules are on the device, nothing is passed by value.
 
-A step has two launches: one thread evaluates schedules, folds and counts (graph.py), then the update kernel reads the
-results. The host's counts are a copy, which `refresh` renews; call it before the host writes to them. A graph keeps the
-gradients' addresses, the loss scale and the schedules of its capture; numbers may change between replays.
+First one thread evaluates schedules, folds and counts (graph.py), then the update kernel reads the results. The host's
+counts are a copy, which `refresh` renews; call it before the host writes to them. A graph keeps the gradients'
+addresses, the loss scale and the schedules of its capture; numbers may change between replays.
 """
 
 import ctypes
@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from pyfastlr_kernels.compile.first_use import whole
 from pyfastlr_kernels.rules import Rule
 
-from .step import Device, Launch, Step
+from .launch import Launch
+from .mirror import Mirrors
+from .stages import OnDevice
+from .step import Device, Step
 from .tables import BINDING, NUMBERS, Curve
 
 
@@ -30,13 +32,12 @@ class GraphStep(Step):
 
     def __init__(
         self, device: Device, rule: Rule, convention: str, dtype: str, tensors: Any, rows: Any, counts: Any, steps: Any,
-        by_element: bool, schedules: Sequence[tuple[Curve, Sequence[int]]], key: str | None,
+        by_element: bool, options: OnDevice | None, schedules: Sequence[tuple[Curve, Sequence[int]]], key: str | None,
     ) -> None:  # fmt: skip
-        super().__init__(device, rule, convention, dtype, tensors, rows, counts, steps, by_element)
-        self._host = (self._rows, self._counts, np.zeros(1, np.int64))
-        self._live = [device.allocate(x.nbytes) for x in self._host]
+        super().__init__(device, rule, convention, dtype, tensors, rows, counts, steps, by_element, options)
+        self._live_rows = Mirrors(device, [self._rows])
+        self._live_counts = Mirrors(device, [self._counts, np.asarray(self._steps)])
         self._numbers_at = device.allocate(len(tensors) * NUMBERS * self._real.itemsize)
-        self._known: list[bytes] = [b""] * len(self._host)  # the host's contents when both sides last agreed
         self._bound: dict[tuple[int, ...], Any] = {}  # by the gradients' addresses: a graph may replay any of them
         self._advance: Any = None
         self._schedules, self._key = schedules, key
@@ -44,25 +45,12 @@ class GraphStep(Step):
 
     def changed(self) -> None:
         """Copy to the device what the host has written to rows, counts and steps, and leave there what it has not."""
-        self._host[2][0] = self._steps[0]
-        if [x.tobytes() for x in self._host] != self._known:
-            whole(self._push)
-
-    def _push(self) -> None:
-        for k, (memory, x) in enumerate(zip(self._live, self._host, strict=True)):
-            if x.tobytes() != self._known[k]:
-                self._device.fill(memory.address, x)
-                self._known[k] = x.tobytes()
+        self._live_rows.push()
+        self._live_counts.push()
 
     def refresh(self) -> None:
         """Copy counts and steps to the host; wait for the device."""
-        whole(self._pull)
-
-    def _pull(self) -> None:
-        for k in (1, 2):
-            self._device.read(self._live[k].address, self._host[k])
-            self._known[k] = self._host[k].tobytes()
-        self._steps[0] = self._host[2][0]
+        self._live_counts.pull()
 
     def _bindings_of(self, gradients: Sequence[int]) -> int:
         key = tuple(gradients)
@@ -88,14 +76,15 @@ class GraphStep(Step):
         """Update all tensors and count the step on the device; without any gradient, do nothing."""
         if not any(gradients):
             return
-        advance, update = self._advance_kernel(), self._launch(by_value=False)
-        bindings = self._bindings_of(gradients)
-        rows, counts, steps = (memory.address for memory in self._live)
+        bindings, numbers = self._bindings_of(gradients), self._numbers_at.address
+        (rows,), (counts, steps) = self._live_rows.addresses, self._live_counts.addresses
         tensors, chunks, _ = self._at
-        numbers = self._numbers_at.address
         arguments = (tensors, len(self._tensors), bindings, counts, rows, numbers, steps)
-        launches = [Launch.of(advance, 1, 1, [ctypes.c_int64(x) for x in arguments])]
-        if self._grid:
+        launches = [Launch.of(self._advance_kernel(), 1, 1, [ctypes.c_int64(x) for x in arguments])]
+        if self._stages is not None:
+            launches += self._stages.launches(bindings, numbers, rows, scale)
+        elif self._grid:
+            update = self._launch(by_value=False)
             for cell, value in zip(update.arguments, (tensors, chunks, bindings, numbers, scale), strict=True):
                 cell.value = value
             launches.append(update)

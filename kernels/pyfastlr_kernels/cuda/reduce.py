@@ -1,7 +1,6 @@
-"""The order-fixed sum of squares (pyfastlr_kernels/reduce.py has its definition) on a device.
+"""The partial sums of the order-fixed sum of squares (pyfastlr_kernels/reduce.py has its definition) on a device.
 
-There is one launch: a half-warp sums each block, and the thread block that comes last adds up the partial sums. That is
-a chain of n/1024 additions by one thread, about 10 cycles each: 0.5 ms for 100 million elements on a device of 2 GHz.
+A half-warp sums each block of UNIT elements. decide.py adds the partial sums up.
 """
 
 from typing import Any
@@ -9,79 +8,79 @@ from typing import Any
 import numpy as np
 
 from pyfastlr_kernels.reduce import LANES, UNIT
-from pyfastlr_kernels.tables import CHUNK
+from pyfastlr_kernels.stage_rules import clamped
+from pyfastlr_kernels.tables import CHUNK, TENSOR, field_offset
 
-from .compiler import cuda, device_function, types
-from .memory import add_exactly, increase, load, put_numbers, square_exactly, word
-from .tables import BINDING, THREADS
+from .compiler import SIMULATED, cuda, device_function, types
+from .tables import AT, BINDING, ROW_AT, THREADS
+
+if SIMULATED:
+    from .simulated_memory import add_exactly, add_word, load, put_numbers, square_exactly, word
+else:
+    from .memory import add_exactly, add_word, load, put_numbers, square_exactly, word
 
 _BLOCKS = THREADS // LANES  # blocks that a thread block sums at once
-_F64 = 8  # bytes
-_CHUNK, _FIRST, _SIZE = CHUNK.itemsize, CHUNK.fields["first"][1], CHUNK.fields["size"][1]
-_BINDING = BINDING.itemsize
+_WORD = 8  # bytes
+_CHUNK, _FIRST, _SIZE = CHUNK.itemsize, field_offset(CHUNK, "first"), field_offset(CHUNK, "size")
+_TENSOR, _ROW, _BINDING = TENSOR.itemsize, field_offset(TENSOR, "row"), BINDING.itemsize
 
 
-def make_sum_of_squares(dtype: str) -> Any:
-    """Make the kernel and its signature: ``(chunks, bindings, first_blocks, partials, n_partials, ticket, result)``.
+def make_measure(dtype: str, clamps: bool) -> Any:
+    """Make the kernel and its signature: ``(tensors, chunks, bindings, rows, options, found, unscale, again)``.
 
-    It sums the squares of the gradients in the bindings, tensor by tensor. ``first_blocks`` has each tensor's first
-    index in ``partials`` (float64, zero if a tensor has no gradient); ``ticket`` is a uint32 that is 0 before and
-    after.
+    It writes the partial sums of the gradients in the bindings to the `squares` of the OPTIONS record, 0 for a tensor
+    without gradient, and adds the number of elements of each tensor that are not finite to its int64 in `found`. If it
+    clamps, elements are first multiplied by `unscale` and limited to their row's clip_value, and none are counted. With
+    `again`, it makes the sums again if the record's `prescale` is not 1, and counts none.
     """
-    zero, itemsize = np.dtype(dtype).type(0), np.dtype(dtype).itemsize
+    real, itemsize = np.dtype(dtype).type, np.dtype(dtype).itemsize
+    zero, limited = real(0), device_function(clamped)
 
-    def sum_block(start, n):
-        """Sum of this thread's lane over n elements at the address."""
-        total = 0.0
+    def sum_block(start, n, unscale, limit, prescale):
+        """Sum of this thread's lane over n elements at the address, and how many of them are not finite."""
+        total, bad = 0.0, 0
         i = cuda.threadIdx.x % LANES
         while i < n:
-            total = add_exactly(total, square_exactly(load(start + i * itemsize, zero)))
+            y = load(start + i * itemsize, zero)
+            bad += 1 if y - y != 0 else 0
+            y = limited(y, unscale, limit) if clamps else y
+            total = add_exactly(total, square_exactly(float(y) * prescale))
             i += LANES
-        return total
+        return total, bad
 
     sum_block = device_function(sum_block)
 
-    def sum_of_squares(chunks, bindings, first_blocks, partials, n_partials, ticket, result):
+    def measure(tensors, chunks, bindings, rows, options, found, unscale, again):
         lanes = cuda.shared.array(THREADS, types.float64)
-        thread = cuda.threadIdx.x
-        c = chunks + _CHUNK * cuda.blockIdx.x
-        k = word(c)
-        first, size, g = word(c + _FIRST), word(c + _SIZE), word(bindings + _BINDING * k)
-        out = partials + (word(first_blocks + _F64 * k) + first // UNIT) * _F64
-        base = 0
-        while base < size:
-            start = base + (thread // LANES) * UNIT
-            lanes[thread] = sum_block(g + (first + start) * itemsize, min(UNIT, size - start)) if g != 0 else 0.0
-            cuda.syncthreads()
-            if thread % LANES == 0 and start < size:
-                total = lanes[thread]
-                for j in range(1, LANES):
-                    total = add_exactly(total, lanes[thread + j])
-                put_numbers(out + start // UNIT * _F64, (total,), 0.0)
-            cuda.syncthreads()
-            base += _BLOCKS * UNIT
-        # The partial sums are visible before the ticket is drawn; the block that draws the last one sees all of them.
-        cuda.threadfence()
-        cuda.syncthreads()
-        if thread == 0:
-            lanes[0] = increase(ticket, cuda.gridDim.x - 1)
-        cuda.syncthreads()
-        last = lanes[0] == cuda.gridDim.x - 1
-        cuda.syncthreads()
-        if last:
-            cuda.threadfence()
-            total = 0.0
+        prescale = load(options + AT.prescale, 0.0) if again != 0 else 1.0
+        if again == 0 or prescale != 1.0:
+            thread = cuda.threadIdx.x
+            c = chunks + _CHUNK * cuda.blockIdx.x
+            k = word(c)
+            first, size, g = word(c + _FIRST), word(c + _SIZE), word(bindings + _BINDING * k)
+            out = (
+                word(options + AT.squares) + (word(word(options + AT.first_blocks) + _WORD * k) + first // UNIT) * _WORD
+            )
+            row = rows + word(tensors + _TENSOR * k + _ROW) * word(options + AT.row_size)
+            limit = real(load(row + ROW_AT.clip_value, 0.0))
             base = 0
-            while base < n_partials:
-                if base + thread < n_partials:
-                    lanes[thread] = load(partials + (base + thread) * _F64, 0.0)
+            while base < size:
+                start = base + (thread // LANES) * UNIT
+                total, bad = 0.0, 0
+                if g != 0:
+                    total, bad = sum_block(
+                        g + (first + start) * itemsize, min(UNIT, size - start), real(unscale), limit, prescale
+                    )
+                lanes[thread] = total
+                if not clamps and bad != 0 and again == 0:
+                    add_word(found + _WORD * k, bad)
                 cuda.syncthreads()
-                if thread == 0:
-                    for j in range(min(THREADS, n_partials - base)):
-                        total = add_exactly(total, lanes[j])
+                if thread % LANES == 0 and start < size:
+                    total = lanes[thread]
+                    for j in range(1, LANES):
+                        total = add_exactly(total, lanes[thread + j])
+                    put_numbers(out + start // UNIT * _WORD, (total,), 0.0)
                 cuda.syncthreads()
-                base += THREADS
-            if thread == 0:
-                put_numbers(result, (total,), 0.0)
+                base += _BLOCKS * UNIT
 
-    return sum_of_squares, types.void(*(types.int64,) * 7)
+    return measure, types.void(*(types.int64,) * 6, types.float64, types.int64)

@@ -1,0 +1,86 @@
+"""What a step on a CUDA device does besides the update: the options' tables in device memory.
+
+The record is on the device while a step has options. The host's is a copy (`Mirrors`): `refresh` it before reading.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from pyfastlr.arrays.host import Array
+from pyfastlr.arrays.parameters import Parameters
+from pyfastlr_kernels.cuda.mirror import Mirrors
+from pyfastlr_kernels.cuda.stages import OnDevice
+from pyfastlr_kernels.cuda.tables import Around
+
+from .extras import Extras, Options
+from .settings import Settings
+
+
+class DeviceExtras(Extras):
+    """Options of an optimizer whose parameters are on a device."""
+
+    def __init__(self, parameters: Parameters, options: Options, convention: str) -> None:
+        super().__init__(parameters, options, convention)
+        self._mirrors: Any = None  # of the record; made by the first step with options
+
+    # --- What is not there yet ----------------------------------------------------------------------------------------
+
+    def refuse(self, settings: Settings, capturable: bool) -> None:
+        """Raise the error for the first option that parameters on a device do not have, or not with `capturable`."""
+        options = self.options
+        used = {
+            "ema_decay": any("ema_decay" in own for own in settings.own),
+            "loss_scale": options.loss_scale is not None,  # before `nonfinite`, which it implies
+            "nonfinite": options.nonfinite != "propagate",
+            "zero_grad": options.zero_grad,
+            "accumulate": options.accumulate > 1,
+            "copy_to": options.copies is not None,
+            "measure": not {*options.measure} <= {"per_tensor"},
+        }
+        for name, is_used in used.items():
+            if is_used:
+                raise ValueError(f"`{name}` needs parameters in host memory, got arrays on a CUDA device")
+
+    # --- For a step ---------------------------------------------------------------------------------------------------
+
+    def on_device(self, settings: Settings, sign: float) -> OnDevice | None:
+        """Tables for a step with these settings, or None if it does nothing but the update."""
+        if not self.is_used(settings):
+            self.unused()
+            return None
+        if self._mirrors is None:
+            self._mirrors = Mirrors(self._parameters.device, [self.record])
+        self._fill(settings)
+        n, record = len(self._parameters.names), self.record[0]
+        others = tuple(name for name, table in (("average", "averages"), ("copy", "copies")) if record[table])
+        arrays = np.array([self._keep[name].copy() for name in others], np.int64).reshape(len(others), n)
+        self._mirrors.push()
+        return OnDevice(
+            record=self._mirrors.addresses[0],
+            found=self._zeros("found", n, np.int64),
+            around=self._zeros("around", n * len(Around._fields), self._parameters.dtype),
+            arrays=self._table("arrays", arrays.T.reshape(-1)) if others else 0,
+            others=others,
+            norms=bool(record["norms"]),
+            clamps=bool(record["value"]),
+            each=bool(record["each"]) or "per_tensor" in self.options.measure,
+            sign=sign,
+        )
+
+    def changed(self) -> None:
+        """Copy to the device what the host has written."""
+        if self.used:
+            self._mirrors.push()
+
+    def refresh(self) -> None:
+        """Bring the host's record up to date; wait for the device."""
+        if self.used:
+            self._mirrors.pull()
+
+    def results(self) -> dict[str, Any]:
+        self.refresh()
+        return super().results()
+
+    def _kept(self, name: str) -> Array:
+        return self._keep[name].copy()

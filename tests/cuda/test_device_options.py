@@ -1,0 +1,181 @@
+"""Options of a step over device buffers, from the public API down to PTX in the emulator, beside those on the host."""
+
+import math
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba_cuda", reason='needs pip install "pyfastlr[cudatool]"')
+pytestmark = pytest.mark.cudatool
+
+import pyfastlr as flr  # noqa: E402
+from beside import Beside, numbers  # noqa: E402
+from emulated import Array, Device  # noqa: E402
+from pyfastlr import schedules as S  # noqa: E402
+from pyfastlr.arrays import device as device_arrays  # noqa: E402
+from vectors import KERNELS  # noqa: E402
+
+SIZES = (5, 1300, 3)
+dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
+
+
+@pytest.fixture
+def device(monkeypatch):
+    emulated = Device((9, 0), fused=False)
+    monkeypatch.setattr(device_arrays, "device_of", lambda address: emulated)
+    return emulated
+
+
+# --- Clipping and measuring -------------------------------------------------------------------------------------------
+
+OWN = [{"params": 1, "clip_norm": 0.7}, {"params": 2, "clip_value": 0.5, "clip_norm_each": 0.125}]
+CLIPPING = (
+    {"clip_norm": 1.0},
+    {"clip_norm": 1e9},
+    {"clip_norm": math.inf},
+    {"clip_norm": S.Linear(4.0, 0.5, 2), "maximize": True},
+    {"clip_norm_each": 0.25},
+    {"clip_value": 0.5},
+    {"clip_value": lambda n: 1.0 / (1 + n), "clip_norm": 2.0},
+    {"clip_norm": 1.0, "clip_norm_each": 0.5, "clip_value": 0.75, "measure": ("per_tensor",)},
+    {"clip_norm": 1.0, "groups": OWN, "measure": ("per_tensor",)},
+    {"groups": OWN},
+    {"measure": ("per_tensor",)},
+)
+
+
+@dtypes
+@pytest.mark.parametrize("options", CLIPPING, ids=lambda x: "-".join(x))
+def test_clipping_has_the_bits_of_the_host(device, dtype, options):
+    pair = Beside(device, dtype, SIZES, options)
+    for missing in ((), (1,), (), (0, 2)):
+        pair.step(missing, inv_scale=0.5)
+        pair.check()
+
+
+@pytest.mark.parametrize("case", KERNELS, ids=lambda case: case.name)
+def test_every_rule_is_clipped(device, case):
+    decay = "decoupled" if "decoupled" in case.row.decays else case.decay
+    options = {"lr": case.lr, "clip_norm": 0.5, "clip_value": 1.5, "weight_decay": 0.1, "decay": decay}
+    pair = Beside(device, "float32", SIZES, options, case.make)
+    pair.step()
+    pair.step(missing=(2,))
+    pair.check()
+
+
+@pytest.mark.parametrize("convention", ["torch", "keras", "optax"])
+@pytest.mark.parametrize("bad", [math.inf, math.nan])
+def test_a_norm_that_is_not_finite(device, convention, bad):
+    for options in ({"clip_norm": 1.0, "clip_norm_each": 1.0}, {"clip_value": math.inf, "clip_norm": 1.0}):
+        pair = Beside(device, "float32", (5, 30), {**options, "convention": convention, "measure": ("per_tensor",)})
+        pair.poison = {1: bad}
+        pair.step()
+        pair.check()
+        assert pair.host.stats.nonfinite == (0 if "clip_value" in options else 1)
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+def test_float64_squares_that_overflow_or_vanish(device, size):
+    pair = Beside(device, "float64", SIZES, {"clip_norm": size, "measure": ("per_tensor",)})
+    for opt, to in ((pair.host, lambda x: x), (pair.device_side, pair.on_device)):
+        opt.step([to(np.full(n, size)) for n in SIZES])
+    pair.check()
+    assert pair.host.stats.grad_norm == pytest.approx(size * math.sqrt(sum(SIZES)))
+    pair.step()  # and as usual again
+    pair.check()
+
+
+def test_frozen_groups_and_rates_by_element(device):
+    rates = [np.linspace(0, 1, n, dtype=np.float32) for n in SIZES]
+    host, lent = (
+        flr.Adam([to(numbers(np.random.default_rng(n), n, "float32")) for n in SIZES], lr=0.1, clip_norm=1.0,
+                 clip_value=1.0, lr_scale=[to(x) for x in rates])
+        for to in (lambda x: x, lambda x: Array(device, x))
+    )  # fmt: skip
+    g = [numbers(np.random.default_rng(n), n, "float32") for n in SIZES]
+    for _ in range(2):
+        host.step(g)
+        lent.step([Array(device, x.copy()) for x in g])
+    for x, y in zip(host._parameters.given, lent._parameters.given, strict=True):
+        assert y.host.tobytes() == x.tobytes()
+
+
+def test_limits_change_and_options_come_and_go(device):
+    pair = Beside(device, "float32", SIZES, {})
+    both = (pair.host, pair.device_side)
+    pair.step()
+    pair.check()
+    for change in ({"clip_norm": 1.0}, {"clip_norm": 0.25}, {"clip_value": 0.5}, {"clip_norm": None},
+                   {"clip_value": None}, {"clip_norm_each": 0.5}):  # fmt: skip
+        for opt in both:
+            for name, value in change.items():
+                setattr(opt, name, value)
+        pair.step()
+        pair.check()
+    for opt in both:
+        opt.reset()
+    assert pair.device_side.stats == pair.host.stats == flr.Stats()
+    pair.step()
+    pair.check()
+
+
+def test_a_step_does_not_wait_and_a_look_at_the_stats_does(device):
+    opt = flr.Adam([Array(device, np.ones(n, np.float32)) for n in SIZES], lr=0.1, clip_norm=1.0)
+    g = [Array(device, np.ones(n, np.float32)) for n in SIZES]
+    opt.step(g)
+    waits = []
+    for name in ("fill", "read"):
+        call = getattr(device, name)
+        setattr(device, name, lambda *a, _name=name, _call=call: waits.append(_name) or _call(*a))
+    write, device.write = device.write, lambda address, array, stream: Device._bytes(device, address, array.nbytes)
+    for _ in range(3):
+        opt.step(g, stream=5)
+    assert waits == []
+    assert set(device.streams[-9:]) == {5}
+    device.write = write
+    assert opt.stats.grad_norm == math.sqrt(sum(SIZES))
+    assert waits == ["read"]
+
+
+@pytest.mark.parametrize("options", [{"clip_norm": 1.0, "clip_value": 0.75, "clip_norm_each": 0.5},
+                                     {"clip_norm": S.Linear(4.0, 0.5, 2), "groups": OWN[:1]}])  # fmt: skip
+def test_a_graph_clips(device, options):
+    """A replay is the same launches again. The limits may change between replays."""
+    pair = Beside(device, "float64", SIZES, options, flr.SGD, capturable=True)
+    g = [np.full(n, 2.0) for n in SIZES]
+    on_device = [pair.on_device(x) for x in g]
+    opt, captured, launch = pair.device_side, [], device.launch
+    opt.step(on_device)
+    device.launch = lambda *arguments: captured.append(arguments)
+    opt.step(on_device)
+    device.launch = launch
+    for k in range(4):
+        if k == 2 and type(options["clip_norm"]) is float:
+            opt.clip_norm = pair.host.clip_norm = 0.25
+        if k:
+            for arguments in captured:
+                launch(*arguments)
+        pair.host.step(g)
+        for x, y in zip(pair.host_params, pair.lent, strict=True):
+            np.testing.assert_allclose(y.host, x, rtol=1e-12)
+        got, want = opt.stats, pair.host.stats
+        assert (got.grad_norm, got.clipped, got.nonfinite) == (want.grad_norm, want.clipped, want.nonfinite)
+    assert opt.steps == 4
+
+
+# --- What is not there yet --------------------------------------------------------------------------------------------
+
+REFUSED = {
+    "ema_decay": 0.9, "nonfinite": "skip", "zero_grad": True, "accumulate": 2, "loss_scale": flr.LossScale,
+    "measure": ("update_norm",), "copy_to": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_an_option_that_is_not_there_is_refused_by_name(device, name):
+    lent = Array(device, np.ones(3, np.float32))
+    value = REFUSED[name]
+    value = value() if callable(value) else lent if name == "copy_to" else value
+    with pytest.raises(ValueError, match=f"`{name}` needs parameters in host memory, got arrays on a CUDA device"):
+        flr.SGD(lent, lr=0.1, **{name: value})
+    assert lent.host.tolist() == [1.0] * 3
