@@ -9,6 +9,7 @@ import numpy as np
 
 from . import tree
 from .device import allocate
+from .device import place as place_on_device
 from .flat import Flat, Layout
 from .host import (
     LINE,
@@ -85,7 +86,8 @@ class Parameters:
         self.addresses = [address(x) for x in self.arrays]
         check_disjoint(self.arrays, self.addresses, labels)
         self.size = sum(self.sizes)
-        self._places = [None if is_native(x) or self.device is not None else place(x) for x in self.given]
+        self._place_of = place if self.device is None else place_on_device
+        self._places = [None if is_native(x) else self._place_of(x) for x in self.given]
         self.is_native = all(map(is_native, self.given))
         self.is_leaf = self.layout is None and self.node.kind == "leaf"
         self.is_single = self.is_leaf and self.is_native
@@ -211,7 +213,7 @@ class Parameters:
         for k, (now, given) in enumerate(zip(self.inside() if in_container else self.given, self.given, strict=True)):
             x = given if isinstance(given, np.ndarray) else self.arrays[k]
             same = address(x) == self.addresses[k] and x.shape == shapes[k] and x.dtype == self.dtype
-            moved = self._places[k] is not None and place(given) != self._places[k]
+            moved = self._places[k] is not None and self._place_of(given) != self._places[k]
             if now is not given or moved or not (same and x.flags.carray):
                 self.explain_moved(k, now)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pyfastlr.arrays.device import place, stream_of
+from pyfastlr.arrays.device import DeviceArray, place, stream_of
 from pyfastlr.arrays.host import address, address_range
 from pyfastlr.arrays.parameters import Parameters
 from pyfastlr.schedules import Schedule
@@ -109,7 +109,7 @@ class DeviceEngine:
             self.refresh()  # `changed` copies to the device what differs from it
             for x, y in pairs:
                 if x.size:
-                    x[...] = y
+                    x[...] = y.copy() if isinstance(y, DeviceArray) else y
 
         whole(work)
 
@@ -135,6 +135,7 @@ class DeviceEngine:
             return
         handle = stream_of(stream, first, self._device.number)
         if self._step_on_device is None:
+            self._extras.check_not_swapped()
             self._step_on_device = self._make_step(steps)
         if not self._capturable:  # a graph evaluates its schedules on the device
             values = self._evaluate_schedules(int(steps[0]))
@@ -177,7 +178,8 @@ class DeviceEngine:
         return addresses
 
     def _refuse_overlap(self, checked: Sequence[Any]) -> None:
-        written = sorted(address_range(x) for x in (*self._parameters.arrays, *self._state.buffers.values()) if x.size)
+        arrays = [*self._parameters.arrays, *self._state.buffers.values(), *(x for _, x in self._extras.labelled())]
+        written = sorted(address_range(x) for x in arrays if x.size)
         starts = np.array([start for start, _ in written], np.int64)
         for x in checked:
             if x is not None and x.size:
@@ -186,7 +188,7 @@ class DeviceEngine:
                 if k >= 0 and written[k][1] > start:
                     leaves = checked[0] if self._parameters.is_leaf else list(checked)
                     states = [(f"state[{name!r}]", x) for name, x in self._state.buffers.items()]
-                    named = [*(("params", x) for x in self._parameters.arrays), *states]
+                    named = [*(("params", x) for x in self._parameters.arrays), *states, *self._extras.labelled()]
                     self._parameters.explain_overlap(leaves, named)
 
     def _make_step(self, steps: Any) -> Any:

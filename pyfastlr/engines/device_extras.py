@@ -13,7 +13,7 @@ from pyfastlr_kernels.cuda.mirror import Mirrors
 from pyfastlr_kernels.cuda.stages import OnDevice
 from pyfastlr_kernels.cuda.tables import Around
 
-from .extras import Extras, Options
+from .extras import Extras, Options, averages
 from .settings import Settings
 
 
@@ -30,7 +30,6 @@ class DeviceExtras(Extras):
         """Raise the error for the first option that parameters on a device do not have, or not with `capturable`."""
         options = self.options
         used = {
-            "ema_decay": any("ema_decay" in own for own in settings.own),
             "loss_scale": options.loss_scale is not None,  # before `nonfinite`, which it implies
             "nonfinite": options.nonfinite != "propagate",
             "zero_grad": options.zero_grad,
@@ -41,6 +40,11 @@ class DeviceExtras(Extras):
         for name, is_used in used.items():
             if is_used:
                 raise ValueError(f"`{name}` needs parameters in host memory, got arrays on a CUDA device")
+        if capturable and averages(settings):
+            raise ValueError(
+                "`ema_decay` must be left out with `capturable`: a CUDA graph can be replayed while parameters and "
+                "average are exchanged"
+            )
 
     # --- For a step ---------------------------------------------------------------------------------------------------
 
@@ -77,6 +81,11 @@ class DeviceExtras(Extras):
         """Bring the host's record up to date; wait for the device."""
         if self.used:
             self._mirrors.pull()
+
+    @property
+    def has_average(self) -> bool:
+        self.refresh()
+        return super().has_average
 
     def results(self) -> dict[str, Any]:
         self.refresh()

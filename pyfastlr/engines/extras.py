@@ -151,7 +151,7 @@ class Extras:
         for name in ("tensor_norms", "tensor_update_norms", "tensor_param_norms", "factors"):
             record[name] = self._zeros(name, n)
         record["row_norms"] = self._zeros("row_norms", len(rows))
-        if _averages(settings):
+        if averages(settings):
             self.allocate("average")
             record["averages"] = self._addresses("average")
         else:
@@ -305,7 +305,7 @@ def _measured(norm: Any) -> float | None:
     return None if norm == tables.NOT_MEASURED else float(norm)
 
 
-def _averages(settings: Settings) -> bool:
+def averages(settings: Settings) -> bool:
     """Whether a group keeps an average."""
     return any("ema_decay" in own for own in settings.own)
 

@@ -57,8 +57,10 @@ def checked(
     if given["average"] is not None:
         average = _dict(given["average"], "average", ("updates", "values"))
         averaged = count(average["updates"], "state['average']['updates']", 1)
-        if optimizer._parameters.device is not None:
-            raise ValueError("`state['average']` needs parameters in host memory, got arrays on a CUDA device")
+        if optimizer.capturable:
+            raise ValueError(
+                "`state['average']` must be None with `capturable`, which has no `ema_decay`: got an average"
+            )
         parts["average"] = tensors(average["values"], "state['average']['values']")
     if given["accumulated"] is not None:
         accumulated = _dict(given["accumulated"], "accumulated", ("calls", "used", "values"))

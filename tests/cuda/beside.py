@@ -45,9 +45,13 @@ class Beside:
         a, b = self.host, self.device_side
         assert (b.steps, repr(b.stats)) == (a.steps, repr(a.stats))  # a NaN equals no other
         assert b._state.counts.tobytes() == a._state.counts.tobytes()
-        for name, arrays in a.state.items():
-            for k, (x, y) in enumerate(zip(arrays, b.state[name], strict=True)):
-                assert same(x, y.copy()), f"state[{name!r}][{k}]"
+        pairs = {name: (arrays, b.state[name]) for name, arrays in a.state.items()}
+        assert b._extras.has_average == a._extras.has_average
+        if a._extras.has_average:
+            pairs["ema"] = a.ema, b.ema
+        for name, both in pairs.items():
+            for k, (x, y) in enumerate(zip(*both, strict=True)):
+                assert same(x, y.copy()), f"{name}[{k}]"
 
 
 def same(x, y):

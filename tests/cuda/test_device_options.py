@@ -1,5 +1,6 @@
 """Options of a step over device buffers, from the public API down to PTX in the emulator, beside those on the host."""
 
+import copy
 import math
 
 import numpy as np
@@ -163,10 +164,115 @@ def test_a_graph_clips(device, options):
     assert opt.steps == 4
 
 
+# --- The average ------------------------------------------------------------------------------------------------------
+
+AVERAGING = (
+    {"ema_decay": 0.9},
+    {"ema_decay": S.Linear(0.9, 0.5, 3), "clip_norm": 0.5, "clip_value": 1.0},
+    {"ema_decay": 0.0, "groups": [{"params": 1, "ema_decay": 0.75}]},
+)
+
+
+@dtypes
+@pytest.mark.parametrize("options", AVERAGING, ids=lambda x: "-".join(x))
+def test_average_has_the_bits_of_the_host(device, dtype, options):
+    """Arrays without gradient are averaged too, from the first update on."""
+    pair = Beside(device, dtype, (5, 1030, 3), options)
+    for missing in ((2,), (1,), (), (0, 2)):
+        pair.step(missing, inv_scale=0.5)
+        pair.check()
+
+
+@pytest.mark.parametrize("misalign", [0, 4])
+def test_averages_of_arrays_that_begin_anywhere(device, misalign):
+    """An average starts at a line. If its array does not, both are read element by element."""
+    device.map = lambda x, own=device.map, misalign=misalign: own(x, misalign if x.dtype == np.float32 else 0)
+    pair = Beside(device, "float32", (37, 1), {"ema_decay": 0.5})
+    pair.step()
+    pair.step(missing=(0,))
+    pair.check()
+
+
+def test_parameters_and_average_are_exchanged(device):
+    pair = Beside(device, "float32", (5, 40), {"ema_decay": 0.5, "clip_norm": 1.0})
+    opt = pair.device_side
+    with pytest.raises(RuntimeError, match="needs an average"):
+        opt.swap_ema()
+    pair.step()
+    pair.step()
+    with pair.host.averaged(), opt.averaged():
+        for x, y in zip(pair.host_params, pair.lent, strict=True):
+            assert x.tobytes() == y.host.tobytes()
+        _, g = pair.gradients()
+        for call in (lambda: opt.step(g), opt.state_dict, opt.reset):
+            with pytest.raises(RuntimeError, match="not possible while the average is swapped in"):
+                call()
+    pair.check()
+    pair.step()
+    pair.check()
+    for both in (pair.host, opt):
+        both.swap_ema()
+        both.swap_ema()
+    pair.lent[1].address = device.map(pair.lent[1].host)
+    with pytest.raises(ValueError, match="must stay as it was when the optimizer was built"):
+        opt.swap_ema()
+
+
+def test_an_average_is_kept_continued_saved_and_reset(device):
+    pair = Beside(device, "float32", (5, 40), {"ema_decay": 0.5})
+    both = (pair.host, pair.device_side)
+    pair.step()
+    for value in (None, 0.25):  # it stays as it is, and goes on
+        for opt in both:
+            opt.ema_decay = value
+        pair.step()
+        pair.check()
+    twin = copy.deepcopy(pair.device_side)
+    assert all(x.copy().tobytes() == y.copy().tobytes() for x, y in zip(twin.ema, pair.device_side.ema, strict=True))
+    states = [opt.state_dict() for opt in both]
+    assert states[0]["average"]["updates"] == states[1]["average"]["updates"] == 2
+    pair.step()
+    for opt, state in zip(both, reversed(states), strict=True):  # each the other's
+        opt.load_state_dict(state)
+    pair.check()
+    pair.step()
+    pair.check()
+    for opt in both:
+        opt.reset()
+        with pytest.raises(AttributeError, match="needs an average"):
+            _ = opt.ema
+    pair.step()
+    pair.check()
+    pair.step()
+    pair.check()
+
+
+def test_a_gradient_in_the_average_is_refused(device):
+    opt = flr.SGD(Array(device, np.ones(5, np.float32)), lr=0.1, ema_decay=0.5)
+    opt.step(Array(device, np.ones(5, np.float32)))
+    with pytest.raises(ValueError, match="`grads` must not overlap `ema`"):
+        opt.step(opt.ema)
+    assert opt.steps == 1
+
+
+def test_a_graph_has_no_average(device):
+    lent = Array(device, np.ones(5, np.float32))
+    with pytest.raises(ValueError, match="`ema_decay` must be left out with `capturable`"):
+        flr.SGD(lent, lr=0.1, ema_decay=0.5, capturable=True)
+    opt = flr.SGD(lent, lr=0.1, capturable=True)
+    with pytest.raises(ValueError, match="`ema_decay` must be left out with `capturable`"):
+        opt.ema_decay = 0.5
+    host = flr.SGD(np.ones(5, np.float32), lr=0.1, ema_decay=0.5)
+    host.step(np.ones(5, np.float32))
+    with pytest.raises(ValueError, match=r"`state\['average'\]` must be None with `capturable`"):
+        opt.load_state_dict(host.state_dict())
+    assert opt.steps == 0
+
+
 # --- What is not there yet --------------------------------------------------------------------------------------------
 
 REFUSED = {
-    "ema_decay": 0.9, "nonfinite": "skip", "zero_grad": True, "accumulate": 2, "loss_scale": flr.LossScale,
+    "nonfinite": "skip", "zero_grad": True, "accumulate": 2, "loss_scale": flr.LossScale,
     "measure": ("update_norm",), "copy_to": None,
 }  # fmt: skip
 

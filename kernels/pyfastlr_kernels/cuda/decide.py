@@ -97,11 +97,11 @@ def make_decide(dtype: str) -> Any:
 
     count, norms_of_groups = device_function(count), device_function(norms_of_groups)
 
-    def put_around(tensors, n_tensors, bindings, rows, o, around, inv_scale, sign):
+    def put_around(tensors, n_tensors, bindings, rows, o, around, inv_scale, sign, averaged):
         """Write each tensor's numbers; return whether this thread has clipped a norm."""
         clipped = 0.0
         unscale = unscale_of(word(o + AT.every), word(o + AT.mean), inv_scale)
-        clamps, started = word(o + AT.value) != 0, 1.0 if word(o + AT.averaged) != 0 else 0.0
+        clamps, started = word(o + AT.value) != 0, 1.0 if averaged != 0 else 0.0
         for k in range(cuda.threadIdx.x, n_tensors, THREADS):
             r = word(tensors + _TENSOR * k + _ROW)
             row, factor = rows + r * word(o + AT.row_size), 1.0
@@ -126,7 +126,8 @@ def make_decide(dtype: str) -> Any:
     put_around = device_function(put_around)
 
     def decide(tensors, n_tensors, bindings, rows, options, found, around, each, again, inv_scale, sign):
-        lanes, firsts = cuda.shared.array(THREADS, types.float64), cuda.shared.array(THREADS, types.int64)
+        lanes = cuda.shared.array(THREADS, types.float64)  # the simulator takes arrays on one line for the same one
+        firsts = cuda.shared.array(THREADS, types.int64)
         thread, o = cuda.threadIdx.x, options
         prescale = load(o + AT.prescale, 0.0) if again != 0 else 1.0
         cuda.syncthreads()
@@ -161,7 +162,12 @@ def make_decide(dtype: str) -> Any:
                 put_numbers(o + AT.grad_norm, (grad_norm,), 0.0)
             cuda.syncthreads()
             if again != 0 or load(o + AT.prescale, 0.0) == 1.0:
-                lanes[thread] = put_around(tensors, n_tensors, bindings, rows, o, around, inv_scale, sign)
+                if thread == 0:
+                    averaged = word(o + AT.averaged)
+                    firsts[0] = averaged
+                    put_word(o + AT.averaged, averaged + (1 if word(o + AT.averages) != 0 else 0))
+                cuda.syncthreads()
+                lanes[thread] = put_around(tensors, n_tensors, bindings, rows, o, around, inv_scale, sign, firsts[0])
                 cuda.syncthreads()
                 if thread == 0:
                     clipped = 0.0
@@ -169,7 +175,5 @@ def make_decide(dtype: str) -> Any:
                         clipped = max(clipped, lanes[j])
                     put_word(o + AT.clipped, int(clipped))
                     put_word(o + AT.status, OK)
-                    if word(o + AT.averages) != 0:
-                        put_word(o + AT.averaged, word(o + AT.averaged) + 1)
 
     return decide, types.void(*(types.int64,) * 9, types.float64, types.float64)
