@@ -33,8 +33,8 @@ class DeviceEngine:
     `launch` calls `_step`, which raises every error itself and always returns 0.
     """
 
-    __slots__ = ("__weakref__", "_capturable", "_convention", "_device", "_extras", "_gradients", "_hyper", "_lock",
-                 "_parameters", "_places", "_rule", "_sign", "_state", "_step_on_device", "launch",
+    __slots__ = ("__weakref__", "_capturable", "_convention", "_counts_there", "_device", "_extras", "_gradients",
+                 "_hyper", "_lock", "_parameters", "_places", "_rule", "_sign", "_state", "_step_on_device", "launch",
                  "notify")  # fmt: skip
 
     def __init__(
@@ -51,9 +51,10 @@ class DeviceEngine:
     ) -> None:
         self._parameters, self._state, self._hyper, self._lock = parameters, state, hyper, lock
         self._rule, self._convention, self._sign, self._capturable = rule, convention, sign, capturable
-        if capturable:
-            _refuse_controllers(hyper.current)
         self._device, self._extras = parameters.device, extras
+        self._counts_there = capturable or extras.may_skip  # counts, schedules and folds are on the device
+        if self._counts_there:
+            self._refuse_controllers(hyper.current)
         extras.refuse(hyper.current, capturable)
         self._step_on_device: Any = None  # built by the first step, and again after any change other than to a number
         self._places = [place(x) for x in parameters.given]
@@ -85,10 +86,9 @@ class DeviceEngine:
     def check_replacement(self, old: Settings, new: Settings) -> None:
         """Refuse options of the host, and to change what a captured graph may contain: schedules and arrays."""
         self._extras.refuse(new, self._capturable)
-        if not self._capturable:
-            return
-        _refuse_controllers(new)
-        if self._step_on_device is None:
+        if self._counts_there:
+            self._refuse_controllers(new)
+        if not self._capturable or self._step_on_device is None:
             return
         for before, after in zip(old.own, new.own, strict=True):
             for field, value in after.items():
@@ -97,6 +97,17 @@ class DeviceEngine:
                         f"`{field}` must not change after the first step with `capturable`: a CUDA graph contains its "
                         f"schedules and arrays, so only a number can be replaced, and only by a number"
                     )
+
+    def _refuse_controllers(self, settings: Settings) -> None:
+        option = "`capturable`" if self._capturable else '`nonfinite="skip"`'
+        where = "a CUDA graph evaluates its schedules" if self._capturable else "schedules are evaluated"
+        for value, field, _ in settings.scheduled():
+            if is_controller(value):
+                name, got = PUBLIC_NAMES.get(field, field), type(value).__name__
+                raise TypeError(
+                    f"`{name}` must be a number or schedule with {option}, got the controller {got}: {where} "
+                    f"on the device, and what reacts to the run is not there"
+                )
 
     def in_stream(self, stream: Any) -> Callable[..., int]:
         return partial(self.launch, stream=stream)
@@ -137,14 +148,14 @@ class DeviceEngine:
         if self._step_on_device is None:
             self._extras.check_not_swapped()
             self._step_on_device = self._make_step(steps)
-        if not self._capturable:  # a graph evaluates its schedules on the device
+        if not self._counts_there:
             values = self._evaluate_schedules(int(steps[0]))
             if not all(is_library_schedule(call) for call, *_ in self._hyper.current.scheduled()):
                 # A callable may have changed anything, so check all arrays again.
                 addresses, first = self._bind(self._parameters.gather(grads), self._parameters.held_now())
             self._take_hyperparameters(values)
         self._step_on_device(addresses, scale, handle)
-        if not self._capturable:
+        if not self._counts_there:
             self._lock.used_lr[0] = self._step_on_device._rows["lr"][0]
 
     def _bind(self, gradients: Any, held: Sequence[Any] | None) -> tuple[list[int], Any]:
@@ -204,11 +215,13 @@ class DeviceEngine:
         tensors["scale"] = [0 if rates is None else address(rates.array) for rates in settings.rates]
         for k, places in enumerate(self._state.addresses()):
             tensors[f"s{k}"] = places
-        rows = settings.rows if self._capturable else settings.rows.copy()
+        rows = settings.rows if self._counts_there else settings.rows.copy()
         common = (self._device, RULES[self._rule], self._convention, parameters.dtype.name, tensors, rows,
                   self._state.counts, steps, settings.may_freeze(),
                   self._extras.on_device(settings, self._sign))  # fmt: skip
-        return GraphStep(*common, *compiled_schedules(settings)) if self._capturable else Step(*common)
+        if self._counts_there:
+            return GraphStep(*common, *compiled_schedules(settings), self._capturable)
+        return Step(*common)
 
     def _evaluate_schedules(self, n: int) -> list[tuple[float, list[int]]]:
         """Value of each schedule and callable for update n, with the cells that it fills."""
@@ -229,16 +242,6 @@ class DeviceEngine:
         numbers = rows.view(np.float64)
         for value, cells in values:
             numbers[cells] = value
-
-
-def _refuse_controllers(settings: Settings) -> None:
-    for value, field, _ in settings.scheduled():
-        if is_controller(value):
-            raise TypeError(
-                f"`{PUBLIC_NAMES.get(field, field)}` must be a number or schedule with `capturable`, got the "
-                f"controller {type(value).__name__}: a CUDA graph evaluates its schedules on the device, and what "
-                f"reacts to the run is not there"
-            )
 
 
 def compiled_schedules(settings: Settings) -> tuple[list[tuple[Curve, list[int]]], str | None]:

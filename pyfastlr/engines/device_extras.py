@@ -9,6 +9,7 @@ import numpy as np
 
 from pyfastlr.arrays.host import Array
 from pyfastlr.arrays.parameters import Parameters
+from pyfastlr_kernels import tables
 from pyfastlr_kernels.cuda.mirror import Mirrors
 from pyfastlr_kernels.cuda.stages import OnDevice
 from pyfastlr_kernels.cuda.tables import Around
@@ -31,7 +32,6 @@ class DeviceExtras(Extras):
         options = self.options
         used = {
             "loss_scale": options.loss_scale is not None,  # before `nonfinite`, which it implies
-            "nonfinite": options.nonfinite != "propagate",
             "zero_grad": options.zero_grad,
             "accumulate": options.accumulate > 1,
             "copy_to": options.copies is not None,
@@ -40,6 +40,8 @@ class DeviceExtras(Extras):
         for name, is_used in used.items():
             if is_used:
                 raise ValueError(f"`{name}` needs parameters in host memory, got arrays on a CUDA device")
+        if capturable and options.nonfinite != "propagate":
+            raise ValueError('`nonfinite` must be "propagate" with `capturable`, got ' + repr(options.nonfinite))
         if capturable and averages(settings):
             raise ValueError(
                 "`ema_decay` must be left out with `capturable`: a CUDA graph can be replayed while parameters and "
@@ -70,7 +72,19 @@ class DeviceExtras(Extras):
             clamps=bool(record["value"]),
             each=bool(record["each"]) or "per_tensor" in self.options.measure,
             sign=sign,
+            checks=self.options.nonfinite != "propagate",
+            refuse=self._refuse if self.options.nonfinite == "raise" else None,
         )
+
+    @property
+    def may_skip(self) -> bool:
+        """Whether only the device knows if a step was made."""
+        return self.options.nonfinite == "skip"
+
+    def _refuse(self) -> None:
+        self.refresh()
+        if self.record["status"][0] == tables.NOT_FINITE:
+            self.explain_not_finite(self._parameters)
 
     def changed(self) -> None:
         """Copy to the device what the host has written."""

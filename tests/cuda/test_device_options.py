@@ -269,10 +269,121 @@ def test_a_graph_has_no_average(device):
     assert opt.steps == 0
 
 
+# --- Gradients that are not finite ------------------------------------------------------------------------------------
+
+POLICIES = (
+    {},
+    {"clip_norm": S.Linear(4.0, 0.5, 3), "clip_value": 0.5, "measure": ("per_tensor",)},
+    {"clip_norm": 1.0, "clip_norm_each": 0.5, "ema_decay": 0.5, "lr": S.InverseTime(0.1, 0.5)},
+)
+
+
+def moment(pair):
+    """Bytes of all that the device's side may change, and its counts."""
+    opt = pair.device_side
+    arrays = [x.host for x in pair.lent] + [
+        x.copy() for x in (*opt._state.buffers.values(), *opt._extras.buffers.values())
+    ]
+    saved = opt.state_dict()
+    return [x.tobytes() for x in arrays], opt.steps, saved["counts"].tolist(), saved["carry"].tolist()
+
+
+@dtypes
+@pytest.mark.parametrize("options", POLICIES, ids=lambda x: "-".join(x) or "alone")
+def test_a_skipped_step_changes_and_counts_nothing(device, dtype, options):
+    """The device decides. A schedule's value on it may differ from the host's in the last bits."""
+    pair = Beside(device, dtype, (5, 1030), {**options, "nonfinite": "skip"}, flr.NAdam)
+    for k, bad in enumerate((None, math.inf, math.nan, None, None)):
+        pair.poison = {} if bad is None else {k % 2: bad}
+        before = moment(pair)
+        pair.step(missing=(0,) if k == 3 else (), inv_scale=0.5)
+        a, b = pair.host, pair.device_side
+        assert (moment(pair) == before) == (bad is not None)
+        assert b.steps == a.steps
+        want, got = a.stats, b.stats
+        assert got.skipped == (bad is not None)
+        assert (got.nonfinite, got.clipped) == (want.nonfinite, want.clipped)
+        assert repr(got.grad_norm) == repr(want.grad_norm)
+        assert b.state_dict()["counts"].tolist() == a.state_dict()["counts"].tolist()
+        rtol = 1e-6 if dtype == "float32" else 1e-12
+        for x, y in zip(pair.host_params, pair.lent, strict=True):
+            np.testing.assert_allclose(y.host, x, rtol=rtol, atol=rtol)
+        if "ema_decay" in options:
+            for x, y in zip(a.ema, b.ema, strict=True):
+                np.testing.assert_allclose(y.copy(), x, rtol=rtol, atol=rtol)
+
+
+@dtypes
+@pytest.mark.parametrize("options", POLICIES, ids=lambda x: "-".join(x) or "alone")
+def test_a_step_that_raises_names_the_array_and_changes_nothing(device, dtype, options):
+    pair = Beside(device, dtype, (5, 1030), {**options, "nonfinite": "raise"}, flr.NAdam)
+    pair.step()
+    pair.check()
+    pair.poison = {1: math.nan}
+    before, (g, lent) = moment(pair), pair.gradients()
+    texts = []
+    for opt, x in ((pair.host, g), (pair.device_side, lent)):
+        with pytest.raises(FloatingPointError, match=r"`grads\[1\]` must be finite") as caught:
+            opt.step(x, inv_scale=0.5)
+        texts.append(str(caught.value))
+    assert texts[0] == texts[1]
+    assert moment(pair) == before
+    pair.check()
+    pair.poison = {}
+    pair.step(missing=(0,))
+    pair.check()
+
+
+def test_a_step_that_may_be_skipped_does_not_wait(device):
+    opt = flr.Adam([Array(device, np.ones(n, np.float32)) for n in SIZES], lr=S.Linear(0.1, 0.0, 9), nonfinite="skip")
+    pools = [[Array(device, np.ones(n, np.float32)) for n in SIZES] for _ in range(2)]
+    opt.step(pools[0])
+    waits = []
+    for name in ("fill", "read"):
+        call = getattr(device, name)
+        setattr(device, name, lambda *a, _name=name, _call=call: waits.append(_name) or _call(*a))
+
+    def written(address, array, stream):  # without `fill`, which waits
+        device._bytes(address, array.nbytes)[:] = array.reshape(-1).view(np.uint8)
+
+    device.write = written
+    for g in (*pools, *pools):
+        opt.step(g)
+    assert waits == []
+    assert opt.steps == 5
+    assert set(waits) == {"read"}
+    opt.lr = 0.5
+    opt.step(pools[0])
+    assert opt.steps == 6
+
+
+def test_where_steps_may_be_skipped_schedules_are_on_the_device(device):
+    lent = Array(device, np.ones(5, np.float32))
+    with pytest.raises(
+        TypeError, match='`lr` must be a number or schedule with `nonfinite="skip"`, got the controller'
+    ):
+        flr.SGD(lent, lr=S.Plateau(0.1), nonfinite="skip")
+    opt = flr.SGD(lent, lr=0.5, nonfinite="skip")
+    for _ in range(2):
+        opt.step(Array(device, np.ones(5, np.float32)))
+    with pytest.raises(TypeError, match="`lr` must be a number or schedule"):
+        opt.lr = S.Plateau(0.1)
+    opt.lr = S.Linear(1.0, 0.0, 4)  # another step is built, from the counts there
+    opt.step(Array(device, np.ones(5, np.float32)))
+    assert (opt.steps, lent.host[0]) == (3, -0.5)
+
+
+@pytest.mark.parametrize("policy", ["skip", "raise"])
+def test_a_graph_propagates(device, policy):
+    lent = Array(device, np.ones(5, np.float32))
+    with pytest.raises(ValueError, match='`nonfinite` must be "propagate" with `capturable`'):
+        flr.SGD(lent, lr=0.1, nonfinite=policy, capturable=True)
+
+
 # --- What is not there yet --------------------------------------------------------------------------------------------
 
 REFUSED = {
-    "nonfinite": "skip", "zero_grad": True, "accumulate": 2, "loss_scale": flr.LossScale,
+    "zero_grad": True, "accumulate": 2, "loss_scale": flr.LossScale,
     "measure": ("update_norm",), "copy_to": None,
 }  # fmt: skip
 

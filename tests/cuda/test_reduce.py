@@ -53,7 +53,18 @@ class Sums:
         for again in range(2 if self.dtype == "float64" else 1):
             again, factor = np.int64(again), np.float64(inv_scale)
             measure.run(self.device.memory, [*map(np.int64, self.places), factor, again], len(self.chunks), THREADS)
-            arguments = [tensors, np.int64(len(self.tensors)), bindings, rows, o, found, around, np.int64(1), again]
+            arguments = [
+                tensors,
+                np.int64(len(self.tensors)),
+                bindings,
+                rows,
+                o,
+                found,
+                around,
+                np.int64(1),
+                again,
+                np.int64(0),
+            ]
             last.run(self.device.memory, [*arguments, factor, np.float64(1.0)], 1, THREADS)
         return self.record[0]
 

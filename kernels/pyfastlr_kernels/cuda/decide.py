@@ -11,10 +11,10 @@ import numpy as np
 
 from pyfastlr_kernels import stage_rules
 from pyfastlr_kernels.reduce import norm_of, scale_for
-from pyfastlr_kernels.tables import NOT_MEASURED, OK, TENSOR, field_offset
+from pyfastlr_kernels.tables import HELD, NOT_FINITE, NOT_MEASURED, OK, RAISE, TENSOR, field_offset
 
 from .compiler import SIMULATED, cuda, device_function, types
-from .tables import AT, BINDING, ROW_AT, THREADS, Around
+from .tables import AT, BINDING, CHECKED, CHECKING, ROW_AT, THREADS, Around
 
 if SIMULATED:
     from .simulated_memory import add_exactly, load, put_numbers, put_word, word
@@ -29,9 +29,12 @@ _NONE = 1 << 62  # more than there are tensors
 def make_decide(dtype: str) -> Any:
     """Make the kernel of one block and its signature.
 
-    ``(tensors, n_tensors, bindings, rows, options, found, around, each, again, inv_scale, sign)``, where `each` is not
-    0 if the tensors' own norms are asked for. After the last sums, it writes `around`. If the first ones overflowed or
-    lost bits, it writes only `prescale`, by which elements are multiplied for other sums, and what follows is `again`.
+    ``(tensors, n_tensors, bindings, rows, options, found, around, each, again, check, inv_scale, sign)``, where
+    `each` is not 0 if the tensors' own norms are asked for. After the last sums, it writes `around`. If the first
+    ones overflowed or lost bits, it writes only `prescale`, by which elements are multiplied for other sums, and what
+    follows is `again`. If `check` is CHECKING, it only looks for elements that are not finite, by the sums of the
+    gradient as it was passed, and writes the status; what follows is CHECKED, and does nothing unless the status is
+    OK.
     """
     real, itemsize = np.dtype(dtype).type, np.dtype(dtype).itemsize
     zero, one = real(0), real(1)
@@ -125,15 +128,17 @@ def make_decide(dtype: str) -> Any:
 
     put_around = device_function(put_around)
 
-    def decide(tensors, n_tensors, bindings, rows, options, found, around, each, again, inv_scale, sign):
+    def decide(tensors, n_tensors, bindings, rows, options, found, around, each, again, check, inv_scale, sign):
         lanes = cuda.shared.array(THREADS, types.float64)  # the simulator takes arrays on one line for the same one
         firsts = cuda.shared.array(THREADS, types.int64)
         thread, o = cuda.threadIdx.x, options
         prescale = load(o + AT.prescale, 0.0) if again != 0 else 1.0
         cuda.syncthreads()
-        if again == 0 or prescale != 1.0:
-            factor = 1.0 if word(o + AT.value) != 0 else unscale_of(word(o + AT.every), word(o + AT.mean), inv_scale)
+        if (again == 0 or prescale != 1.0) and (check != CHECKED or word(o + AT.status) == OK):
+            unscales = word(o + AT.value) == 0 or check == CHECKING
+            factor = unscale_of(word(o + AT.every), word(o + AT.mean), inv_scale) if unscales else 1.0
             norms, total, nonfinite, first_bad = word(o + AT.norms), 0.0, 0, _NONE
+            norms = 1 if check == CHECKING else norms
             if norms != 0:
                 total = sum_all(word(o + AT.squares), word(word(o + AT.first_blocks) + _WORD * n_tensors), lanes)
                 # Any thread may be the one whose group has all tensors, so all of them have the total.
@@ -155,13 +160,18 @@ def make_decide(dtype: str) -> Any:
                         first_bad = min(first_bad, firsts[j])
                     put_word(o + AT.nonfinite, nonfinite)
                     put_word(o + AT.first_bad, first_bad if nonfinite != 0 else -1)
-                    rescale = wide and norms != 0 and nonfinite == 0
+                    rescale = wide and norms != 0 and nonfinite == 0 and check != CHECKING
                     put_numbers(o + AT.prescale, (scale_of_sum(total) if rescale else 1.0,), 0.0)
             if thread == 0:
                 grad_norm = total_norm(total, prescale, factor) if norms != 0 else NOT_MEASURED
                 put_numbers(o + AT.grad_norm, (grad_norm,), 0.0)
             cuda.syncthreads()
-            if again != 0 or load(o + AT.prescale, 0.0) == 1.0:
+            if check == CHECKING:
+                if thread == 0:
+                    refused = NOT_FINITE if word(o + AT.policy) == RAISE else HELD
+                    put_word(o + AT.status, refused if nonfinite != 0 else OK)
+                    put_word(o + AT.clipped, 0)
+            elif again != 0 or load(o + AT.prescale, 0.0) == 1.0:
                 if thread == 0:
                     averaged = word(o + AT.averaged)
                     firsts[0] = averaged
@@ -174,6 +184,7 @@ def make_decide(dtype: str) -> Any:
                     for j in range(THREADS):
                         clipped = max(clipped, lanes[j])
                     put_word(o + AT.clipped, int(clipped))
-                    put_word(o + AT.status, OK)
+                    if check != CHECKED:
+                        put_word(o + AT.status, OK)
 
-    return decide, types.void(*(types.int64,) * 9, types.float64, types.float64)
+    return decide, types.void(*(types.int64,) * 10, types.float64, types.float64)

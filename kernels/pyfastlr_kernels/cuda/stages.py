@@ -4,13 +4,13 @@ The host's options are in stages too (cpu/stages.py). Here each stage is a launc
 """
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pyfastlr_kernels.rules import Rule
 
 from .launch import Launch
-from .tables import BLOCKS, THREADS
+from .tables import BLOCKS, CHECKED, CHECKING, THREADS
 
 _I64, _F64 = ctypes.c_int64, ctypes.c_double
 
@@ -27,6 +27,8 @@ class OnDevice(NamedTuple):
     clamps: bool
     each: bool  # whether the tensors' own norms are needed
     sign: float
+    checks: bool  # whether elements must be finite
+    refuse: Callable[[], None] | None  # waits for the device, and raises the error if they are not
 
 
 class Stages:
@@ -41,39 +43,70 @@ class Stages:
         self._tensors, self._n_tensors, self._chunks, self._grid = tensors, n_tensors, chunks, grid
         self._itemsize = 4 if dtype == "float32" else 8
         self._kernels: dict[str, Any] = {}
+        self.record = options.record
 
-    def launches(self, bindings: int, table: int, rows: int, scale: float) -> list[Launch]:
-        """The launches of a step with these tables. `scale` is the loss scale's inverse, with the sign."""
-        o, inv_scale = self._options, scale * self._options.sign
-        found: list[Launch] = []
+    def check(self, bindings: int, rows: int, scale: float) -> list[Launch]:
+        """The launches that find out whether the gradient is finite, before anything is written; none if it may not be.
+
+        `scale` is the loss scale's inverse, with the sign.
+        """
+        if not self._options.checks:
+            return []
+        return [*self._measure(bindings, rows, scale, 0, clamps=False),
+                self._decide(bindings, rows, scale, 0, CHECKING)]  # fmt: skip
+
+    def update(self, bindings: int, table: int, rows: int, scale: float) -> list[Launch]:
+        """The launches of a step with these tables, after those of `check`."""
+        o, found = self._options, []
+        measured = o.checks and not o.clamps  # by the check
         # Squares of float64 numbers may overflow or vanish. Then decide asks for other sums, and all others do nothing.
         for again in (0, 1) if self._itemsize == 8 and o.norms else (0,):
-            if o.norms and self._grid:
-                found.append(self._measure((self._tensors, self._chunks, bindings, rows, o.record, o.found), inv_scale,
-                                           again))  # fmt: skip
-            integers = (self._tensors, self._n_tensors, bindings, rows, o.record, o.found, o.around, int(o.each), again)
-            found.append(self._decide(integers, inv_scale))
+            if o.norms and not (measured and again == 0):
+                found += self._measure(bindings, rows, scale, again, o.clamps)
+            found.append(self._decide(bindings, rows, scale, again, CHECKED if o.checks else 0))
         if self._grid:
             places = (self._tensors, self._chunks, bindings, table, o.record, o.around, o.arrays)
             found.append(Launch.of(self._update_kernel(), self._grid, THREADS, list(map(_I64, places))))
         return found
 
-    def _measure(self, places: Sequence[int], inv_scale: float, again: int) -> Launch:
+    @property
+    def refuse(self) -> Callable[[], None] | None:
+        """Waits for the check, and raises the error that it asks for. None: the host need not know."""
+        return self._options.refuse
+
+    def _measure(self, bindings: int, rows: int, scale: float, again: int, clamps: bool) -> list[Launch]:
         def make() -> Any:
             from .reduce import make_measure
 
-            return make_measure(self._dtype, self._options.clamps)
+            return make_measure(self._dtype, clamps)
 
-        kernel = self._kernel("measure", "-clamped" if self._options.clamps else "", make, 4)
-        return Launch.of(kernel, self._grid, THREADS, [*map(_I64, places), _F64(inv_scale), _I64(again)])
+        if not self._grid:
+            return []
+        o = self._options
+        kernel = self._kernel("measure", "-clamped" if clamps else "", make, 4)
+        cells = [*map(_I64, (self._tensors, self._chunks, bindings, rows, o.record, o.found)), _F64(scale * o.sign)]
+        return [Launch.of(kernel, self._grid, THREADS, [*cells, _I64(again)])]
 
-    def _decide(self, integers: Sequence[int], inv_scale: float) -> Launch:
+    def _decide(self, bindings: int, rows: int, scale: float, again: int, check: int) -> Launch:
         def make() -> Any:
             from .decide import make_decide
 
             return make_decide(self._dtype)
 
-        cells = [*map(_I64, integers), _F64(inv_scale), _F64(self._options.sign)]
+        o = self._options
+        places = (
+            self._tensors,
+            self._n_tensors,
+            bindings,
+            rows,
+            o.record,
+            o.found,
+            o.around,
+            int(o.each),
+            again,
+            check,
+        )
+        cells = [*map(_I64, places), _F64(scale * o.sign), _F64(o.sign)]
         return Launch.of(self._kernel("decide", "", make, 1), 1, THREADS, cells)
 
     def _update_kernel(self) -> Any:
@@ -93,6 +126,7 @@ class Stages:
         return self._kernel(self._rule.update.__name__, f"-{'-'.join(variant)}", make, BLOCKS[self._itemsize])
 
     def _kernel(self, name: str, variant: str, make: Callable[[], Any], blocks: int) -> Any:
-        if name not in self._kernels:
-            self._kernels[name] = self._device.kernel(f"{name}-{self._dtype}{variant}", make, (THREADS, blocks))
-        return self._kernels[name]
+        whole = f"{name}-{self._dtype}{variant}"
+        if whole not in self._kernels:
+            self._kernels[whole] = self._device.kernel(whole, make, (THREADS, blocks))
+        return self._kernels[whole]

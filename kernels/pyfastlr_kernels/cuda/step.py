@@ -190,7 +190,13 @@ class Step:
             self._bind(gradients, indices, stream)
         table = self._at[2] + len(gradients) * BINDING.itemsize
         if self._stages is not None:
-            return self._stages.launches(self._at[2], table, self._rows_on_device(stream), scale)
+            rows = self._rows_on_device(stream)
+            checks = self._stages.check(self._at[2], rows, scale)
+            if self._stages.refuse is not None:
+                self._device.start(checks, stream)
+                self._stages.refuse()
+                checks = []
+            return [*checks, *self._stages.update(self._at[2], table, rows, scale)]
         launch = self._launch(by_value)
         numbers: tuple[float, ...] = ()
         if by_value:

@@ -17,6 +17,8 @@ NUMBERS = (
     FOLD_CARRY  # in a row of folded numbers: those of the host's tables without the carry, in the parameters' dtype
 )
 
+CHECKING, CHECKED = 1, 2  # what `decide` does about a gradient that is not finite: look for it; go on if there was none
+
 # A tensor's part in this step: the address of its gradient (0: none), and its row of folded numbers.
 BINDING = np.dtype([("g", np.int64), ("fold_index", np.int64)])
 
