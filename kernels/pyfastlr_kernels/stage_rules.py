@@ -3,7 +3,11 @@
 `compiled` brings a plain function into the form that the target's code calls, as in `contract.make_element`.
 """
 
+import numpy as np
+
 from .reduce import FACTORS, INFINITY, norm_of
+
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 # --- Elements, in the dtype of the parameters -------------------------------------------------------------------------
 
@@ -63,3 +67,37 @@ def make_factor(compiled):
         return first * clip(convention, own * first, own_limit) if each != 0 else first
 
     return factor
+
+
+# --- The scale of the loss --------------------------------------------------------------------------------------------
+#
+# It changes as in torch's GradScaler, in float32, once per update. `finite` counts updates since its last change, and
+# `skipped` the calls skipped since the last update or change. Each function returns the three.
+
+
+def lowered(scale, backoff):
+    """Return the scale after a skipped call, and no counts. It stays above zero, from where it could not recover."""
+    new = np.float64(np.float32(scale * backoff))
+    return new if new > 0.0 else scale, 0, 0
+
+
+def make_scaling(compiled):
+    """Make ``after_skip(scale, finite, skipped, every, backoff)`` and ``after_update(..., growth, backoff, interval)``.
+
+    As many skipped calls as an update takes lower the scale at once: it may be why none succeeds. An update lowers it
+    if a call was skipped, or raises it after enough updates.
+    """
+    lower = compiled(lowered)
+
+    def after_skip(scale, finite, skipped, every, backoff):
+        return lower(scale, backoff) if skipped + 1 >= every else (scale, finite, skipped + 1)
+
+    def after_update(scale, finite, skipped, growth, backoff, interval):
+        if skipped != 0:
+            return lower(scale, backoff)
+        if finite + 1 < interval:
+            return scale, finite + 1, 0
+        new = np.float64(np.float32(scale * growth))
+        return new if new <= _FLOAT32_MAX else scale, 0, 0
+
+    return after_skip, after_update

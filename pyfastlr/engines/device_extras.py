@@ -31,7 +31,6 @@ class DeviceExtras(Extras):
         """Raise the error for the first option that parameters on a device do not have, or not with `capturable`."""
         options = self.options
         used = {
-            "loss_scale": options.loss_scale is not None,  # before `nonfinite`, which it implies
             "zero_grad": options.zero_grad,
             "accumulate": options.accumulate > 1,
             "copy_to": options.copies is not None,
@@ -40,6 +39,8 @@ class DeviceExtras(Extras):
         for name, is_used in used.items():
             if is_used:
                 raise ValueError(f"`{name}` needs parameters in host memory, got arrays on a CUDA device")
+        if capturable and options.loss_scale is not None:
+            raise ValueError("`loss_scale` must be left out with `capturable`, which cannot skip a step")
         if capturable and options.nonfinite != "propagate":
             raise ValueError('`nonfinite` must be "propagate" with `capturable`, got ' + repr(options.nonfinite))
         if capturable and averages(settings):
@@ -55,9 +56,12 @@ class DeviceExtras(Extras):
         if not self.is_used(settings):
             self.unused()
             return None
+        scale = self.options.loss_scale
         if self._mirrors is None:
-            self._mirrors = Mirrors(self._parameters.device, [self.record])
+            records = [self.record, *([] if scale is None else [scale._record])]
+            self._mirrors = Mirrors(self._parameters.device, records)
         self._fill(settings)
+        self.record["loss_scale"] = 0 if scale is None else self._mirrors.addresses[1]
         n, record = len(self._parameters.names), self.record[0]
         others = tuple(name for name, table in (("average", "averages"), ("copy", "copies")) if record[table])
         arrays = np.array([self._keep[name].copy() for name in others], np.int64).reshape(len(others), n)

@@ -108,6 +108,7 @@ class LossScale:
     @property
     def scale(self) -> float:
         """What to multiply the next loss by."""
+        self._refresh()
         return float(self._record["scale"][0])
 
     @property
@@ -144,8 +145,15 @@ class LossScale:
     def _belong_to(self, optimizer: Any) -> None:
         self._owner = weakref.ref(optimizer)
 
+    def _refresh(self) -> None:
+        """Wait for a device that may change the scale."""
+        optimizer = None if self._owner is None else self._owner()
+        if optimizer is not None:
+            optimizer._engine.refresh()
+
     def _export(self) -> dict[str, Any]:
         """State, for the optimizer's."""
+        self._refresh()
         scale, finite, skipped = (self._record[key][0].item() for key in _STATE)
         return {"scale": scale, "finite": finite, "skipped": skipped}
 

@@ -81,11 +81,11 @@ def test_state_goes_between_host_and_device(device):
     assert b.steps == 0
 
 
-def test_loss_scale_needs_host_memory(device):
+def test_a_loss_scale_needs_one_to_be_loaded_into(device):
     host, lent = both(device, numbers(5))
     scale = flr.LossScale()
-    with pytest.raises(ValueError, match="`loss_scale` needs parameters in host memory, got arrays on a CUDA device"):
-        flr.SGD(lent, loss_scale=scale)
+    with pytest.raises(ValueError, match="`loss_scale` must be left out with `capturable`"):
+        flr.SGD(lent, loss_scale=scale, capturable=True)
     source = flr.SGD(host, loss_scale=scale)  # which the refused one has not taken
     source.step(numbers(5))
     opt = flr.SGD(lent)

@@ -380,10 +380,79 @@ def test_a_graph_propagates(device, policy):
         flr.SGD(lent, lr=0.1, nonfinite=policy, capturable=True)
 
 
+# --- The loss scale ---------------------------------------------------------------------------------------------------
+
+
+def with_scale(device, dtype="float32", initial=1024.0, interval=2, **options):
+    """Two optimizers that have a loss scale each."""
+
+    def make(params, **given):
+        return flr.Adam(params, loss_scale=flr.LossScale(initial=initial, interval=interval), **given)
+
+    return Beside(device, dtype, (5, 30), options, make)
+
+
+def scales(pair):
+    """State of both loss scales, which must be equal."""
+    a, b = (opt.state_dict()["loss_scale"] for opt in (pair.host, pair.device_side))
+    assert a == b
+    assert pair.device_side.loss_scale.scale == pair.host.loss_scale.scale == a["scale"]
+    return a["scale"]
+
+
+@dtypes
+@pytest.mark.parametrize("options", [{}, {"clip_norm": 1.0, "clip_value": 0.5}], ids=["alone", "clipped"])
+def test_loss_scale_changes_as_on_the_host(device, dtype, options):
+    pair, found = with_scale(device, dtype, **options), []
+    for bad in (0, 0, 0, 1, 1, 0, 0):
+        pair.poison = {1: math.nan} if bad else {}
+        pair.step(inv_scale=2.0)
+        found.append(scales(pair))
+        assert pair.device_side.stats.skipped == bool(bad)
+        assert pair.device_side.steps == pair.host.steps
+        assert repr(pair.device_side.stats.grad_norm) == repr(pair.host.stats.grad_norm)
+        for x, y in zip(pair.host_params, pair.lent, strict=True):
+            np.testing.assert_allclose(y.host, x, rtol=1e-6 if dtype == "float32" else 1e-12)
+    assert found == [1024.0, 2048.0, 2048.0, 1024.0, 512.0, 512.0, 1024.0]
+
+
+@pytest.mark.parametrize(("initial", "bad"), [(3e38, None), (2e-45, math.inf)])
+def test_loss_scale_stays_in_float32(device, initial, bad):
+    pair = with_scale(device, initial=initial, interval=1)
+    pair.poison = {} if bad is None else {0: bad}
+    for _ in range(2):
+        pair.step()
+        assert scales(pair) > 0.0
+
+
+def test_loss_scale_is_saved_copied_and_reset(device):
+    pair = with_scale(device)
+    both = (pair.host, pair.device_side)
+    for _ in range(3):
+        pair.step()
+    twin = copy.deepcopy(pair.device_side)
+    assert twin.loss_scale.scale == scales(pair) == 2048.0
+    states = [opt.state_dict() for opt in both]
+    pair.poison = {0: math.inf}
+    pair.step()
+    assert (scales(pair), twin.loss_scale.scale) == (1024.0, 2048.0)
+    for opt, state in zip(both, reversed(states), strict=True):
+        opt.load_state_dict(state)
+    assert scales(pair) == 2048.0
+    pair.step()
+    assert scales(pair) == 1024.0
+    for opt in both:
+        opt.reset()
+    assert scales(pair) == 1024.0
+    assert pair.device_side.steps == 0
+    with pytest.raises(ValueError, match="`loss_scale` must be left out with `capturable`"):
+        flr.SGD(pair.lent[0], lr=0.1, capturable=True, loss_scale=flr.LossScale())
+
+
 # --- What is not there yet --------------------------------------------------------------------------------------------
 
 REFUSED = {
-    "zero_grad": True, "accumulate": 2, "loss_scale": flr.LossScale,
+    "zero_grad": True, "accumulate": 2,
     "measure": ("update_norm",), "copy_to": None,
 }  # fmt: skip
 
@@ -392,7 +461,7 @@ REFUSED = {
 def test_an_option_that_is_not_there_is_refused_by_name(device, name):
     lent = Array(device, np.ones(3, np.float32))
     value = REFUSED[name]
-    value = value() if callable(value) else lent if name == "copy_to" else value
+    value = lent if name == "copy_to" else value
     with pytest.raises(ValueError, match=f"`{name}` needs parameters in host memory, got arrays on a CUDA device"):
         flr.SGD(lent, lr=0.1, **{name: value})
     assert lent.host.tolist() == [1.0] * 3

@@ -21,7 +21,7 @@ from numba import njit, types
 from pyfastlr_kernels.compile.intrinsics import call_drive, pointer, put, record
 from pyfastlr_kernels.compile.options import INLINED, PARTS
 from pyfastlr_kernels.reduce import UNIT, norm_of, scale_for
-from pyfastlr_kernels.stage_rules import make_factor, make_norm, unscale
+from pyfastlr_kernels.stage_rules import make_factor, make_norm, make_scaling, unscale
 from pyfastlr_kernels.tables import (
     AROUND,
     BEGIN,
@@ -55,11 +55,11 @@ STAGES = types.void(types.int64, types.int64, types.int64)
 _ROW = row_dtype(())
 _WORD = 8  # bytes
 _ZERO64, _ZERO_F = np.int64(0), np.float64(0)
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
 _JOB_WORDS, _TENSOR_WORDS = JOB.itemsize // _WORD, TENSOR_SIZE // _WORD
 
 norm_of, scale_for, unscale = (njit(**INLINED)(x) for x in (norm_of, scale_for, unscale))
 better_norm = njit(**INLINED)(make_norm(njit(**INLINED)))
+after_skip, after_update = (njit(**INLINED)(x) for x in make_scaling(njit(**INLINED)))
 tensor_factor = njit(**INLINED)(make_factor(njit(**INLINED)))
 
 
@@ -163,39 +163,17 @@ def count_bad(o, n_tensors):
                 o.first_bad = k
 
 
-# The scale of the loss changes as in torch's GradScaler, in float32, once per update. A step changes it here, not in
-# Python, so that no interrupt and no other thread comes between a step and its change.
-
-
-@njit(**PARTS)
-def lower(s):
-    """Lower the loss scale. It stays above zero, from where it could not recover."""
-    new = np.float64(np.float32(s.scale * s.backoff))
-    if new > 0.0:
-        s.scale = new
-    s.finite, s.skipped = 0, 0
+# A step changes the scale of the loss here, not in Python, so that no interrupt and no other thread comes between them.
 
 
 @njit(**PARTS)
 def count_skipped(s, every):
-    """Count a skipped call. As many as an update takes lower the scale at once: it may be why none succeeds."""
-    s.skipped += 1
-    if s.skipped >= every:
-        lower(s)
+    s.scale, s.finite, s.skipped = after_skip(s.scale, s.finite, s.skipped, every, s.backoff)
 
 
 @njit(**PARTS)
 def count_update(s):
-    """Change the loss scale after an update: lower it if a call was skipped, or raise it after enough updates."""
-    if s.skipped != 0:
-        lower(s)
-        return
-    s.finite += 1
-    if s.finite >= s.interval:
-        new = np.float64(np.float32(s.scale * s.growth))
-        if new <= _FLOAT32_MAX:
-            s.scale = new
-        s.finite = 0
+    s.scale, s.finite, s.skipped = after_update(s.scale, s.finite, s.skipped, s.growth, s.backoff, s.interval)
 
 
 def make_stages(dtype):

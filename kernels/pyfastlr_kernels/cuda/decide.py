@@ -14,7 +14,7 @@ from pyfastlr_kernels.reduce import norm_of, scale_for
 from pyfastlr_kernels.tables import HELD, NOT_FINITE, NOT_MEASURED, OK, RAISE, TENSOR, field_offset
 
 from .compiler import SIMULATED, cuda, device_function, types
-from .tables import AT, BINDING, CHECKED, CHECKING, ROW_AT, THREADS, Around
+from .tables import AT, BINDING, CHECKED, CHECKING, ROW_AT, SCALE_AT, THREADS, Around
 
 if SIMULATED:
     from .simulated_memory import add_exactly, load, put_numbers, put_word, word
@@ -42,6 +42,7 @@ def make_decide(dtype: str) -> Any:
     tensor_factor = device_function(stage_rules.make_factor(device_function))
     unscale_of, total_norm = device_function(stage_rules.unscale), device_function(norm_of)
     scale_of_sum = device_function(scale_for)
+    after_skip, after_update = (device_function(x) for x in stage_rules.make_scaling(device_function))
     wide = itemsize == 8  # squares of float32 numbers neither overflow nor vanish in float64
 
     def sum_all(partials, n, lanes):
@@ -128,11 +129,39 @@ def make_decide(dtype: str) -> Any:
 
     put_around = device_function(put_around)
 
+    def put_scale(s, after):
+        """Write the loss scale and its counts."""
+        put_numbers(s + SCALE_AT.scale, (after[0],), 0.0)
+        put_word(s + SCALE_AT.finite, after[1])
+        put_word(s + SCALE_AT.skipped, after[2])
+
+    def count_skipped(s, scale, every):
+        if s != 0:
+            backoff = load(s + SCALE_AT.backoff, 0.0)
+            finite, skipped = word(s + SCALE_AT.finite), word(s + SCALE_AT.skipped)
+            put_scale(s, after_skip(scale, finite, skipped, every, backoff))
+
+    def count_update(s, scale):
+        if s != 0:
+            backoff = load(s + SCALE_AT.backoff, 0.0)
+            finite, skipped = word(s + SCALE_AT.finite), word(s + SCALE_AT.skipped)
+            growth, interval = load(s + SCALE_AT.growth, 0.0), word(s + SCALE_AT.interval)
+            put_scale(s, after_update(scale, finite, skipped, growth, backoff, interval))
+
+    put_scale = device_function(put_scale)
+    count_skipped, count_update = device_function(count_skipped), device_function(count_update)
+
     def decide(tensors, n_tensors, bindings, rows, options, found, around, each, again, check, inv_scale, sign):
         lanes = cuda.shared.array(THREADS, types.float64)  # the simulator takes arrays on one line for the same one
         firsts = cuda.shared.array(THREADS, types.int64)
         thread, o = cuda.threadIdx.x, options
         prescale = load(o + AT.prescale, 0.0) if again != 0 else 1.0
+        if thread == 0:  # which may change it at the end
+            scale = word(o + AT.loss_scale)
+            lanes[0] = load(scale + SCALE_AT.scale, 0.0) if scale != 0 else 1.0
+        cuda.syncthreads()
+        loss_scale = lanes[0]
+        inv_scale = inv_scale / loss_scale
         cuda.syncthreads()
         if (again == 0 or prescale != 1.0) and (check != CHECKED or word(o + AT.status) == OK):
             unscales = word(o + AT.value) == 0 or check == CHECKING
@@ -171,6 +200,8 @@ def make_decide(dtype: str) -> Any:
                     refused = NOT_FINITE if word(o + AT.policy) == RAISE else HELD
                     put_word(o + AT.status, refused if nonfinite != 0 else OK)
                     put_word(o + AT.clipped, 0)
+                    if nonfinite != 0:
+                        count_skipped(word(o + AT.loss_scale), loss_scale, word(o + AT.every))
             elif again != 0 or load(o + AT.prescale, 0.0) == 1.0:
                 if thread == 0:
                     averaged = word(o + AT.averaged)
@@ -186,5 +217,6 @@ def make_decide(dtype: str) -> Any:
                     put_word(o + AT.clipped, int(clipped))
                     if check != CHECKED:
                         put_word(o + AT.status, OK)
+                    count_update(word(o + AT.loss_scale), loss_scale)
 
     return decide, types.void(*(types.int64,) * 10, types.float64, types.float64)

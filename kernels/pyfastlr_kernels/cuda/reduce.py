@@ -12,7 +12,7 @@ from pyfastlr_kernels.stage_rules import clamped
 from pyfastlr_kernels.tables import CHUNK, TENSOR, field_offset
 
 from .compiler import SIMULATED, cuda, device_function, types
-from .tables import AT, BINDING, ROW_AT, THREADS
+from .tables import AT, BINDING, ROW_AT, SCALE_AT, THREADS
 
 if SIMULATED:
     from .simulated_memory import add_exactly, add_word, load, put_numbers, square_exactly, word
@@ -29,9 +29,10 @@ def make_measure(dtype: str, clamps: bool) -> Any:
     """Make the kernel and its signature: ``(tensors, chunks, bindings, rows, options, found, unscale, again)``.
 
     It writes the partial sums of the gradients in the bindings to the `squares` of the OPTIONS record, 0 for a tensor
-    without gradient, and adds the number of elements of each tensor that are not finite to its int64 in `found`. If it
-    clamps, elements are first multiplied by `unscale` and limited to their row's clip_value, and none are counted. With
-    `again`, it makes the sums again if the record's `prescale` is not 1, and counts none.
+    without gradient, and adds the number of elements of each tensor that are not finite to its int64 in `found`. If
+    it clamps, elements are first multiplied by `unscale` and limited to their row's clip_value, and none are counted;
+    a loss scale divides `unscale`. With `again`, it makes the sums again if the record's `prescale` is not 1, and
+    counts none.
     """
     real, itemsize = np.dtype(dtype).type, np.dtype(dtype).itemsize
     zero, limited = real(0), device_function(clamped)
@@ -62,6 +63,8 @@ def make_measure(dtype: str, clamps: bool) -> Any:
                 word(options + AT.squares) + (word(word(options + AT.first_blocks) + _WORD * k) + first // UNIT) * _WORD
             )
             row = rows + word(tensors + _TENSOR * k + _ROW) * word(options + AT.row_size)
+            scale = word(options + AT.loss_scale)
+            unscale = unscale / load(scale + SCALE_AT.scale, 0.0) if scale != 0 else unscale
             limit = real(load(row + ROW_AT.clip_value, 0.0))
             base = 0
             while base < size:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pyfastlr_kernels.tables import FOLD_CARRY, OPTIONS, field_offset, row_dtype
+from pyfastlr_kernels.tables import FOLD_CARRY, LOSS_SCALE, OPTIONS, field_offset, row_dtype
 
 LINE = 16  # bytes: the widest access that all devices have
 THREADS = 128  # per block
@@ -29,7 +29,7 @@ def _offsets(record: Any) -> Any:
     return of_fields(*(field_offset(record, name) for name in record.names))
 
 
-AT = _offsets(OPTIONS)
+AT, SCALE_AT = _offsets(OPTIONS), _offsets(LOSS_SCALE)
 ROW_AT = _offsets(row_dtype(()))  # of the fields that the rows of all rules have
 
 
