@@ -83,6 +83,8 @@ class LossScale:
     If `accumulate` calls have been skipped before the update is complete, the scale shrinks at once, because it may be
     too high for all of them. The gradients that have been accumulated are unscaled, so they stay valid.
 
+    For parameters on a CUDA device, the scale changes there, and reading it waits for the device.
+
     Other libraries: torch's `GradScaler` gives the same sequence of scales, but its `unscale_`, `step` and `update` are
     three calls. It goes on down to zero, from where it never recovers. With accumulated gradients, torch drops the
     whole update if one call is not finite. Keras' `LossScaleOptimizer` always doubles and halves.
