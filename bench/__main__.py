@@ -10,15 +10,27 @@ from typing import Any
 from pyfastlr.benchmark.compare import compare
 from pyfastlr.benchmark.contenders import OURS
 from pyfastlr.benchmark.interleave import DISTURBED
-from pyfastlr.benchmark.report import PEERS, Report, Row, contenders, duration, load_words, machine, warning
+from pyfastlr.benchmark.report import (
+    PEERS,
+    Report,
+    Row,
+    contenders,
+    disturbed,
+    duration,
+    load_words,
+    machine,
+    warning,
+)  # fmt: skip
 from pyfastlr.benchmark.work import Work
 from pyfastlr.cli.files import check_writable
 from pyfastlr.engines import host
 
+from . import subnormal
 from .all_optimizers import BYTES_SIZE, against_bytes, against_peers, slower_than, summary
 from .first_step import first_step
+from .options import costs
 from .scaling import ADAM, DEFAULT_MAX, QUANTILES, beside_neighbour, crossover, sweep
-from .targets import LAYOUTS, RATIOS, SECONDS, judge, show
+from .targets import LAYOUTS, RATIOS, SECONDS, Verdict, judge, show
 
 HOW = f"""\
 Adam, float32. Ratio: time divided by pyfastlr's, for the best times and for the medians. The empty loop's ratio is the
@@ -94,11 +106,37 @@ def every_peer(seconds: float, max_n: int) -> list[Row]:
     return found
 
 
+def every_option(seconds: float, max_n: int) -> list[Row]:
+    """Measure clipping, unscaling and averaging in the step, and print their targets."""
+    print("Options of a step")
+    found: list[Row] = []
+    for cost in costs(seconds, max_n):
+        ours = next(row for row in cost.found if row.contender == OURS.name)
+        print(f"  {ours.optimizer}, {ours.size:,} elements")
+        print("\n".join(show(row, Verdict(None, None, disturbed(row, ours))) for row in cost.found))
+        print(cost, end="\n\n", flush=True)
+        found += cost.found
+    return found
+
+
+def every_small_gradient() -> list[dict[str, Any]]:
+    """Measure long runs of zero and tiny gradients, and print."""
+    print("Long runs of zero and tiny gradients: time / time with normal ones")
+    print(subnormal.HEAD)
+    found = []
+    for x in subnormal.slowdowns():
+        print(x, flush=True)
+        found.append(x._asdict())
+    print()
+    return found
+
+
 def first() -> dict[str, float]:
     """Measure new processes, and print."""
     found = first_step()
     print("First step in a new process, 1,000,000 elements, after `import numba`")
     print(f"  {'import pyfastlr':<19}{duration(found['import']):>9}")
+    print(f"  {'cold, clip_norm':<19}{duration(found['cold_with_options']):>9}")
     for name in ("cold", "warm"):
         reached = "reached" if found[name] <= SECONDS[name] else "NOT REACHED"
         print(f"  {name + ' cache':<19}{duration(found[name]):>9}  {'<= ' + duration(SECONDS[name]):>10}  {reached}")
@@ -113,6 +151,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--scaling", action="store_true", help="also measure sizes, threads and a busy neighbour")
     parser.add_argument("--rules", action="store_true", help="also compare every optimizer with the time of its bytes")
     parser.add_argument("--peers", action="store_true", help="also compare every optimizer with every peer")
+    parser.add_argument("--options", action="store_true", help="also measure clipping, unscaling and averaging")
+    parser.add_argument("--subnormal", action="store_true", help="also measure long runs of zero and tiny gradients")
     parser.add_argument("--json", type=Path, help="save the results to this file")
     options = parser.parse_args(arguments)
     if options.json:
@@ -138,6 +178,10 @@ def main(arguments: list[str] | None = None) -> int:
         more["rules"] = every_rule(3 * options.seconds, options.max_n)
     if options.peers:
         more["peers"] = [asdict(row) for row in every_peer(options.seconds / 6, options.max_n)]
+    if options.options:
+        more["options"] = [asdict(row) for row in every_option(options.seconds, options.max_n)]
+    if options.subnormal:
+        more["subnormal"] = every_small_gradient()
     more["first_step"] = first()
     if options.json:
         options.json.write_text(json.dumps(report.as_json() | more, indent=1) + "\n", encoding="utf-8")

@@ -21,7 +21,7 @@ measured = lru_cache(maxsize=1)(compare)  # the tests of one work run one after 
 def pytest_generate_tests(metafunc):
     max_n = metafunc.config.getoption("--max-n")
     works = [Work(x, layout) for x in VARIANTS for layout in LAYOUTS if layout.size <= max_n]
-    found = [(x, y) for x in works for y in CONTENDERS if y.takes(x)]
+    found = [(x, y) for x in works for y in CONTENDERS if y.can(x)]
     names = [f"{work.name}-{contender.name}" for work, contender in found]
     metafunc.parametrize(("work", "contender"), found, ids=names)
 

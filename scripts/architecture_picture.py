@@ -21,7 +21,7 @@ LAYERS: list[tuple[str, list[tuple[str, str]]]] = [
     (
         GREEN,
         [
-            ("cpu/", "loop, drive, launch, pool"),
+            ("cpu/", "loop, drive, stages, launch"),
             ("cuda/", "kernels, step, graphs, driver"),
             ("njit", "a rule over plain arrays"),
         ],
@@ -43,8 +43,9 @@ STEP = [
     ("  bind", "check every array's record"),
     ("  schedules", "call them, then check the arrays again"),
     ("  hyperparameters", "copy what Python set"),
+    ("  prepare", "stages, for options: check, add up, norms"),
     ("  fold", "drive: hyperparameters to a few numbers"),
-    ("  update", "drive: the rule over all chunks, on all threads"),
+    ("  update", "drive, stages: all chunks, on all threads"),
     ("  commit", "count the step"),
 ]
 

@@ -52,6 +52,7 @@ class Row:
     start: Mapping[str, Any] = field(default_factory=dict)  # what a state starts at, or whose argument: else at zero
     signed: tuple[str, ...] = ()
     unflushed: tuple[str, ...] = ()  # states that keep subnormal numbers
+    squared: tuple[str, ...] = ()  # states that are only squared, and zero where the square is subnormal
     flush: Flush | None = None  # if it depends on eps whether subnormal state is flushed
     lr: str = "any"  # or "positive"; or "start": a number that state starts at, not a rate
     rate: Callable[..., float] = this_rate  # (lr before, lr, t, **hyper): what the formula takes as lr
@@ -159,6 +160,7 @@ ROWS: dict[str, Row] = {
             ),
         },
         usual_lr=1e-2,
+        squared=("grad_avg",),
         flush=Flush({TORCH: "outside", KERAS: "inside", OPTAX: "inside"}, "square_avg", "alpha"),
     ),
     "AdaGrad": _row(

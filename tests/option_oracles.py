@@ -73,6 +73,7 @@ KERAS = {
     "clip_value": "clipvalue",
     "ema_decay": "ema_momentum",
     "accumulate": "gradient_accumulation_steps",
+    "overwrite": "ema_overwrite_frequency",  # ours is to copy `opt.ema` to the parameters
 }
 
 
@@ -92,11 +93,14 @@ def keras_run(case: Case, options: dict[str, Any], start: np.ndarray, g: np.ndar
 
 
 def our_run(case: Case, options: dict[str, Any], start: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Run pyfastlr with these options."""
+    """Run pyfastlr with these options. With "overwrite", each such update ends with the average as the parameters."""
     p, out, averages = parts(start), [], []
-    opt = case.make(p, **options)
+    opt = case.make(p, **{name: x for name, x in options.items() if name != "overwrite"})
     for row in g:
         opt.step(parts(row))
+        if "overwrite" in options and opt.steps % options["overwrite"] == 0:
+            for x, average in zip(p, opt.ema, strict=True):
+                x[...] = average
         out.append(np.concatenate(p))
         if "ema_decay" in options and opt.steps:
             averages.append(np.concatenate(opt.ema))

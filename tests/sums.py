@@ -7,28 +7,30 @@ import numpy as np
 UNIT, LANES = 1024, 16
 
 
-@np.errstate(over="ignore")
+@np.errstate(over="ignore", invalid="ignore")
 def partial_sums(x, scale=1.0):
     """Partial sum of each block of a flat array."""
-    out = []
-    for start in range(0, x.size, UNIT):
-        lanes = [0.0] * LANES
-        for i, value in enumerate(x[start : start + UNIT].astype(np.float64)):
-            lanes[i % LANES] += (value * scale) * (value * scale)
-        total = lanes[0]
-        for lane in lanes[1:]:
-            total += lane
-        out.append(total)
-    return np.array(out, np.float64)
+    blocks = -(-x.size // UNIT)
+    values = np.zeros((blocks, UNIT // LANES, LANES))  # the zeros behind the last element add nothing
+    values.reshape(-1)[: x.size] = x
+    values *= scale
+    values *= values
+    lanes = np.zeros((blocks, LANES))
+    for k in range(UNIT // LANES):
+        lanes += values[:, k]
+    total = lanes[:, 0].copy()
+    for k in range(1, LANES):
+        total += lanes[:, k]
+    return total
 
 
 def sum_of_squares(tensors, scale=1.0):
     """Sum of the squares of flat arrays, block by block."""
     total = 0.0
     for x in tensors:
-        for partial in partial_sums(x, scale):
+        for partial in partial_sums(x, scale).tolist():
             total += partial
-    return float(total)
+    return total
 
 
 def norm(tensors):

@@ -15,18 +15,19 @@ import pytest
 
 import pyfastlr
 from bench import __main__ as command
-from bench import all_optimizers
+from bench import all_optimizers, subnormal
 from bench.all_optimizers import LOOPS, against_bytes, against_peers, slower_than, summary
+from bench.options import ADAMW, WORKS, costs
 from bench.scaling import PARALLEL, busy_neighbour, crossover, quantiles, sweep
 from bench.targets import LAYOUTS, RATIOS, SECONDS, judge, show
 from cases import CASES
 from pyfastlr.benchmark.compare import Comparison, Mismatch, _difference, compare
-from pyfastlr.benchmark.contenders import CONTENDERS, LIMIT, OURS, Contender
+from pyfastlr.benchmark.contenders import CONTENDERS, LIMIT, OURS, PLAIN_LIMIT, PLAIN_OURS, Contender
 from pyfastlr.benchmark.interleave import MIN_ROUNDS, SAMPLE, Run, Times, interleave, order
 from pyfastlr.benchmark.report import Row, read, rows
 from pyfastlr.benchmark.roofline import CALL, UNIT, Loop
 from pyfastlr.benchmark.variants import VARIANTS
-from pyfastlr.benchmark.work import POOL, TINY, TRANSFORMER, Work, one
+from pyfastlr.benchmark.work import EXTRAS, POOL, TINY, TRANSFORMER, Work, one
 from pyfastlr.engines import host
 from pyfastlr_kernels.rules import RULES
 
@@ -155,12 +156,12 @@ def test_every_optimizer_is_measured():
 
 @pytest.mark.parametrize(
     "work",
-    [x for variant in VARIANTS if NUMPY[2].takes(x := Work(variant, one(64)))]
+    [x for variant in VARIANTS if NUMPY[2].can(x := Work(variant, one(64)))]
     + [Work(ADAM, TINY), Work(ADAM, one(64), "float64")],
     ids=lambda x: x.name,
 )
 def test_numpy_does_our_work(work):
-    comparison = compare(work, 0.0, [x for x in NUMPY if x.takes(work)])
+    comparison = compare(work, 0.0, [x for x in NUMPY if x.can(work)])
     assert "numpy" in comparison.times
 
 
@@ -450,3 +451,120 @@ def test_command_prints_the_rule_and_refuses_a_file_that_it_cannot_write(tmp_pat
         command.main(["--json", str(tmp_path / "file" / "out.json")])
     assert end.value.code == 2
     assert re.search("Not a directory|File exists", capsys.readouterr().err)
+
+
+# --- Options of a step ------------------------------------------------------------------------------------------------
+
+
+def test_every_contender_does_the_options_of_our_step():
+    """Clipping, unscaling and averaging: the parameters and the average are compared, in a process of its own."""
+    program = """
+from pyfastlr.benchmark.compare import compare
+from pyfastlr.benchmark.variants import VARIANTS
+from pyfastlr.benchmark.work import EXTRAS, TINY, Work, one
+adamw = next(x for x in VARIANTS if x.name == "adamw")
+for extra in (EXTRAS, EXTRAS[:1], EXTRAS[1:2], EXTRAS[2:]):
+    for layout in (one(1000), TINY):
+        found = compare(Work(adamw, layout, extra=extra), 0.0)
+print(*found.times, sep=",")
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert {"pyfastlr", "pyfastlr plain"} <= set(done.stdout.strip().split(","))
+
+
+@pytest.mark.parametrize("missing", EXTRAS)
+def test_a_contender_without_an_option_of_the_work_is_refused(missing):
+    work = Work(ADAMW, one(300), threads=1, extra=EXTRAS)
+
+    def start(work, gradients):
+        less = OURS.start(replace(work, extra=tuple(x for x in EXTRAS if x != missing)), gradients)
+        return less._replace(result=lambda: (2 * less.result())[: 2 * len(work.layout.shapes)])
+
+    compare(work, 0.0, [OURS, PLAIN_OURS])
+    with pytest.raises(Mismatch):
+        compare(work, 0.0, [OURS, Contender("less", start, lambda work: True, extra=True)])
+
+
+def test_bytes_of_options():
+    """A clipped norm reads the gradients once more; an average is read and written."""
+    work = Work(ADAMW, one(1000), extra=("clip_norm",))
+    assert (work.bytes, work.optimizer) == (32_000, "adamw + clip_norm")
+    assert Work(ADAMW, one(1000), extra=EXTRAS).bytes == 40_000
+    found = rows(Comparison(work, {x: Times((1.0,), 1) for x in ("pyfastlr", "pyfastlr plain")}, {}))
+    assert [(x.bytes, x.share) for x in found] == [(32_000, None), (28_000, None)]
+
+
+def test_empty_loop_reads_the_gradients_once_more_to_clip():
+    work = Work(VARIANT["sgd"], one(CALL + 3), threads=2, extra=("clip_norm", "ema_decay"))
+    loop = Loop(work, work.gradients())
+    before = loop.params.copy()
+    loop.turn(0)()
+    assert np.array_equal(loop.params, before + loop._gradients[0])
+    assert [(x == -1.0).all() for x in loop.state] == [True]  # the average
+    read = sorted((first, n) for only_read, n, first in loop._parts if only_read)
+    assert sum(n for _, n in read) == CALL + 3
+    assert read == sorted((first, n) for only_read, n, first in loop._parts if not only_read)
+
+
+def test_a_contender_that_only_updates_takes_no_part():
+    work = Work(ADAMW, one(64), extra=EXTRAS)
+    assert {x.name for x in CONTENDERS if x.can(work)} == {
+        "pyfastlr", "pyfastlr plain", *(["pyfastlr threads=1"] if work.threads > 1 else []), "torch for-loop",
+        "torch foreach", "torch fused", "optax jit", "empty loop", "empty loop plain",
+    }  # fmt: skip
+    assert not any(x.can(Work(ADAMW, one(64))) for x in (PLAIN_OURS, PLAIN_LIMIT))
+
+
+@pytest.mark.parametrize(
+    ("size", "seconds", "reached"),
+    [
+        (10_000_000, {"pyfastlr": 1.0, "torch fused": 1.81}, True),
+        (10_000_000, {"pyfastlr": 1.0, "torch fused": 1.79}, False),
+        (10_000_000, {"pyfastlr": 1.0}, None),
+        (40_000_000, {"pyfastlr": 1.19, "pyfastlr plain": 1.0, "empty loop": 1.14, "empty loop plain": 1.0}, True),
+        (40_000_000, {"pyfastlr": 1.21, "pyfastlr plain": 1.0, "empty loop": 1.14, "empty loop plain": 1.0}, False),
+        (64, {"pyfastlr": 5.1e-7, "pyfastlr plain": 4e-7}, True),
+        (64, {"pyfastlr": 5.6e-7, "pyfastlr plain": 4e-7}, False),
+    ],
+)
+def test_options_are_judged(size, seconds, reached, monkeypatch):
+    monkeypatch.setattr("bench.options.WORKS", [x for x in WORKS if x[0] == size])
+    times = {name: Times((x,), 1) for name, x in seconds.items()}
+    (cost,) = costs(0.0, size, lambda work, seconds, contenders: Comparison(work, times, {}))
+    assert cost.reached is reached
+    assert str(cost).endswith({True: "  reached", False: "  NOT REACHED", None: "  no verdict"}[reached])
+
+
+# --- Subnormal numbers ------------------------------------------------------------------------------------------------
+
+
+def test_a_long_run_is_slowed_by_what_lasts(monkeypatch):
+    """A few slow blocks are not the run; a tenth of them is."""
+
+    def ratio(slow):
+        monkeypatch.setattr(subnormal, "REPEATS", 1)
+        blocks = iter([1.0] * subnormal.NORMAL + slow + [1.0] * subnormal.BLOCKS)
+        monkeypatch.setattr(subnormal, "_block", lambda step: next(blocks))
+        return subnormal.slowdown(lambda p: pyfastlr.SGD(p, lr=0.1), "float32", 0.0)
+
+    assert ratio([9.0] * 10) == 1.0
+    assert ratio([9.0] * 30) == 9.0
+
+
+def test_kinds_of_small_gradients():
+    for dtype in (np.float32, np.float64):
+        info = np.finfo(dtype)
+        zero, tiny, squares, below = (dtype(f(info)) for f in subnormal.KINDS.values())
+        assert zero == 0 < below < info.tiny < tiny < squares
+        assert tiny * tiny == 0 < squares * squares < info.tiny
+
+
+def test_every_optimizer_runs_with_small_gradients(monkeypatch):
+    def steps(make, dtype, small):
+        return make(np.ones(3, dtype)).step(np.ones(3, dtype)) or 1.31
+
+    monkeypatch.setattr(subnormal, "slowdown", steps)
+    found = list(subnormal.slowdowns([ADAM]))
+    assert len(found) == 2 * (1 + len(subnormal.OPTIONS))
+    assert str(found[0]).endswith("slowed by zero, tiny, subnormal squares, subnormal")

@@ -77,6 +77,21 @@ def test_measures_shows_saves_and_draws(few, tmp_path):
     assert imread(picture).shape[2] == 4
 
 
+def test_measures_the_options_of_a_step(few, tmp_path):
+    out = tmp_path / "out.json"
+    result = invoke(
+        "--optimizer", "adamw", "--sizes", 64, "--seconds", 0, "--json", out, "--extra", "EMA_decay, clip_norm"
+    )
+    assert result.exit_code == 0, result.output
+    assert "adamw + clip_norm + ema_decay, 64 x float32" in result.output
+    assert [(x.contender, x.bytes) for x in read(out).rows] == [
+        (name, 64 * 40) for name in ("pyfastlr", "pyfastlr threads=1", "empty loop")
+    ]
+    refused = invoke("--extra", "clip")
+    assert refused.exit_code == 2
+    assert "`extra` must be one of clip_norm, inv_scale, ema_decay, got 'clip'" in refused.output
+
+
 def test_loads_and_compares(tmp_path):
     old = write(tmp_path / "old.json", saved(row(), row("numpy", 4e-6, 4.0), row("thinc", 1e-5, 10.0)))
     new = write(tmp_path / "new.json", saved(row(minimum=2e-6), row("numpy", 6e-6, 3.0), cpu="6502"))
@@ -173,7 +188,14 @@ def test_picture_marks_caches_and_limit():
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("optimizer", "adam"), ("sizes", "64"), ("dtype", "float32"), ("threads", "2"), ("seconds", "1.5")],
+    [
+        ("optimizer", "adam"),
+        ("sizes", "64"),
+        ("dtype", "float32"),
+        ("threads", "2"),
+        ("seconds", "1.5"),
+        ("extra", "clip_norm"),
+    ],
 )
 def test_load_refuses_what_it_would_ignore(option, value, tmp_path):
     """Also if it is the default value, because a user who gives it expects it to have an effect."""
@@ -186,7 +208,7 @@ def test_load_refuses_what_it_would_ignore(option, value, tmp_path):
     ("text", "sizes"), [("1e3,1_000", [1000]), ("64, 1.5e2", [64, 150]), ("2e0", [2]), ("+7,0_0_3", [7, 3])]
 )
 def test_sizes_are_numbers_as_python_writes_them(text, sizes):
-    assert [work.layout.size for work in command._works(["Adam"], text, "float32", 1)] == sizes
+    assert [work.layout.size for work in command._works(["Adam"], text, "float32", 1, None)] == sizes
 
 
 def test_says_what_it_measures_and_prints_each_table_at_once(few, monkeypatch):

@@ -210,7 +210,10 @@ ROOT = Path(__file__).resolve().parents[1]
 KEYS = {
     "drive": lambda: load.versions()[0],
     "launch": lambda: load.versions()[1],
-    "launch's IR": load.launch_stamp,
+    "stages": lambda: load.versions()[2],
+    "sums": lambda: load.versions()[3],
+    "launch's IR": load.LAUNCH_CODE.stamp,
+    "stages' IR": load.STAGES_CODE["float32"].stamp,
     "users' functions": entry.digest,
 }
 # Where and when code is kept, not what it is.
@@ -243,11 +246,15 @@ def sources_of(*modules):
 
 DRIVE = sources_of("pyfastlr_kernels.cpu.drive", "pyfastlr_kernels.compile.codegen")
 LAUNCH = sources_of("pyfastlr_kernels.cpu.launch")
+STAGES = sources_of("pyfastlr_kernels.cpu.stages", "pyfastlr_kernels.compile.codegen")
+SUMS = sources_of("pyfastlr_kernels.cpu.reduce", "pyfastlr_kernels.compile.codegen")
 USERS = sorted({*DRIVE, *sources_of("pyfastlr_kernels.njit")})
 NEEDED = [
     *(("drive", name) for name in DRIVE),
     *(("launch", name) for name in [*LAUNCH, "compile/codegen.py"]),
     *(("launch's IR", name) for name in LAUNCH),
+    *((key, name) for key in ("stages", "stages' IR") for name in STAGES),
+    *(("sums", name) for name in SUMS),
     *(("users' functions", name) for name in USERS),
     *(
         ("users' functions", f"../pyfastlr/{path.relative_to(ROOT / 'pyfastlr')}")
@@ -259,6 +266,7 @@ NEEDED = [
 def test_sources_are_found_by_their_imports():
     assert set(DRIVE) >= {"tables.py", "rules/contract.py", "rules/adam.py", "cpu/loop.py", "compile/intrinsics.py"}
     assert set(LAUNCH) >= {"tables.py", "python_side.py", "cpu/pool.py", "compile/intrinsics.py", "compile/options.py"}
+    assert set(STAGES) >= {"tables.py", "reduce.py", "cpu/stage_norms.py", "cpu/elementwise.py", "cpu/reduce.py"}
     assert "njit.py" in USERS
 
 
@@ -456,15 +464,16 @@ def test_every_kind_of_install_steps_from_its_cache(tmp_path, install):
         import sys
         import numpy as np
         from pyfastlr_kernels.cpu import load
-        load._emit_launch()
-        print("numba" in sys.modules)  # if so, the launch's IR was not used
+        load.LAUNCH_CODE.emit()
+        load.STAGES_CODE["float32"].emit()
+        print("numba" in sys.modules)  # if so, an IR was not used
         pyfastlr.kernels.sgd(np.ones(3), np.ones(3), (), 0, 0.5)
     """
     assert run(here + textwrap.dedent(more), **environment) == "False"
 
 
 def test_the_digest_is_of_the_text_in_files_and_in_a_zip(tmp_path):
-    script = "from pyfastlr_kernels.cpu import load\nprint(*load.versions(), load.launch_stamp())"
+    script = "from pyfastlr_kernels.cpu import load\nprint(*load.versions(), load.LAUNCH_CODE.stamp())"
     in_files, zipped = as_files(tmp_path / "a"), as_zip(tmp_path / "b")
     assert run(script, PYTHONPATH=str(in_files)) == run(script, PYTHONPATH=str(zipped))
 
@@ -481,9 +490,9 @@ def test_the_digest_of_byte_code_is_stable_and_sees_edits(tmp_path):
     compileall.compile_dir(edited, quiet=2, legacy=True)
     for file in edited.rglob("*.py"):
         file.unlink()
-    drive, launch = run(script, PYTHONPATH=str(edited)).split()
+    drive, *others = run(script, PYTHONPATH=str(edited)).split()
     assert drive != seeds[0].split()[0]
-    assert launch == seeds[0].split()[1]
+    assert others == seeds[0].split()[1:]  # of the launch, the stages, the sums
 
 
 def test_without_metadata_the_modules_tell_their_versions(monkeypatch):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
-STEPS = {"cartpole_policy_gradient": 60, "physics_fit": 200, "transfer_digits": 200}
+STEPS = {"cartpole_policy_gradient": 60, "physics_fit": 200, "recurrent_digits": 700, "transfer_digits": 200}
 NEEDS = {"cartpole_policy_gradient": "gymnasium"}
 
 

@@ -133,6 +133,25 @@ def test_momentum_is_flushed_always(cls, dtype):
     assert (buffer == 0).all()
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize(("convention", "where"), [("torch", "outside"), ("optax", "inside")])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_mean_of_centered_rmsprop_is_flushed_where_its_square_is_subnormal(dtype, convention, where, momentum):
+    """A product that underflows is slow at every step, and the mean would take 4,000 steps to the subnormal numbers."""
+    w, tiny = 0.01, float(np.finfo(dtype).tiny)
+    for factor, flushed in ((1.01, True), (0.99, False), (0.0, False)):
+        opt = flr.RMSProp(
+            np.zeros(9, dtype), lr=1.0, centered=True, momentum=momentum, alpha=1.0 - w, convention=convention,
+            eps=factor * limit(where, dtype, w * w), weight_decay=0.0,
+        )  # fmt: skip
+        opt.state["grad_avg"][...] = 0.99 * math.sqrt(tiny)
+        opt.step(np.zeros(9, dtype))
+        assert (opt.state["grad_avg"] == 0).all() == flushed
+        opt.state["grad_avg"][...] = 1.02 * math.sqrt(tiny)
+        opt.step(np.zeros(9, dtype))
+        assert (opt.state["grad_avg"] > math.sqrt(tiny)).all()
+
+
 def test_what_a_flushed_momentum_changes_with_adams_defaults():
     """The number in the README: the exact momentum of a constant gradient g is g, and it is flushed if 0.1 g < tiny."""
     tiny = float(np.finfo(np.float32).tiny)

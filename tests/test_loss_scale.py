@@ -12,7 +12,7 @@ from processes import in_threads
 from pyfastlr.engines import plain_launch
 
 FINITE, INFINITE = np.ones(3), np.array([1.0, np.inf, 1.0])
-LARGEST, SMALLEST = float(np.finfo("f4").max), float(np.finfo("f4").smallest_subnormal)
+LARGEST, SMALLEST = float(np.finfo("f4").max), float(np.finfo("f4").tiny)
 
 
 def scaled(p=None, **options):
@@ -53,9 +53,10 @@ def test_scales_and_steps_are_torch_s(name, dtype):
         grad = rng.standard_normal(5).astype(dtype)
         factor = np.asarray(scale.scale, dtype)
         scaler.scale(torch.zeros(()))  # makes its tensors
+        if scaler.get_scale() < SMALLEST:
+            assert scale.scale >= SMALLEST
+            break  # torch's inverse is infinite before long
         assert scaler.get_scale() == scale.scale
-        if scale.scale < 2.0**-126:
-            break  # torch's inverse is infinite from here on
         seen.add(scale.scale)
         with np.errstate(over="ignore"):
             given = grad * factor
@@ -78,15 +79,27 @@ def test_scale_does_not_grow_beyond_float32():
     assert opt.loss_scale.scale == LARGEST
 
 
-def test_scale_does_not_shrink_to_zero():
-    """torch's does, and its inverse is infinite ever after."""
-    opt = scaled(initial=SMALLEST * 4, interval=1)
-    for _ in range(5):
-        opt.step(INFINITE)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("calls", [1, 2])
+def test_scale_does_not_shrink_to_zero(dtype, calls):
+    """torch's does, and its inverse is infinite ever after. Ours stays where it is finite in float32 too."""
+    opt = scaled(np.zeros(3, dtype), initial=SMALLEST * 4, interval=1, accumulate=calls)
+    for _ in range(5 * calls):
+        opt.step(INFINITE.astype(dtype))
     assert opt.loss_scale.scale == SMALLEST
-    opt.step(FINITE * SMALLEST)
+    for _ in range(calls):
+        opt.step((FINITE * SMALLEST).astype(dtype))
     assert opt.params.tolist() == [-1.0] * 3
     assert opt.loss_scale.scale == 2 * SMALLEST
+
+
+@pytest.mark.parametrize("calls", [1, 2])
+def test_the_largest_scale_divides_float32_gradients(calls):
+    """Its inverse is subnormal in float32."""
+    opt = scaled(np.zeros(3, "f4"), initial=LARGEST, accumulate=calls)
+    for _ in range(calls):
+        opt.step(np.full(3, LARGEST, "f4"))
+    np.testing.assert_allclose(opt.params, -1.0, rtol=1e-6)
 
 
 # --- The step ---------------------------------------------------------------------------------------------------------
@@ -205,7 +218,7 @@ def test_scale_changes_between_updates(calls, scales):
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        ({"initial": 0.0}, ValueError, "`initial` must be a number from 1.4e-45 to 3.4e+38"),
+        ({"initial": 0.0}, ValueError, "`initial` must be a number from 1.1754944e-38 to 3.4028235e+38"),
         ({"initial": 1e39}, ValueError, "got 1e+39"),
         ({"initial": np.nan}, ValueError, "got nan"),
         ({"initial": True}, TypeError, "got True"),
@@ -280,6 +293,23 @@ def test_copies_have_a_scale_of_their_own():
     assert twin.loss_scale is scale
     free = copy.copy(opt.loss_scale)
     assert (free.scale, flr.SGD(np.zeros(3), loss_scale=free).loss_scale) == (8.0, free)
+
+
+@pytest.mark.parametrize("make", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_scale_copied_alone_goes_on_where_it_is(make):
+    """With the updates and the skipped calls that it has counted."""
+    opt = scaled(interval=3, growth=3.0, backoff=0.25, accumulate=2)
+    for g in (FINITE, INFINITE, FINITE, FINITE, FINITE, INFINITE):
+        opt.step(g)
+    free = make(opt.loss_scale)
+    assert repr(free) == repr(opt.loss_scale)
+    assert free._export() == opt.loss_scale._export() == {"scale": 2.0, "finite": 1, "skipped": 1}
+    twin = flr.SGD(np.zeros(3), accumulate=2, loss_scale=free)
+    for k in range(12):
+        g = INFINITE if k == 8 else FINITE
+        opt.step(g)
+        twin.step(g)
+        assert twin.loss_scale.scale == opt.loss_scale.scale
 
 
 # --- Whole ------------------------------------------------------------------------------------------------------------

@@ -194,6 +194,25 @@ def test_each_policy(dtype, bad, before, at):
         assert (p["x"] != 1).all()
 
 
+@pytest.mark.parametrize("before", BEFORE)
+def test_the_first_array_that_is_not_finite_is_named(before):
+    """With its own number of such elements, and that of all arrays."""
+    p = {name: np.ones(2000) for name in "abcd"}
+    opt = flr.SGD(p, 0.5, nonfinite="raise", threads=2, **BEFORE[before])
+    g = {name: np.ones(2000) for name in "abcd"}
+    g["a"], g["b"][1999], g["d"][:3] = None, math.nan, math.inf
+    with pytest.raises(
+        FloatingPointError, match=r"`grads\['b'\]` .* got 1 element that .*\(and 3 in other arrays\); nothing"
+    ):
+        opt.step(g)
+    measured = before not in ("a value", "calls")
+    assert math.isnan(opt.stats.grad_norm) if measured else opt.stats.grad_norm is None
+    g["b"] = np.ones(2000)
+    with pytest.raises(FloatingPointError, match=r"`grads\['d'\]` .* got 3 elements that are infinite or NaN; nothing"):
+        opt.step(g)
+    assert opt.stats.grad_norm == (math.inf if measured else None)
+
+
 @pytest.mark.parametrize("convention", CONVENTIONS)
 @pytest.mark.parametrize("bad", BAD)
 def test_propagated_norms(convention, bad):
@@ -206,6 +225,26 @@ def test_propagated_norms(convention, bad):
     assert np.isnan(p).all() if bad == "NaN" or convention == "keras" else (p[finite] == 0).all()
     assert opt.stats.clipped is True
     assert opt.stats.nonfinite == 1
+
+
+@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_elements_that_clip_value_hides_are_not_said_to_be_none(bad, accumulate):
+    opt = flr.SGD(np.zeros(2), 0.5, clip_value=1.0, measure=("per_tensor",), accumulate=accumulate)
+    for _ in range(accumulate):
+        opt.step(np.array([BAD[bad], 1.0]))
+    assert opt.stats.nonfinite is None
+    assert opt.stats.per_tensor[""].nonfinite is None
+
+
+@pytest.mark.parametrize(("policy", "found"), [("propagate", None), ("skip", 0), ("raise", 0)])
+def test_what_a_call_that_is_accumulated_does_not_measure_is_none(policy, found):
+    opt = flr.SGD(np.zeros(2), 0.5, clip_norm=1.0, accumulate=2, nonfinite=policy)
+    opt.step(np.array([math.nan if policy == "propagate" else 1.0, 1.0]))
+    assert opt.stats == flr.Stats(clipped=None, skipped=False, nonfinite=found)
+    opt.step(np.ones(2))
+    assert opt.stats.clipped is True
+    assert opt.stats.nonfinite == (1 if policy == "propagate" else 0)
 
 
 @pytest.mark.parametrize("bad", BAD)
@@ -297,6 +336,24 @@ def test_an_average_that_was_turned_off_stays_until_it_is_continued():
     opt.ema_decay = 0.0  # starts anew from the parameters
     opt.step(np.ones(2))
     assert opt.ema.tolist() == p.tolist() == [-6.0, -6.0]
+
+
+def test_arrays_without_a_decay_have_the_parameters_as_their_average():
+    """Where another group has one; where none has, the average stays as it is."""
+    p = [np.zeros(1), np.zeros(1)]
+    opt = flr.SGD(p, 1.0, groups=[{"params": 1, "ema_decay": 0.5}])
+    for _ in range(2):
+        opt.step([np.ones(1), np.ones(1)])
+    assert [x.tolist() for x in opt.ema] == [[-2.0], [-1.5]]
+    opt.ema_decay = 0.75
+    opt.step([np.ones(1), None])
+    assert [x.tolist() for x in opt.ema] == [[-2.25], [-1.75]]
+    opt.ema_decay = None
+    opt.step([np.ones(1), None])
+    assert [x.tolist() for x in opt.ema] == [[-4.0], [-1.875]]
+    opt.groups[1]["ema_decay"] = None
+    opt.step([np.ones(1), np.ones(1)])
+    assert [x.tolist() for x in opt.ema] == [[-4.0], [-1.875]]
 
 
 def test_a_group_has_its_own_average():

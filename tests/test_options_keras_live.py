@@ -17,6 +17,7 @@ OPTIONS = {
     "clipnorm": {"clip_norm_each": 0.5},
     "clipvalue": {"clip_value": 0.5},
     "use_ema": {"ema_decay": 0.9, "clip_norm": 2.0},
+    "ema_overwrite_frequency": {"ema_decay": 0.9, "overwrite": 3},
     "gradient_accumulation_steps": {"accumulate": 3, "clip_norm_each": 1.0},
 }
 

@@ -19,7 +19,11 @@ P = np.ones(8)
 BAD_COPIES = {
     "the parameters": (lambda p: p, ValueError, "`params` and `copy_to` must not overlap"),
     "read-only": (lambda p: read_only(np.ones(8)), ValueError, "`copy_to` must be writeable, got a read-only"),
-    "float32": (lambda p: np.ones(8, "f4"), TypeError, "`copy_to` must be a float64 ndarray"),
+    "float32": (
+        lambda p: np.ones(8, "f4"),
+        TypeError,
+        "`copy_to` must be a float64 ndarray like the parameters, got float32[8]",
+    ),
     "short": (lambda p: np.ones(7), ValueError, "`copy_to` must be float64[8], got float64[7]"),
     "2-d": (lambda p: np.ones((2, 4)), ValueError, "`copy_to` must be float64[8], got float64[2, 4]"),
     "strided": (lambda p: np.ones(16)[::2], ValueError, "`copy_to` must be C-contiguous"),
@@ -39,6 +43,7 @@ def test_bad_copy_to(name):
     with pytest.raises(error, match="`copy_to") as caught:
         flr.SGD(p, 0.5, copy_to=make(p))
     assert words in str(caught.value)
+    assert "w.astype(np.float64)" not in str(caught.value)
 
 
 def test_copies_that_overlap():
@@ -52,6 +57,26 @@ def test_copies_that_overlap():
         flr.SGD(flat, 0.5, copy_to={"a": flat["b"], "b": np.ones(8)})
     with pytest.raises(ValueError, match=r"missing keys \['b'\]"):
         flr.SGD(p, 0.5, copy_to={"a": np.ones(8)})
+
+
+@pytest.mark.parametrize("later", [False, True])
+@pytest.mark.usefixtures("either_launch")
+def test_copies_that_overlap_rates(later):
+    """An update would make the parameters the rates of the next."""
+    memory = np.full(20, 0.5)
+    p, c, rates = ({"a": x[:8], "b": x[8:16]} for x in (np.ones(16), memory, memory[4:].copy()))
+    opt = flr.SGD(p, 1.0, copy_to=c, lr_scale=rates)
+    g = {"a": np.ones(8), "b": np.ones(8)}
+    if later:
+        opt.step(g)
+    opt.lr_scale = {"a": memory[12:20], "b": rates["b"]}
+    before = moment(opt, g)
+    with pytest.raises(ValueError, match=r"`lr_scale\['a'\]` and `copy_to\['b'\]` must not overlap"):
+        opt.step(g)
+    assert moment(opt, g) == before
+    opt.lr_scale = {"a": np.full(8, 0.5), "b": rates["b"]}
+    opt.step(g)
+    assert opt.steps == 1 + later
 
 
 def resized(c):
@@ -292,3 +317,37 @@ def test_bad_options():
                 setattr(flr.SGD(p, 0.5), name, value)
             with pytest.raises(ValueError, match=f"got '{name}'"):
                 flr.SGD(p, 0.5, groups=[{"params": 0, name: value}])
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("clipnorm", "use `clip_norm_each`, or `clip_norm`"), ("global_clipnorm", "use `clip_norm`"),
+        ("clipvalue", "use `clip_value`"), ("max_norm", "use `clip_norm`"), ("use_ema", "use `ema_decay`"),
+        ("gradient_accumulation_steps", "use `accumulate`"), ("loss_scale_factor", "pass its inverse to `step`"),
+    ],
+)  # fmt: skip
+def test_names_of_other_libraries_have_hints(name, words):
+    with pytest.raises(TypeError, match=f"unexpected argument `{name}`: {words}"):
+        flr.Adam(np.ones(3), **{name: 1})
+
+
+def test_asking_for_the_gradient_norm_says_how():
+    with pytest.raises(ValueError, match=r"got 'grad_norm': that is measured with clip_norm=inf$"):
+        flr.SGD(np.ones(3), 0.5, measure=("grad_norm",))
+
+
+def test_error_counts_what_is_not_finite():
+    p = {"w": np.ones(3), "x": np.ones(3)}
+    opt = flr.SGD(p, 0.5, nonfinite="raise")
+    one, more = np.array([1.0, np.nan, 1.0]), np.array([np.inf, np.nan, 1.0])
+    for g, words in [
+        (
+            {"w": one, "x": np.ones(3)},
+            r"`grads\['w'\]` .*, got 1 element that is infinite or NaN; nothing was changed$",
+        ),
+        ({"w": one, "x": more}, r"got 1 element that is infinite or NaN \(and 2 in other arrays\); nothing"),
+        ({"w": np.ones(3), "x": more}, r"`grads\['x'\]` .*, got 2 elements that are infinite or NaN; nothing"),
+    ]:
+        with pytest.raises(FloatingPointError, match=words):
+            opt.step(g)

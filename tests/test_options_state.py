@@ -163,7 +163,7 @@ WRONG = {
     "none used": (lambda s: set_in(s, "accumulated", used=np.zeros(2, bool)), ValueError, "True for some array"),
     "sums": (lambda s: set_in(s, "accumulated", values=None), TypeError, "`state['accumulated']['values']`"),
     "scale": (lambda s: set_to(s, "loss_scale", 65536.0), ValueError, "must have the keys"),
-    "zero": (lambda s: set_in(s, "loss_scale", scale=0.0), ValueError, "the range of float32, got 0.0"),
+    "zero": (lambda s: set_in(s, "loss_scale", scale=0.0), ValueError, "the normal range of float32, got 0.0"),
     "infinity": (lambda s: set_in(s, "loss_scale", scale=np.inf), ValueError, "got inf"),
     "not in float32": (lambda s: set_in(s, "loss_scale", scale=0.1), ValueError, "must be a float32 number, got 0.1"),
     "finite": (lambda s: set_in(s, "loss_scale", finite=-1), ValueError, "['finite']` must be an integer >= 0"),

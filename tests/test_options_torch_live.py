@@ -157,3 +157,55 @@ def test_gradients_that_are_not_finite_are_clipped_as_by_torch(bad):
     torch.nn.utils.clip_grad_norm_([tensor], 1.0)
     torch.optim.SGD([tensor], 1.0).step()
     assert np.array_equal(p, tensor.detach().numpy(), equal_nan=True)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_error_if_nonfinite(bad):
+    """Torch checks the norm and raises RuntimeError; ours checks the elements. Both leave everything as it was."""
+    start, g = problem(12, seed=6)
+    for k in (0, 4, 5):
+        g[k, k] = bad
+    (case,) = [case for case in TORCH if case.name == "adamw"]
+    theirs, p, ours, want, refused = Theirs(case, start), parts(start), [], [], []
+    opt = case.make(p, clip_norm=1.0, nonfinite="raise")
+    for k, row in enumerate(g):
+        theirs.backward(row)
+        try:
+            torch.nn.utils.clip_grad_norm_(theirs.tensors, 1.0, error_if_nonfinite=True)
+        except RuntimeError:
+            theirs.optimizer.zero_grad()
+            refused.append(k)
+            with pytest.raises(FloatingPointError, match=r"`grads\[\d\]` must be finite"):
+                opt.step(parts(row))
+        else:
+            theirs.step()
+            opt.step(parts(row))
+        ours.append(np.concatenate(p))
+        want.append(theirs.now())
+    assert refused == [0, 4, 5]
+    assert_close(np.array(ours), np.array(want), start)
+
+
+@each_case
+def test_float32(case):
+    """Unscaled, clipped by value and norm, and averaged, from the same numbers: an update differs by its rounding."""
+    start, g = problem(CALLS, seed=7)
+    start, g = start.astype(np.float32), (g * 8).astype(np.float32)
+    theirs, p = Theirs(case, start), parts(start)
+    twin = parts(start.astype(np.float64))
+    options = {"clip_value": 0.5, "clip_norm": 1.0, "ema_decay": 0.75}
+    opt, wide = case.make(p, **options), case.make(twin, **options)
+    model = torch.nn.ParameterList(theirs.tensors)
+    average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.75))
+    for row in g:
+        opt.step(parts(row), inv_scale=0.125)
+        wide.step(parts(row.astype(np.float64)), inv_scale=0.125)
+        theirs.backward(row / 8)
+        torch.nn.utils.clip_grad_value_(theirs.tensors, 0.5)
+        torch.nn.utils.clip_grad_norm_(theirs.tensors, 1.0)
+        theirs.step()
+        average.update_parameters(model)
+    ours, exact = (np.concatenate([*x, *y.ema]) for x, y in ((p, opt), (twin, wide)))
+    want = np.concatenate([theirs.now(), torch.cat([x.detach().ravel() for x in average.module]).numpy()])
+    error = np.abs(want - exact).max()
+    assert np.abs(ours - exact).max() <= 2 * error + np.spacing(np.float32(4.0))

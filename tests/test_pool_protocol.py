@@ -70,7 +70,7 @@ class Job:
 
     def __init__(self, number, threads, chunks):
         self.address, self.threads, self.n_chunks = number, threads, chunks
-        self.pool = self.tensors = self.chunks = self.drive = 0
+        self.pool = self.tensors = self.chunks = self.drive = self.stages = self.what = 0
         self.cursors = number + LINE
         self.alive, self.done = True, [0] * chunks
 

@@ -20,10 +20,12 @@ MATH = {"pow"}
 
 
 @pytest.mark.skipif(shutil.which("readelf") is None, reason="readelf (binutils) is not installed")
-@pytest.mark.parametrize("name", ["launch", "adam-float32", "adam-float64"])
+@pytest.mark.parametrize("name", ["launch", "stages-float32", "stages-float64", "adam-float32", "adam-float64"])
 def test_every_relocation_has_64_bits(tmp_path, name):
     if name == "launch":
-        image = load._emit_launch()
+        image = load.LAUNCH_CODE.emit()
+    elif name.startswith("stages"):
+        image = load.STAGES_CODE[name.split("-")[1]].emit()
     else:
         rule, dtype = name.split("-")
         image = load.drive_object(rule, "torch", dtype, True)
@@ -48,7 +50,14 @@ needs_nm = pytest.mark.skipif(shutil.which("nm") is None, reason="nm (binutils) 
 @needs_nm
 def test_the_launch_asks_for_python_alone(tmp_path):
     """No pthread_* or sched_yield, which Windows lacks."""
-    assert undefined(load._emit_launch(), tmp_path / "launch.o") == PYTHON
+    assert undefined(load.LAUNCH_CODE.emit(), tmp_path / "launch.o") == PYTHON
+
+
+@needs_nm
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_stages_ask_for_nothing(tmp_path, dtype):
+    """But memset and memcpy, which LLVM makes of loops."""
+    assert undefined(load.STAGES_CODE[dtype].emit(), tmp_path / "stages.o") <= {"memset", "memcpy", "memmove"}
 
 
 @needs_nm
@@ -63,7 +72,7 @@ def test_objects_for_other_systems_ask_for_no_more(tmp_path, name, triple):
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     if name == "launch":
-        text = load._launch_ir()
+        text = load.LAUNCH_CODE.text()
     else:
         code = drive.make_drive("adam", "torch", "float32", True)
         text = str(codegen.module({load.DRIVE: (code, drive.DRIVE)}, codegen.machine()))

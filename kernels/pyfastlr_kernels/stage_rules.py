@@ -5,9 +5,9 @@
 
 import numpy as np
 
-from .reduce import FACTORS, INFINITY, norm_of
+from .reduce import FACTORS, norm_of, scale_for
 
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
+_FLOAT32_MIN, _FLOAT32_MAX = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 # --- Elements, in the dtype of the parameters -------------------------------------------------------------------------
 
@@ -17,6 +17,11 @@ def clamped(x, scale, limit):
     y = x * scale
     y = limit if y > limit else y
     return -limit if y < -limit else y
+
+
+def continues(averaged, d):
+    """Whether an average is moved. Otherwise it is the parameters: at first, and with d = 0 even where it is NaN."""
+    return averaged != 0 and d != 0
 
 
 def moved_average(average, p, d, rest):
@@ -34,15 +39,39 @@ def unscale(every, mean, inv_scale):
     return inv_scale
 
 
-def make_norm(compiled):
-    """Make ``norm(known, total, scale, factor)``: a norm, or the known one if that is better.
+# A table of squares has the partial sum of each block of all tensors (reduce.py), and after these a second number for
+# each block. If a block's sum of float64 squares has overflowed, or may have lost bits, this is its sum with the
+# elements multiplied by the power of two that such a sum needs. It is made while the block is in the cache. So each
+# norm, of one tensor or of many, has the scale that its own total needs, and no norm needs a second walk.
 
-    A second sum, whose elements were made smaller, may have lost a norm that the first one found.
+
+def make_rescaled(compiled):
+    """Make ``rescaled(x, second, scale)``, a block's part of a sum of elements multiplied by a scale that is not 1.
+
+    A block that needs another scale is far smaller than the total: what it loses is below the total's last bit.
     """
-    new = compiled(norm_of)
+    scale_of = compiled(scale_for)
 
-    def norm(known, total, scale, factor):
-        return new(total, scale, factor) if scale >= 1.0 or known == INFINITY else known
+    def rescaled(x, second, scale):
+        return second if scale_of(x) == scale else x * scale * scale
+
+    return rescaled
+
+
+def make_norm(compiled, sum_of, may_vanish):
+    """Make ``norm(where, factor)``, a norm times a factor, from ``sum_of(where, scale)``.
+
+    Squares of float32 numbers neither overflow nor vanish: `may_vanish` is false for them.
+    """
+    scale_of, root = compiled(scale_for), compiled(norm_of)
+
+    def norm(where, factor):
+        total, scale = sum_of(where, 1.0), 1.0
+        if may_vanish:
+            scale = scale_of(total)
+            if scale != 1.0:
+                total = sum_of(where, scale)
+        return root(total, scale, factor)
 
     return norm
 
@@ -76,9 +105,12 @@ def make_factor(compiled):
 
 
 def lowered(scale, backoff):
-    """Return the scale after a skipped call, and no counts. It stays above zero, from where it could not recover."""
+    """Return the scale after a skipped call, and no counts.
+
+    It stays where its inverse is finite: from zero it could not recover.
+    """
     new = np.float64(np.float32(scale * backoff))
-    return new if new > 0.0 else scale, 0, 0
+    return new if new >= _FLOAT32_MIN else scale, 0, 0
 
 
 def make_scaling(compiled):

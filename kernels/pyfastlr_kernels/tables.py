@@ -87,7 +87,7 @@ OPTIONS = np.dtype(
         ("row_size", _I),  # bytes
         ("clip_rows", _I),  # address: for each row, the row whose clip_norm and norm hold for it
         ("first_blocks", _I),  # address: for each tensor its first block among all blocks, then their number
-        ("squares", _I),  # addresses: a float64 per block, of the gradient, the update, the parameters
+        ("squares", _I),  # addresses: two float64 per block (stage_rules.py), of gradient, update, parameters
         ("update_squares", _I),
         ("param_squares", _I),
         ("bad", _I),  # address: for each tensor, elements of the gradient that are not finite
@@ -105,12 +105,12 @@ OPTIONS = np.dtype(
         ("scratch", _I),  # address: two chunks of numbers per thread
         ("scratch_size", _I),  # bytes per thread
         ("private", _I),  # address: for each thread a JOB, a TENSOR and a CHUNK of its own
+        ("bound", _I),  # address of the job that the addresses above are for: an earlier job must not use them
         # What the last call did.
         ("status", _I),
         ("nonfinite", _I),
         ("first_bad", _I),  # tensor
         ("clipped", _I),
-        ("prescale", _F),  # power of two by which elements are multiplied before they are squared
         ("grad_norm", _F),
         ("update_norm", _F),
         ("param_norm", _F),

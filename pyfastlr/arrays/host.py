@@ -269,6 +269,10 @@ def operand(x: Any, name: str, dtype: Any, shape: Sequence[int]) -> Any:
 
 def target(x: Any, name: str, dtype: Any, shape: Sequence[int]) -> Any:
     """Return a view of an array besides the parameters that a step writes, or raise the error."""
+    need = f"a {dtype} ndarray"
+    array = as_ndarray(x, name, need)
+    if array.dtype.newbyteorder("=") != dtype:  # the advice of `parameter` is for arrays of the user's model
+        raise TypeError(f"`{name}` must be {need} like the parameters, got {describe(array)}")
     array = parameter(x, name, dtype)
     if array.shape != tuple(shape):
         raise ValueError(f"`{name}` must be {shaped(dtype, shape)}, got {describe(array)}")

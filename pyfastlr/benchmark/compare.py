@@ -46,7 +46,7 @@ def compare(work: Work, seconds: float, contenders: Sequence[Contender] = CONTEN
     runs: dict[str, Run] = {}
     absent: dict[str, str] = {}
     for contender in contenders:
-        if contender.takes(work):
+        if contender.can(work):
             try:
                 runs[contender.name] = contender.start(work, gradients)
             except (ImportError, Absent) as problem:
@@ -66,6 +66,7 @@ def check(work: Work, runs: Mapping[str, Run], gradients: Gradients) -> None:
     before = work.params()
     results = {name: run.result() for name, run in runs.items() if run.result is not None}
     ours = results.pop(OURS.name)
+    before *= len(ours) // len(before)  # an average starts at the parameters
     for name, theirs in results.items():
         for k, (start, mine, other) in enumerate(zip(before, ours, theirs, strict=True)):
             problem = _difference(start, mine, np.asarray(other))

@@ -8,10 +8,10 @@ starts, because it may not be installed.
 import os
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
-from itertools import count
+from itertools import count, cycle
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import numpy as np
 from pyfastlr.numpy_reference import B1, B2, EPS, PLAIN
 
 from .interleave import Run
-from .work import STEPS, Gradients, Work
+from .work import EMA_DECAY, INV_SCALES, STEPS, Gradients, Work
 
 
 class Absent(Exception):
@@ -41,6 +41,11 @@ class Contender:
     start: Callable[[Work, Gradients], Run]  # raises ImportError or Absent if it cannot take part
     takes: Callable[[Work], bool]  # whether it has this optimizer with this formula; imports nothing
     large: bool = True  # False: it makes many passes or temporaries, so large work is left out
+    extra: bool = False  # whether it can do more than the update (work.EXTRAS)
+
+    def can(self, work: Work) -> bool:
+        """Return whether it can do this work."""
+        return self.takes(work) and (self.extra or not work.extra)
 
 
 # --- Ours ------------------------------------------------------------------------------------------------------------
@@ -50,14 +55,32 @@ def ours(work: Work, gradients: Gradients, threads: int | None = None) -> Run:
     """Run the public step, over one array or a list of arrays."""
     params = work.params()
     single = len(params) == 1
+    options = {"clip_norm": work.max_norm, "ema_decay": EMA_DECAY}
     opt = work.variant.make(
-        params[0] if single else params, work.rate, weight_decay=work.weight_decay, threads=threads or work.threads
-    )
-    pool = [grads[0] if single else grads for grads in gradients]
-    return Run(lambda k: partial(opt.step, pool[k]), lambda: params)
+        params[0] if single else params, work.rate, weight_decay=work.weight_decay, threads=threads or work.threads,
+        **{name: options[name] for name in work.extra if name in options},
+    )  # fmt: skip
+    pool, scales = [grads[0] if single else grads for grads in gradients], cycle(INV_SCALES)
+
+    def turn(k: int) -> Callable[[], None]:
+        if "inv_scale" in work.extra:
+            return lambda: opt.step(pool[k], inv_scale=next(scales))
+        return partial(opt.step, pool[k])
+
+    def result() -> list[Any]:
+        if "ema_decay" not in work.extra:
+            return params
+        return [*params, *([opt.ema] if single else opt.ema)]
+
+    return Run(turn, result)
 
 
-OURS = Contender("pyfastlr", ours, lambda work: True)
+def _without_extra(work: Work, gradients: Gradients) -> Run:
+    """Run the update alone, to show what the rest costs."""
+    return Run(ours(replace(work, extra=()), gradients).turn)
+
+
+OURS = Contender("pyfastlr", ours, lambda work: True, extra=True)
 
 
 # --- numpy -----------------------------------------------------------------------------------------------------------
@@ -137,6 +160,8 @@ def _torch(work: Work, gradients: Gradients, **implementation: bool) -> Run:
 
 
 def _driven_as_torch(torch: Any, work: Work, gradients: Gradients, make: Callable[[Any], Any]) -> Run:
+    if work.extra:
+        return _with_extra_in_torch(torch, work, gradients, make)
     params, rate, updates = work.params(), work.rate, count()
     tensors = [torch.from_numpy(p) for p in params]
     pool = [[torch.from_numpy(g) for g in grads] for grads in gradients]
@@ -153,6 +178,43 @@ def _driven_as_torch(torch: Any, work: Work, gradients: Gradients, make: Callabl
         return step
 
     return Run(turn, lambda: params)
+
+
+def _with_extra_in_torch(torch: Any, work: Work, gradients: Gradients, make: Callable[[Any], Any]) -> Run:
+    """Run it with what torch has for the rest, over all arrays at once: unscaled and clipped in place, averaged.
+
+    So it has gradients of its own. Every turn starts with the given ones again, which is not timed.
+    """
+    params, rate, updates, scales = work.params(), work.rate, count(), cycle(INV_SCALES)
+    tensors = [torch.from_numpy(p) for p in params]
+    averages = [p.clone() for p in tensors]
+    opt = make(tensors)
+    (group,) = opt.param_groups
+    for p in tensors:
+        p.grad = torch.empty_like(p)
+    grads = [p.grad for p in tensors]
+    average = torch.optim.swa_utils.get_ema_multi_avg_fn(EMA_DECAY)
+
+    def step() -> None:
+        k = next(updates)
+        group["lr"] = rate(k)
+        if "inv_scale" in work.extra:
+            torch._foreach_mul_(grads, next(scales))
+        if "clip_norm" in work.extra:
+            torch.nn.utils.clip_grad_norm_(tensors, work.max_norm)
+        opt.step()
+        if "ema_decay" in work.extra:
+            if k == 0:  # as in AveragedModel
+                torch._foreach_copy_(averages, tensors)
+            else:
+                average(averages, tensors, None)
+
+    def turn(k: int) -> Callable[[], None]:
+        for own, g in zip(grads, gradients[k], strict=True):
+            own.copy_(torch.from_numpy(g))
+        return step
+
+    return Run(turn, lambda: [*params, *(x.numpy() for x in averages if "ema_decay" in work.extra)])
 
 
 def _of_torch(work: Work) -> bool:
@@ -179,6 +241,8 @@ def _optax(work: Work, gradients: Gradients) -> Run:
     options = {**work.variant.kwargs, **({"weight_decay": work.weight_decay} if work.weight_decay else {})}
     rate = optax.cosine_decay_schedule(work.variant.lr, STEPS) if work.variant.scheduled else work.variant.lr
     transform = getattr(optax, str(work.variant.optax))(rate, **options)
+    if work.extra:
+        return _with_extra_in_optax(jax, optax, transform, work, gradients)
     params = [jax.numpy.array(p) for p in work.params()]
     pool = [[jax.numpy.asarray(g) for g in grads] for grads in gradients]
     state = transform.init(params)
@@ -194,6 +258,33 @@ def _optax(work: Work, gradients: Gradients) -> Run:
         params[0].block_until_ready()  # all results of one execution become ready together
 
     return Run(lambda k: partial(step, pool[k]), lambda: [np.asarray(p) for p in params])
+
+
+def _with_extra_in_optax(jax: Any, optax: Any, transform: Any, work: Work, gradients: Gradients) -> Run:
+    """Run one jitted function that also unscales, clips and averages."""
+    if "clip_norm" in work.extra:
+        transform = optax.chain(optax.clip_by_global_norm(work.max_norm), transform)
+    keeps = "ema_decay" in work.extra
+    params = [jax.numpy.array(p) for p in work.params()]
+    average = [jax.numpy.array(p) for p in work.params()] if keeps else []
+    pool = [[jax.numpy.asarray(g) for g in grads] for grads in gradients]
+    state, scales, updates = transform.init(params), cycle(INV_SCALES), count()
+
+    @partial(jax.jit, donate_argnums=(0, 2, 3))
+    def update(params: Any, grads: Any, state: Any, average: Any, scale: Any, share: Any) -> Any:
+        if "inv_scale" in work.extra:
+            grads = [g * scale for g in grads]
+        change, state = transform.update(grads, state, params)
+        params = optax.apply_updates(params, change)
+        return params, state, optax.incremental_update(params, average, share) if keeps else average
+
+    def step(grads: Any) -> None:
+        nonlocal params, state, average
+        share = 1.0 - EMA_DECAY if next(updates) else 1.0  # the first average is the parameters after the update
+        params, state, average = update(params, grads, state, average, next(scales), share)
+        params[0].block_until_ready()
+
+    return Run(lambda k: partial(step, pool[k]), lambda: [np.asarray(p) for p in (*params, *average)])
 
 
 def _in_optax(work: Work) -> bool:
@@ -262,6 +353,10 @@ def _empty_loop(work: Work, gradients: Gradients) -> Run:
     return Run(loop.turn, updates=loop.updates)
 
 
+def _empty_loop_without_extra(work: Work, gradients: Gradients) -> Run:
+    return _empty_loop(replace(work, extra=()), gradients)
+
+
 #: What reports say about the limit, and about a step above it.
 LIMIT_IS = "a loop that moves the same bytes and computes almost nothing"
 ABOVE_LIMIT = (
@@ -269,19 +364,26 @@ ABOVE_LIMIT = (
     "threads, it loses more time than a step when something else runs on the cores. So a step above the limit means "
     "that the loop was held up, not that the step is faster than the memory."
 )
-LIMIT = Contender("empty loop", _empty_loop, lambda work: len(work.layout.shapes) == 1)
+LIMIT = Contender("empty loop", _empty_loop, lambda work: len(work.layout.shapes) == 1, extra=True)
+# The same without what the step does besides the update. Their results are others, so they are not compared.
+PLAIN_OURS = Contender("pyfastlr plain", _without_extra, lambda work: bool(work.extra), extra=True)
+PLAIN_LIMIT = Contender(
+    "empty loop plain", _empty_loop_without_extra, lambda work: bool(work.extra) and LIMIT.takes(work), extra=True
+)
 
 CONTENDERS = (
     OURS,
-    Contender("pyfastlr threads=1", partial(ours, threads=1), lambda work: work.threads > 1),
+    Contender("pyfastlr threads=1", partial(ours, threads=1), lambda work: work.threads > 1, extra=True),
+    PLAIN_OURS,
     Contender("numpy", _by_hand, _in_plain, large=False),
     Contender("numpy out=", _without_temporaries, lambda work: work.variant.name in _IN_PLACE, large=False),
-    Contender("torch for-loop", partial(_torch, foreach=False), _of_torch, large=False),
-    Contender("torch foreach", partial(_torch, foreach=True), _foreach_in_torch, large=False),
-    Contender("torch fused", partial(_torch, fused=True), _fused_in_torch),
-    Contender("optax jit", _optax, _in_optax),
+    Contender("torch for-loop", partial(_torch, foreach=False), _of_torch, large=False, extra=True),
+    Contender("torch foreach", partial(_torch, foreach=True), _foreach_in_torch, large=False, extra=True),
+    Contender("torch fused", partial(_torch, fused=True), _fused_in_torch, extra=True),
+    Contender("optax jit", _optax, _in_optax, extra=True),
     Contender("scikit-learn", _sklearn, _plain_adam, large=False),
     Contender("thinc", _thinc, _plain_adam, large=False),
     Contender("DeepSpeedCPUAdam", _deepspeed, _in_deepspeed),
     LIMIT,
+    PLAIN_LIMIT,
 )

@@ -17,7 +17,9 @@ def needed(work: Work, contenders: Sequence[Contender]) -> int:
     While results are compared, there is a second copy of the gradients and two more copies of the parameters.
     """
     each = 2 + work.variant.states
-    arrays = 2 * POOL + 2 + each * sum(1 for x in contenders if x.takes(work))
+    if work.extra:  # the average, and gradients of its own for a library that clips in place
+        each += ("ema_decay" in work.extra) + POOL
+    arrays = 2 * POOL + 2 + each * sum(1 for x in contenders if x.can(work))
     return arrays * work.layout.size * np.dtype(work.dtype).itemsize
 
 

@@ -4,7 +4,7 @@ import json
 import math
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from pyfastlr.cli.info import collect
 
 from . import interleave
 from .compare import Comparison
-from .contenders import CONTENDERS, LIMIT, Contender
+from .contenders import CONTENDERS, LIMIT, PLAIN_LIMIT, PLAIN_OURS, Contender
 from .interleave import Times
 from .variants import VARIANTS
 from .work import Work, one
@@ -74,15 +74,19 @@ def disturbed(*together: Row | Times | None) -> bool:
 def rows(comparison: Comparison) -> list[Row]:
     """Return a row for each contender."""
     work, times = comparison.work, comparison.times
-    limit = times[LIMIT.name].minimum if LIMIT.name in times else None
-    return [
-        Row(
-            work.variant.name, work.layout.name, work.layout.size, work.dtype, work.threads,
-            name, x.minimum, x.median, x.spread, len(x.samples), work.bytes,
-            *comparison.ratios(name), limit / x.minimum if limit else None,
-        )
-        for name, x in times.items()
-    ]  # fmt: skip
+    alone = replace(work, extra=())
+    found = []
+    for name, x in times.items():
+        is_plain = name in (PLAIN_OURS.name, PLAIN_LIMIT.name)
+        limit = times.get(PLAIN_LIMIT.name if is_plain else LIMIT.name)
+        found.append(
+            Row(
+                work.optimizer, work.layout.name, work.layout.size, work.dtype, work.threads,
+                name, x.minimum, x.median, x.spread, len(x.samples), (alone if is_plain else work).bytes,
+                *comparison.ratios(name), limit.minimum / x.minimum if limit else None,
+            )
+        )  # fmt: skip
+    return found
 
 
 @dataclass(frozen=True)
@@ -154,10 +158,12 @@ def _row(saved: Any) -> Row:
     return Row(**values)
 
 
-def works(names: Sequence[str], sizes: Sequence[int], dtype: str, threads: int) -> list[Work]:
+def works(
+    names: Sequence[str], sizes: Sequence[int], dtype: str, threads: int, extra: tuple[str, ...] = ()
+) -> list[Work]:
     """Return the plain variants of these optimizer classes, over one buffer of each size."""
     chosen = [x for name in names for x in VARIANTS if x.cls == name and not x.kwargs]
-    return [Work(variant, one(size), dtype, threads) for variant in chosen for size in sizes]
+    return [Work(variant, one(size), dtype, threads, extra) for variant in chosen for size in sizes]
 
 
 def contenders(size: int, wanted: Collection[str] = ()) -> list[Contender]:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numba import njit
 
-from pyfastlr_kernels.compile.intrinsics import load, pointers, put, scaled, store
+from pyfastlr_kernels.compile.intrinsics import load, pointer, pointers, put, scaled, store
 
 from .work import Gradients, Work
 
@@ -23,6 +23,7 @@ from .work import Gradients, Work
 # loop that claimed only 2**18 elements at a time took 2.4 times as long as the step that it should bound.
 UNIT = 1 << 21  # elements that a thread claims at once: at least 0.1 ms of work
 CALL = 1 << 23  # least number of elements that one call of the step moves: at least 0.2 ms on two threads
+_WORD = np.int64(0)
 SHARED = 1 << 14  # least number of elements per thread: fewer do not pay for a second thread
 
 
@@ -48,12 +49,33 @@ def _move(passes: Any, n: Any, p: Any, g: Any, s: Any, first: Any, minus_one: An
         _move_once(n, p, g, s, minus_one)
 
 
+@_compiled
+def _read_once(n: Any, words: Any) -> Any:
+    total = 0
+    for i in range(n):
+        total += words[i]
+    return total
+
+
+@_compiled
+def _read(passes: Any, n: Any, start: Any, zero: Any) -> Any:
+    """Read n words."""
+    total = 0
+    for _ in range(passes):
+        total += _read_once(n, pointer(start, zero))  # type: ignore[call-arg]
+    return total
+
+
 class Loop:
-    """The loop over one buffer and as many state arrays as the optimizer has."""
+    """The loop over one buffer and as many state arrays as the optimizer has.
+
+    An average counts as one more. To clip a norm, all gradients are read before anything else is moved.
+    """
 
     def __init__(self, work: Work, gradients: Gradients) -> None:
         (self.params,) = work.params()
-        self.state = [np.ones_like(self.params) for _ in range(work.variant.states)]
+        states = work.variant.states + ("ema_decay" in work.extra)
+        self.state = [np.ones_like(self.params) for _ in range(states)]
         self._gradients = [g for (g,) in gradients]
         size = self.params.size
         threads = max(1, min(work.threads, size // SHARED))
@@ -61,7 +83,8 @@ class Loop:
         self._passes = -(-UNIT // length)
         rounds = -(-CALL // (size * self._passes))
         self.updates = self._passes * rounds  # passes over all elements in one call of the step
-        self._parts = [(min(length, size - k), k) for k in range(0, size, length)] * rounds
+        kinds = (True, False) if "clip_norm" in work.extra else (False,)  # read the gradients, move everything
+        self._parts = [(x, min(length, size - k), k) for x in kinds for k in range(0, size, length)] * rounds
         self._helpers = [ThreadPoolExecutor(1) for _ in range(threads - 1)]
 
     def turn(self, k: int) -> Callable[[], None]:
@@ -76,9 +99,12 @@ class Loop:
         for done in helping:
             done.result()
 
-    def _claim(self, g: int, parts: list[Iterator[tuple[int, int]]]) -> None:
+    def _claim(self, g: int, parts: list[Iterator[tuple[bool, int, int]]]) -> None:
         """Move a thread's own parts, which may still be in its core's cache, then the parts that others have left."""
         p, s, minus_one = self.params.ctypes.data, tuple(x.ctypes.data for x in self.state), self.params.dtype.type(-1)
-        likes = (minus_one,) * len(s)
-        for n, first in chain(*parts):  # threads share the iterators; the GIL gives each part to one thread
-            _move(self._passes, n, p, g, s, first, minus_one, likes)
+        likes, itemsize = (minus_one,) * len(s), self.params.itemsize
+        for only_read, n, first in chain(*parts):  # threads share the iterators; the GIL gives each part to one thread
+            if only_read:
+                _read(self._passes, n * itemsize // _WORD.nbytes, g + first * itemsize, _WORD)
+            else:
+                _move(self._passes, n, p, g, s, first, minus_one, likes)

@@ -17,6 +17,11 @@ POOL = 2  # gradients, used in turns, so that the moments settle neither at zero
 STEPS = 10_000_000  # of the cosine: more than any run makes, so that the rate changes at every step
 DECAY = 0.01  # weight decay of the optimizers that are named for it or recommended with it
 
+# What a step may do besides the update; every contender does it in its own way.
+EXTRAS = ("clip_norm", "inv_scale", "ema_decay")
+EMA_DECAY = 0.999
+INV_SCALES = (0.5, 2.0)  # in turns: a library that unscales gradients in place then neither shrinks nor grows them
+
 Gradients = list[list[Any]]  # a pool; each entry has one array for each parameter
 
 
@@ -58,16 +63,31 @@ class Work:
     layout: Layout
     dtype: str = "float32"
     threads: int = field(default_factory=default_threads)
+    extra: tuple[str, ...] = ()  # of EXTRAS
 
     @property
     def name(self) -> str:
         """Name for messages and test names."""
-        return f"{self.variant.name}-{self.layout.name}-{self.dtype}"
+        return f"{'+'.join((self.variant.name, *self.extra))}-{self.layout.name}-{self.dtype}"
+
+    @property
+    def optimizer(self) -> str:
+        """Name in reports."""
+        return " + ".join((self.variant.name, *self.extra))
 
     @property
     def bytes(self) -> int:
-        """Bytes that a step must move: it reads parameters, gradients and state, and writes parameters and state."""
-        return (3 + 2 * self.variant.states) * np.dtype(self.dtype).itemsize * self.layout.size
+        """Bytes that a step must move: it reads parameters, gradients and state, and writes parameters and state.
+
+        To clip the norm it must read the gradients once more. An average is read and written.
+        """
+        arrays = 3 + 2 * self.variant.states + ("clip_norm" in self.extra) + 2 * ("ema_decay" in self.extra)
+        return arrays * np.dtype(self.dtype).itemsize * self.layout.size
+
+    @property
+    def max_norm(self) -> float:
+        """Limit of the norm: between half and twice the norm of a gradient, so that `INV_SCALES` make a difference."""
+        return float(np.sqrt(self.layout.size))
 
     @property
     def weight_decay(self) -> float:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pyfastlr.benchmark.work import Work
 
 SIZES = "64,1e3,1e4,1e5,1e6,1e7"
-MEASURES = ("optimizer", "sizes", "dtype", "threads", "seconds")  # options that choose what is measured
+MEASURES = ("optimizer", "sizes", "dtype", "threads", "seconds", "extra")  # options that choose what is measured
 
 
 def bench(
@@ -31,6 +31,10 @@ def bench(
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     threads: Annotated[
         int | None, typer.Option(min=1, max=1024, help="Threads of pyfastlr, torch and the empty loop.")
+    ] = None,
+    extra: Annotated[
+        str | None,
+        typer.Option(help="What else a step does: clip_norm, inv_scale, ema_decay, separated by commas."),
     ] = None,
     seconds: Annotated[
         float, typer.Option(min=0.0, help="Seconds of measurement for each size, shared by all libraries.")
@@ -62,7 +66,7 @@ def bench(
             _refuse_measurement_options(context)
             report = reports.read(load)
         else:
-            works = _works(optimizer or ["Adam"], sizes, dtype, threads)
+            works = _works(optimizer or ["Adam"], sizes, dtype, threads, extra)
             if not math.isfinite(seconds):
                 raise ValueError(f"`seconds` must be a finite number >= 0, got {seconds!r}")
             report = reports.Report(reports.machine())
@@ -112,18 +116,21 @@ def _refuse_measurement_options(context: typer.Context) -> None:
             raise ValueError(f"`{name}` must be left out with `load`, which measures nothing")
 
 
-def _works(optimizers: list[str], sizes: str, dtype: str, threads: int | None) -> "list[Work]":
+def _works(optimizers: list[str], sizes: str, dtype: str, threads: int | None, extra: str | None) -> "list[Work]":
     from pyfastlr.arrays.host import DTYPES
     from pyfastlr.benchmark.memory import check
     from pyfastlr.benchmark.report import contenders, works
     from pyfastlr.benchmark.variants import VARIANTS
+    from pyfastlr.benchmark.work import EXTRAS
     from pyfastlr.engines.hyper import chosen
     from pyfastlr_kernels.cpu.pool import default_threads
 
     known = list(dict.fromkeys(x.cls for x in VARIANTS))
     names = list(dict.fromkeys(chosen(name, known, "optimizer") for name in optimizers))
     numbers = list(dict.fromkeys(map(_size, sizes.split(","))))
-    found = works(names, numbers, chosen(dtype, DTYPES, "dtype"), threads or default_threads())
+    given = [chosen(x.strip(), EXTRAS, "extra") for x in extra.split(",")] if extra else []
+    more = tuple(x for x in EXTRAS if x in given)
+    found = works(names, numbers, chosen(dtype, DTYPES, "dtype"), threads or default_threads(), more)
     for work in found:
         check(work, contenders(work.layout.size))
     return found

@@ -188,24 +188,24 @@ def warmup(
     """Compile ahead of time, so that the first step does not have to."""
     from pyfastlr_kernels.compile import cache
 
-    from .warmup import compile_all, not_kept, targets
+    from .warmup import not_kept, targets, work
 
     if prune:
         count, size = cache.prune(UNUSED)
         typer.echo(f"{count} files of {size / 1e6:.1f} MB deleted: {cache.directory()}")
         return
     with usage_errors():
-        wanted = targets(optimizer, dtype, convention, by_element)
+        todo = work(targets(optimizer, dtype, convention, by_element))
     before = len(cache.compiled)
-    for number, (name, work) in enumerate(compile_all(wanted), 1):
-        with under_way(name, number, len(wanted) + 1):
-            work()
+    for number, (name, compile_it) in enumerate(todo, 1):
+        with under_way(name, number, len(todo)):
+            compile_it()
     new = cache.compiled[before:]
     if lost := not_kept(new):
         raise fail(
             f"{len(lost)} of {len(new)} compiled functions could not be saved in {cache.directory() or 'a cache'}"
         )
-    typer.echo(f"{len(new)} functions compiled, {len(wanted) + 1 - len(new)} already cached in {cache.directory()}")
+    typer.echo(f"{len(new)} functions compiled, {len(todo) - len(new)} already cached in {cache.directory()}")
 
 
 app.command()(bench)

@@ -1,6 +1,6 @@
 """Ahead-of-time compilation, into the cache, of what an optimizer's first step would compile."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from pyfastlr.arrays.host import DTYPES
@@ -14,7 +14,7 @@ def targets(
     conventions: Sequence[str] | None = None,
     by_element: bool = False,
 ) -> "list[tuple[str, str, str, bool]]":
-    """List what `compile_all` compiles: (rule, convention, dtype, whether rates are per element).
+    """List the drives to compile: (rule, convention, dtype, whether rates are per element).
 
     Parameters
     ----------
@@ -46,15 +46,19 @@ def targets(
     return list(dict.fromkeys(found))  # Adam and AdamW have one rule
 
 
-def compile_all(
-    wanted: "Sequence[tuple[str, str, str, bool]]",
-) -> "Iterator[tuple[str, Callable[[], object]]]":
-    """Yield a name and a function that compiles or loads it: first the launch for all steps, then each wanted drive."""
+def work(wanted: "Sequence[tuple[str, str, str, bool]]") -> "list[tuple[str, Callable[[], object]]]":
+    """Return names, each with a function that compiles or loads it.
+
+    First comes the launch, for all steps; then the stages, for options such as `clip_norm`; then each wanted drive.
+    """
     from pyfastlr_kernels.cpu import load
 
-    yield "launch", load.step_addresses
-    for rule, convention, dtype, by_element in wanted:
-        yield f"{rule} {convention} {dtype}", partial(load.drive_address, rule, convention, dtype, by_element)
+    dtypes = dict.fromkeys(dtype for _, _, dtype, _ in wanted)
+    return [
+        ("launch", load.step_addresses),
+        *((f"options {dtype}", partial(load.stages_address, dtype)) for dtype in dtypes),
+        *((f"{x[0]} {x[1]} {x[2]}", partial(load.drive_address, *x)) for x in wanted),
+    ]
 
 
 def not_kept(names: Sequence[str]) -> list[str]:

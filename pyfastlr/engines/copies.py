@@ -1,6 +1,7 @@
 """`copy_to`: arrays besides the parameters that each update writes, and the checks that they are still the same."""
 
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NoReturn
 
@@ -8,7 +9,7 @@ import numpy as np
 
 from pyfastlr.arrays import tree
 from pyfastlr.arrays.flat import Flat
-from pyfastlr.arrays.host import Array, address, describe
+from pyfastlr.arrays.host import Array, address, address_range, describe
 from pyfastlr.arrays.parameters import Parameters, Target
 
 
@@ -56,6 +57,23 @@ class CopyTo:
             return launch(*arguments)
 
         return guarded_launch
+
+    def check_apart(self, rates: Iterable[Any]) -> None:
+        """Refuse per-element rates in this memory: an update would replace them by the parameters."""
+        ranges = sorted((*address_range(x.watched.array), x.label) for x in self.arrays if x.array.size)
+        starts = [start for start, *_ in ranges]
+        for x in rates:
+            start, end = address_range(x.array)
+            k = bisect_left(starts, end) - 1
+            if k >= 0 and start < ranges[k][1] and start < end:
+                raise ValueError(f"`{x.label}` and `{ranges[k][2]}` must not overlap, got arrays that share memory")
+
+    def check_in_place(self) -> None:
+        """Raise the error for an array whose memory is not what it was, or which is read-only."""
+        for k, copy in enumerate(self.arrays):
+            x, known = copy.watched.array, copy.watched
+            if (address(x), x.shape, x.dtype) != (known.address, known.shape, known.dtype) or not x.flags.carray:
+                self.explain_moved(k)
 
     def explain_moved(self, k: int) -> NoReturn:
         """Raise the error for an array that has changed."""

@@ -146,7 +146,7 @@ class Extras:
         )
         record["first_blocks"] = self._table("first_blocks", self._first_blocks)
         for name in ("squares", "update_squares", "param_squares"):
-            record[name] = self._zeros(name, n_blocks)
+            record[name] = self._zeros(name, 2 * n_blocks)
         record["bad"] = self._zeros("bad", n, np.int64)
         for name in ("tensor_norms", "tensor_update_norms", "tensor_param_norms", "factors"):
             record[name] = self._zeros(name, n)
@@ -223,6 +223,8 @@ class Extras:
     def snapshot(self) -> dict[str, Any]:
         """Everything that a step changes here, for `pairs_from` of a copy of the optimizer."""
         scale = self.options.loss_scale
+        if self.options.copies is not None:
+            self.options.copies.check_in_place()
         return {
             "buffers": {name: x.copy() for name, x in self.buffers.items()},
             "calls": int(self.record["calls"][0]),
@@ -250,10 +252,14 @@ class Extras:
 
     def explain_not_finite(self, parameters: Parameters) -> NoReturn:
         """Raise the error that names the first array with an element that is not finite."""
-        k, count = int(self.record["first_bad"][0]), int(self.record["nonfinite"][0])
+        k = int(self.record["first_bad"][0])
+        here = int(self._kept("bad")[k])
+        others = int(self.record["nonfinite"][0]) - here
+        elements = "element that is" if here == 1 else "elements that are"
+        more = f" (and {others} in other arrays)" if others else ""
         raise FloatingPointError(
-            f'`{parameters.gradient_label(k)}` must be finite (nonfinite="raise"), got {self._kept("bad")[k]} elements '
-            f"that are infinite or NaN, of {count} in all; nothing was changed"
+            f'`{parameters.gradient_label(k)}` must be finite (nonfinite="raise"), got {here} {elements} infinite or '
+            f"NaN{more}; nothing was changed"
         )
 
     def labelled(self) -> list[tuple[str, Array]]:
@@ -278,14 +284,15 @@ class Extras:
         if record["status"] == NO_CALL:
             return dict(self.last)
         skipped = record["status"] == tables.HELD and record["nonfinite"] > 0
-        measured = bool(record["norms"])
+        measured = bool(record["norms"]) and record["grad_norm"] != tables.NOT_MEASURED  # not after a mere accumulation
         found: dict[str, Any] = {
             "grad_norm": _measured(record["grad_norm"]) if measured else None,
             "update_norm": _measured(record["update_norm"]) if "update_norm" in options.measure else None,
             "param_norm": _measured(record["param_norm"]) if "param_norm" in options.measure else None,
             "clipped": bool(record["clipped"]) if measured else None,
             "skipped": bool(skipped),
-            "nonfinite": int(record["nonfinite"]) if measured or record["policy"] else None,
+            # A value clips an infinity before anything is measured.
+            "nonfinite": int(record["nonfinite"]) if (measured and not record["value"]) or record["policy"] else None,
         }
         if "per_tensor" in options.measure:
             found["per_tensor"] = {name: self._of_tensor(k, found) for k, name in enumerate(self._parameters.names)}
@@ -298,7 +305,7 @@ class Extras:
     def _of_tensor(self, k: int, whole: Mapping[str, Any]) -> dict[str, Any]:
         keys = {"grad_norm": "tensor_norms", "update_norm": "tensor_update_norms", "param_norm": "tensor_param_norms"}
         numbers = {name: None if whole[name] is None else float(self._kept(x)[k]) for name, x in keys.items()}
-        return {**numbers, "nonfinite": int(self._kept("bad")[k])}
+        return {**numbers, "nonfinite": None if whole["nonfinite"] is None else int(self._kept("bad")[k])}
 
 
 def _measured(norm: Any) -> float | None:

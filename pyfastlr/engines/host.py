@@ -194,6 +194,8 @@ class HostEngine:
         """Build the launch for these settings."""
         fixed, parameters, copy_to = self._fixed, self._parameters, self._extras.options.copies
         copies = [] if copy_to is None else copy_to.arrays
+        if copy_to is not None:
+            copy_to.check_apart(rates for rates in settings.rates if rates is not None)
         tensors = fixed.tensors.copy()
         tensors["scale"] = [0 if rates is None else address(rates.array) for rates in settings.rates]
         arrays = fixed.array_table(settings, copies)
@@ -219,6 +221,8 @@ class HostEngine:
             pool=pool.shared().address, progress=self._lock.address, sign=self._sign, stages=stages,
             options=self._extras.prepare(settings, self.threads) if stages else self._extras.unused(),
         )  # fmt: skip
+        if stages:
+            self._extras.record["bound"] = tables.address(job)
         written = fixed.written_with(self._extras.written(settings))
         order = np.arange(len(tensors), dtype=np.int64)
         binding = _record(

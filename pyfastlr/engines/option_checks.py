@@ -21,9 +21,10 @@ def check_options(given: Mapping[str, Any]) -> None:
         raise TypeError(f"`accumulate` must be an integer >= 1, got {value!r}")
     if not 1 <= value <= 2**31:
         raise ValueError(f"`accumulate` must be an integer >= 1, got {value!r}")
-    measure = given["measure"]
-    if isinstance(measure, str) or not isinstance(measure, list | tuple | set | frozenset):
-        raise TypeError(f"`measure` must be a sequence of names, of {', '.join(MEASURES)}, got {measure!r}")
+    measure, names = given["measure"], ", ".join(map(repr, MEASURES))
+    if not isinstance(measure, list | tuple | set | frozenset):
+        raise TypeError(f"`measure` must be a list or tuple of names from {names}, got {measure!r}")
     for name in measure:
         if name not in MEASURES:
-            raise ValueError(f"`measure` must have only {', '.join(map(repr, MEASURES))}, got {name!r}")
+            fix = ": that is measured with clip_norm=inf" if name == "grad_norm" else ""
+            raise ValueError(f"`measure` must have only names from {names}, got {name!r}{fix}")

@@ -97,6 +97,8 @@ class PlainLaunch:
             return BAD_SCALE
         if self._threads > 1 and self._alive.value < self._threads - 1:
             return NO_WORKERS
+        if self._options is not None and int(self._options["bound"][0]) != self._job_address:
+            return BUSY  # a later launch has taken over the record
         status = self._bind(gradients, held)
         numbers: list[float] = []
         if status == OK and self._calls and self._may_update():

@@ -29,31 +29,37 @@ from .options import Options, documented
 
 
 class Stats(NamedTuple):
-    """Measurements of the last step; None for what was not measured.
+    """Measurements of the last call of `step`; None for what was not measured.
 
     Attributes
     ----------
     lr : float or None
-        Rate of the base group; None before the first step.
+        Rate of the last update, for arrays in no group, before `lr_scale`. None before the first update.
     grad_norm : float or None
-        Norm of the gradient of all arrays, unscaled, after `clip_value` and before `clip_norm`. Measured where an
-        option needs it; ``clip_norm=inf`` only measures.
+        Euclidean norm of the gradient over all arrays, after `inv_scale`, `loss_scale`, `accumulate` and `clip_value`,
+        before `clip_norm`. It is measured with `clip_norm` (``inf`` only measures), `clip_norm_each`, `measure` or
+        `loss_scale`, and for a skipped step. None after a call that was only accumulated.
     update_norm, param_norm : float or None
-        Norms of the change of the parameters and of the parameters after it, if `measure` names them.
-    clipped, skipped : bool or None
-        Whether a norm was clipped, and whether the step was skipped.
+        Norms of the change of the parameters, and of the parameters after it. Measured if `measure` names them; None
+        after a call that made no update.
+    clipped : bool or None
+        Whether `clip_norm` or `clip_norm_each` made a gradient shorter. None if `grad_norm` is not measured.
+    skipped : bool or None
+        Whether the step was skipped because its gradient was not finite. None without options.
     nonfinite : int or None
-        Elements of the gradient that are infinite or NaN.
+        Number of elements of the gradient that are infinite or NaN. Counted where `grad_norm` is measured, and with
+        `nonfinite` "skip" or "raise". With "propagate", not counted beside `clip_value`.
     per_tensor : dict or None
-        `Stats` of each array by its name, if `measure` names it.
+        `Stats` of each array by its name (nested names are joined by ".", a single array has the name ""), with its
+        norms and `nonfinite`. Measured if `measure` names it.
 
     Examples
     --------
     >>> import numpy as np, pyfastlr as flr
-    >>> opt = flr.SGD(np.ones(3), lr=0.1)
-    >>> opt.step(np.ones(3))
-    >>> opt.stats.lr
-    0.1
+    >>> opt = flr.SGD(np.zeros(2), lr=0.1, clip_norm=1.0, measure=("update_norm",))
+    >>> opt.step(np.array([3.0, 4.0]))
+    >>> opt.stats.grad_norm, opt.stats.clipped, round(opt.stats.update_norm, 6)
+    (5.0, True, 0.1)
     """
 
     lr: float | None = None
@@ -265,7 +271,8 @@ class Optimizer(Options):
             value, state and count. If all are None, the step is not counted and no schedule is called. The gradients
             are never written, unless `zero_grad` sets them to zero.
         inv_scale : float > 0
-            The gradients are first multiplied by this factor: the inverse of a loss scale.
+            Factor by which the gradients are multiplied before anything else, such as 1 / 1024 if you multiplied the
+            loss by 1024. A `loss_scale` divides them in addition.
         stream
             For parameters on a CUDA device: the stream to run in (a stream of torch, CuPy or cuda.core, or a handle).
             None is the current stream of the library that the gradients come from, or else the default stream. The
@@ -277,9 +284,15 @@ class Optimizer(Options):
             If a gradient, a schedule's value or `inv_scale` is invalid, or if a parameter was replaced, resized or made
             read-only after the optimizer was built. Nothing is changed in that case.
         FloatingPointError
-            If the gradient is not finite and `nonfinite` is "raise". Nothing is changed.
+            If an element of the gradient is infinite or NaN and `nonfinite` is "raise". Nothing is changed.
         RuntimeError
-            If the average is swapped in.
+            If the average is swapped in (`swap_ema`).
+
+        Notes
+        -----
+        The gradient is unscaled, checked for infinities and NaN (`nonfinite`), accumulated, clipped by value, then by
+        its global norm, then array by array. `maximize` changes its sign, and coupled weight decay is added. After
+        the update follow the average and `copy_to`. All of it is one call, atomic for exceptions and interrupts.
         """
         parameters = self._parameters
         if parameters.is_single:
@@ -321,7 +334,7 @@ class Optimizer(Options):
 
     @property
     def stats(self) -> Stats:
-        """Measurements of the last step."""
+        """Measurements of the last call of `step`, a `Stats`."""
         lr = self._lock.used_lr[0]
         more: dict[str, Any] = self._extras.results()
         per_tensor = more.pop("per_tensor", None)
@@ -331,27 +344,35 @@ class Optimizer(Options):
 
     @property
     def ema(self) -> Any:
-        """Average of the parameters (`ema_decay`), with their structure: live views. While swapped, the parameters."""
+        """Average of the parameters (`ema_decay`), with their structure. The arrays are views that steps update.
+
+        While the average is swapped in, they have the parameters' values. Before the first update with `ema_decay`,
+        there is no average: AttributeError.
+        """
         if not self._extras.has_average:
             raise AttributeError("`ema` needs an average: set `ema_decay`, and make an update")
         return self._parameters.like(self._extras.tensors("average"), self._extras.buffers["average"])
 
     def swap_ema(self) -> None:
-        """Exchange the parameters and their average, in place. A second call exchanges them again.
+        """Exchange the values of the parameters and of their average, in place. A second call exchanges them again.
 
-        Until then, `step`, `reset`, loading, saving and copying raise a RuntimeError, in all threads.
+        Between the two calls, `step`, `reset`, `load_state_dict`, `state_dict` and copies of the optimizer raise a
+        RuntimeError, in all threads. `averaged` makes both calls.
 
         Raises
         ------
         RuntimeError
-            If there has been no update with `ema_decay`, or if a schedule calls it.
+            If there is no average yet (no update with `ema_decay`), or if a schedule calls it.
         ValueError
             If an array of the parameters was replaced, resized or made read-only. Nothing is changed in that case.
         """
         average.swap(self)
 
     def averaged(self) -> AbstractContextManager[None]:
-        """Context in which the parameters are their average. It exchanges them again, whatever happens in the block.
+        """Return a context in which the parameters have the values of their average, as for a validation.
+
+        At the end they have their own values again, also after an exception or an interrupt. In the block, `step`,
+        `reset`, `load_state_dict`, `state_dict` and copies of the optimizer raise a RuntimeError.
 
         Raises
         ------
@@ -523,6 +544,7 @@ class Optimizer(Options):
         copies: dict[int, Any] = {}  # one for all places: controllers may share one that is inside them
         state["own"] = [{x: _own(value, copies) for x, value in fields.items()} for fields in state["own"]]
         state["given"] = {**state["given"], "loss_scale": copy.copy(self.loss_scale)}
+        state["extras"]["copies"] = []  # they are shared, so they may be newer by now
         twin._restore(state, self._parameters.params, ())
         return twin
 

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 class Borrowed:
-    """Saves an optimizer's state, counts, last rate and hyperparameters of every group, and restores them.
+    """Saves an optimizer's state, counts, stats, copies and hyperparameters of every group, and restores them.
 
     Raises
     ------
@@ -21,6 +21,8 @@ class Borrowed:
         self._ratios = _ratios(optimizer)
         self._state: Mapping[str, Any] = optimizer.state_dict()
         self._used_lr = optimizer._lock.used_lr[0]
+        self._last = optimizer._extras.results()
+        self._copies = [(x, x.copy()) for x in optimizer._extras.copied]  # of `copy_to`
         self._settings = optimizer._hyper.saved()
 
     def set_rate(self, lr: float) -> None:
@@ -33,6 +35,11 @@ class Borrowed:
         self.optimizer._hyper.restore(self._settings)
         self.optimizer.load_state_dict(self._state)
         self.optimizer._lock.used_lr[0] = self._used_lr
+        self.optimizer._extras.last = self._last
+        if self.optimizer._extras.options.copies is not None:
+            self.optimizer._extras.options.copies.check_in_place()
+        for array, before in self._copies:
+            array[...] = before
 
 
 def _ratios(optimizer: "Optimizer") -> dict[int, float]:

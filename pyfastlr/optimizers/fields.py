@@ -166,7 +166,14 @@ class OptionalNumber(Number):
         super().__init__(**options)
         self.of_convention = False
 
-    if not TYPE_CHECKING:
+    if TYPE_CHECKING:
+
+        @overload  # type: ignore[override]  # a number, but for None
+        def __get__(self, obj: None, cls: Any = None) -> "OptionalNumber": ...
+        @overload
+        def __get__(self, obj: object, cls: Any = None) -> float | None: ...
+        def __get__(self, obj: Any, cls: Any = None) -> Any: ...
+    else:
 
         def __get__(self, obj: Any, cls: Any = None) -> Any:
             if obj is None:
@@ -290,7 +297,16 @@ _FOREIGN_NAMES = {
     "foreach": "leave it out, all arrays are updated in one call",
     "fused": "leave it out, every step is fused",
     "differentiable": "pyfastlr has no autodiff",
-    "clipnorm": "pyfastlr has no clipping yet",
+    "clipnorm": "use `clip_norm_each`, or `clip_norm` for the norm of all arrays",
+    "global_clipnorm": "use `clip_norm`",
+    "max_norm": "use `clip_norm`",
+    "max_grad_norm": "use `clip_norm`",
+    "clipvalue": "use `clip_value`",
+    "use_ema": "use `ema_decay`",
+    "ema_momentum": "use `ema_decay`",
+    "gradient_accumulation_steps": "use `accumulate`",
+    "every_k_schedule": "use `accumulate`",
+    "loss_scale_factor": "pass its inverse to `step` as `inv_scale`",
     "scheduler": "use `lr`, which accepts a schedule",
     "schedule": "use `lr`, which accepts a schedule",
 }

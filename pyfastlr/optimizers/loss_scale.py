@@ -11,8 +11,8 @@ from pyfastlr.schedules import checks
 from pyfastlr_kernels import tables
 
 _LARGEST = float(np.finfo(np.float32).max)
-_SMALLEST = float(np.finfo(np.float32).smallest_subnormal)
-_NUMBER = f"a number from {_SMALLEST:.2g} to {_LARGEST:.2g}, the range of float32"
+_SMALLEST = float(np.finfo(np.float32).tiny)  # below, the inverse may be infinite
+_NUMBER = f"a number from {_SMALLEST:.8g} to {_LARGEST:.8g}, the normal range of float32"
 _initial = checks.number(_NUMBER, _SMALLEST, _LARGEST)
 _growth = checks.number("a finite number > 1", math.nextafter(1.0, 2.0))
 _backoff = checks.number("a number in (0, 1)", math.nextafter(0.0, 1.0), math.nextafter(1.0, 0.0))
@@ -23,26 +23,27 @@ _STATE = ("scale", "finite", "skipped")
 class LossScale:
     r"""Dynamic loss scale, given to an optimizer as `loss_scale`.
 
-    Small float16 gradients become zero. You multiply the loss by ``opt.loss_scale.scale``, and so its gradients; the
-    step divides them by it again. A gradient with an infinity or a NaN is skipped, as with ``nonfinite="skip"``.
+    Small float16 gradients become zero. So multiply the loss by ``opt.loss_scale.scale``, which multiplies the
+    gradients too; the step divides them by it. If a gradient has an infinity or a NaN, the step is skipped, as with
+    ``nonfinite="skip"``, and the scale is lowered.
 
-    With scale :math:`s`, the number :math:`k` of updates since its last change and the step's `inv_scale`
-    :math:`c`, a step uses the gradient :math:`g' = c\,g/s`, and then sets
+    With the scale :math:`s`, the step's `inv_scale` :math:`c`, and the number :math:`k` of updates since the last
+    change of the scale, this one included, a step uses the gradient :math:`g' = c\,g/s` and then sets
 
     .. math::
 
         s \leftarrow \begin{cases}
             s \cdot \mathit{backoff}, & \text{if } g \text{ is not finite} \\
-            s \cdot \mathit{growth}, & \text{if this was the update number } k = \mathit{interval} \\
+            s \cdot \mathit{growth}, & \text{if } k = \mathit{interval} \\
             s, & \text{otherwise.}
         \end{cases}
 
-    The scale is rounded to float32, as in torch. It does not grow beyond float32, or shrink to zero.
+    The scale is rounded to float32, as in torch. It does not grow or shrink beyond float32's normal numbers.
 
     Parameters
     ----------
     initial : float > 0
-        Scale of the first loss, in the range of float32.
+        Scale of the first loss, in the normal range of float32.
     growth : float > 1
         Factor after `interval` updates without a skipped one.
     backoff : float in (0, 1)
@@ -74,6 +75,10 @@ class LossScale:
 
     Notes
     -----
+    Pass the gradients with the dtype of the parameters, such as ``g16.astype(np.float32)``; infinities remain. The
+    scale may be above the largest float16, 65504. Multiply the loss by it in float32, or multiply in float16 by a
+    number that contains it, such as ``scale / len(batch)``.
+
     A loss scale belongs to one optimizer, because each step may change it. The optimizer saves its state. A copy of the
     optimizer has its own scale, and so has a pickled one. If one loss has the parameters of two optimizers, use one
     optimizer with groups, or give the second `nonfinite="skip"` and pass ``inv_scale=1 / scale`` to its step, with the

@@ -16,6 +16,8 @@ _DECAYS = {
     "this update.",
     "independent": 'Before the update, "independent" multiplies p by ``1 - weight_decay``.',
 }
+_CLIP_FACTORS = {"torch": "min(1, c / (N + 1e-6))", "keras": "c / max(N, c)", "optax": "c / max(N, c)"}
+_LIMIT_KIND = "float > 0, Schedule or callable, optional"
 
 
 def _set(names: Iterable[str]) -> str:
@@ -39,6 +41,21 @@ def _conventions_text(conventions: Mapping[str, Mapping[str, Any]]) -> str:
     default = f"The default is {names[0]}." if len(names) > 1 else "The other libraries lack this optimizer."
     needs = [f"With {' or '.join(without_rate)}, `lr` must be given."] if without_rate else []
     return " ".join(["Library whose formula and defaults are used (docs/conventions.md).", default, *needs])
+
+
+def _clip_text(conventions: Mapping[str, Any]) -> str:
+    """Explain how a gradient is clipped under the conventions of a class."""
+    factors: dict[str, list[str]] = {}
+    for name in conventions or get_args(Convention):
+        factors.setdefault(_CLIP_FACTORS[name], []).append(f'"{name}"')
+    shown = [
+        f"``{factor}``" + (f" ({', '.join(names)})" if len(factors) > 1 else "") for factor, names in factors.items()
+    ]
+    return (
+        f"Largest norm c of the gradient. Its norm N is that of all elements of all arrays, and each element is "
+        f"multiplied by {' or '.join(shown)}. A group that sets its own is clipped by its own norm, and left out of N. "
+        f"With ``inf``, the norm is only measured: ``opt.stats.grad_norm``."
+    )
 
 
 class Options(Declared):
@@ -83,23 +100,27 @@ class Options(Declared):
     clip_norm: OptionalNumber = OptionalNumber(
         default=None,
         allowed=LIMIT,
-        text="Clip the gradient by its global norm: over all arrays, except those of groups that set their own. With "
-        "``inf``, the norm is only measured (``opt.stats.grad_norm``).",
+        described_for=lambda cls: (_LIMIT_KIND, _clip_text(cls.conventions)),
     )
     clip_norm_each: OptionalNumber = OptionalNumber(
-        default=None, allowed=LIMIT, text="Clip the gradient of each array by its own norm, after `clip_norm`."
+        default=None,
+        allowed=LIMIT,
+        text="Largest norm of the gradient of each array. It is multiplied by the factor of `clip_norm`, with its "
+        "own norm as N, after `clip_norm`. A group may set its own.",
     )
     clip_value: OptionalNumber = OptionalNumber(
         default=None,
         allowed=LIMIT,
-        text="Clip each element of the gradient to ``[-clip_value, clip_value]``, before `clip_norm`.",
+        text="Clip each element of the gradient to ``[-clip_value, clip_value]``, before `clip_norm`. NaN stays NaN. A "
+        "group may set its own.",
     )
     ema_decay: OptionalNumber = OptionalNumber(
         default=None,
         allowed=BELOW_ONE,
-        text="Keep an average of the parameters, ``opt.ema``: the parameters after the first update, then "
-        "``d * average + (1 - d) * p`` with this decay d. With 0, the average starts again from the parameters. "
-        "Setting None keeps it as it is, until a number or schedule continues it.",
+        text="Decay d of an exponential moving average of the parameters, ``opt.ema``. After the first update, the "
+        "average is p. After each later one, it is ``d * average + (1 - d) * p``. A group may set its own; for arrays "
+        "that have none, d is 0, so the average is p. If you set the attribute to None, the average stays as it is "
+        "until a number or schedule continues it.",
     )
     groups: GroupList = GroupList(
         default=None,
@@ -117,38 +138,42 @@ class Options(Declared):
         default="propagate",
         kind='{"propagate", "raise", "skip"}',
         text="What a step does if an element of the gradient is infinite or NaN: update with it, raise "
-        "FloatingPointError, or skip the step. A step that raises or is skipped changes nothing and is not counted.",
+        "FloatingPointError, or skip the step. A step that raises or is skipped is not counted: parameters, state, "
+        "schedules and average stay as they are.",
     )
     zero_grad: bool = argument(
         default=False,
         kind="bool",
-        text="Set the gradients to zero once they have been used, also if the step is skipped. They must be writeable, "
-        "and no two of them may share memory.",
+        text="Set the gradients to zero once they have been used, for code that adds to them. A skipped step also sets "
+        "them to zero; a step that raises does not. They must be writeable, and no two of them may share memory.",
     )
     accumulate: int = argument(
         default=1,
         kind="int >= 1",
-        text="Number of calls that make one update, with the mean of their gradients. Steps, counts and schedules "
-        "count updates. A skipped call does not count.",
+        text="Number of calls of `step` that make one update, from the mean of their gradients. ``opt.steps``, counts "
+        "and schedules count updates. A skipped call is not one of the calls. If an array has None in some of them, "
+        "that is a gradient of zero; if in all, the array is not updated.",
     )
     accumulate_mode: Literal["mean", "sum"] = argument(
-        default="mean", kind='{"mean", "sum"}', text="Whether accumulated gradients are averaged or added."
+        default="mean", kind='{"mean", "sum"}', text="Whether an update uses the mean or the sum of the gradients."
     )
     copy_to: Arrays | None = argument(
         default=None,
         kind="like params, optional",
-        text="Arrays to which each update also writes the parameters. No two of these and the parameters may overlap.",
+        text="Arrays to which each update also writes the parameters, with their dtype. They are not written before "
+        "the first update, or by loading a state. They may not overlap the parameters or each other.",
     )
     loss_scale: LossScale | None = argument(
         default=None,
         kind="LossScale, optional",
-        text="Dynamic scale of the loss. Multiply each loss by ``opt.loss_scale.scale``: the step divides the gradient "
-        'by it, in addition to `inv_scale`. It implies ``nonfinite="skip"``, and a skipped step lowers the scale.',
+        text="Dynamic scale of the loss, such as ``LossScale()``. Multiply each loss by ``opt.loss_scale.scale``. The "
+        'step divides the gradient by it. It implies ``nonfinite="skip"``, and a skipped step lowers the scale.',
     )
     measure: Sequence[str] = argument(
         default=(),
         kind="sequence of str",
-        text='What else ``opt.stats`` has: "update_norm", "param_norm", and "per_tensor", the numbers of each array.',
+        text='What else to measure for ``opt.stats``: "update_norm", "param_norm", and "per_tensor", which gives the '
+        "numbers of each array. The norm of the gradient is then measured too.",
     )
     maximize: bool = argument(default=False, kind="bool", text="Ascend the gradient instead of descending it.")
     threads: int | None = argument(

@@ -33,13 +33,15 @@ class Sums:
         rows = np.zeros(len(clip_rows), tables.row_dtype(()))
         for name in ("clip_norm", "clip_norm_each", "clip_value"):
             rows[name] = math.inf
-        self.partials, self.norms, self.groups = np.full(self.firsts[-1], np.nan), np.zeros(n), np.zeros(len(rows))
+        blocks = self.firsts[-1]
+        self.squares, self.norms, self.groups = np.full(2 * blocks, np.nan), np.zeros(n), np.zeros(len(rows))
+        self.partials, self.second = self.squares[:blocks], self.squares[blocks:]
         self.found, self.around = np.zeros(n, np.int64), np.full((n, len(Around._fields)), np.nan, dtype)
         self.bad, self.chunks = np.full(n, -1), tables.chunk_table(sizes, length)
         self.record = np.zeros(1, tables.OPTIONS)
         o, at = self.record, self.device.map
         o["norms"], o["each"], o["every"], o["row_size"], o["n_rows"] = 1, 1, 1, rows.dtype.itemsize, len(rows)
-        o["first_blocks"], o["squares"], o["clip_rows"] = at(self.firsts), at(self.partials), at(np.array(clip_rows))
+        o["first_blocks"], o["squares"], o["clip_rows"] = at(self.firsts), at(self.squares), at(np.array(clip_rows))
         o["tensor_norms"], o["row_norms"], o["bad"] = at(self.norms), at(self.groups), at(self.bad)
         self.places = [at(table), at(self.chunks), at(bindings), at(rows), at(o), at(self.found)]
 
@@ -48,24 +50,12 @@ class Sums:
         name = f"measure-{self.dtype}{'-clamped' if clamps else ''}"
         measure = self.device.kernel(name, lambda: reduce.make_measure(self.dtype, clamps), (THREADS, 4))
         last = self.device.kernel(f"decide-{self.dtype}", lambda: decide.make_decide(self.dtype), (THREADS, 1))
-        tensors, _, bindings, rows, o, found = map(np.int64, self.places)
-        around = np.int64(self.device.map(self.around))
-        for again in range(2 if self.dtype == "float64" else 1):
-            again, factor = np.int64(again), np.float64(inv_scale)
-            measure.run(self.device.memory, [*map(np.int64, self.places), factor, again], len(self.chunks), THREADS)
-            arguments = [
-                tensors,
-                np.int64(len(self.tensors)),
-                bindings,
-                rows,
-                o,
-                found,
-                around,
-                np.int64(1),
-                again,
-                np.int64(0),
-            ]
-            last.run(self.device.memory, [*arguments, factor, np.float64(1.0)], 1, THREADS)
+        tensors, chunks, bindings, rows, o, found = map(np.int64, self.places)
+        around, n, factor = np.int64(self.device.map(self.around)), np.int64(len(self.tensors)), np.float64(inv_scale)
+        arguments = [tensors, n, chunks, bindings, rows, o, found, factor]
+        measure.run(self.device.memory, arguments, len(self.chunks), THREADS)
+        arguments = [tensors, n, bindings, rows, o, found, around, np.int64(1), np.int64(0), factor, np.float64(1.0)]
+        last.run(self.device.memory, arguments, 1, THREADS)
         return self.record[0]
 
 
@@ -96,15 +86,30 @@ def test_sum_has_the_bits_of_its_definition(cc, dtype, length):
         assert s.around[:, 0].tolist() == [0.25] * len(tensors)
 
 
-@pytest.mark.parametrize("exponent", [-600, -1050, 500, 1000])
-def test_float64_squares_that_overflow_or_vanish(exponent):
-    tensors = [(x * 2.0**exponent) for x in drawn("float64", (5, 3, 1500))]
-    s = Sums((9, 0), "float64", tensors)
-    with np.errstate(over="ignore"):
-        found = s.run()
-    assert 0.0 < found["grad_norm"] == sums.norm([tensors[0], tensors[2]]) < math.inf
-    again = 2.0**-600 if exponent > 0 else 2.0**600
-    assert found["prescale"] == again
+@pytest.mark.parametrize("length", [1024, 16384])
+@pytest.mark.parametrize("exponents", [(-600,), (-1050,), (500,), (1000,), (0, 0, 600, -600, -1050), (-530, 0, -530)])
+def test_float64_squares_that_overflow_or_vanish(exponents, length):
+    """Each norm, of all tensors, a group or one, has the scale that its own total needs."""
+    sizes = (5, 3, 1500, 9000, 2500)
+    tensors = [x * 2.0 ** exponents[k % len(exponents)] for k, x in enumerate(drawn("float64", sizes))]
+    s = Sums((9, 0), "float64", tensors, length)
+    found = s.run()
+    used = [x for k, x in enumerate(tensors) if k != MISSING]
+    assert 0.0 < found["grad_norm"] == sums.norm(used) < math.inf
+    assert s.norms.tolist() == [0.0 if k == MISSING else sums.norm([x]) for k, x in enumerate(tensors)]
+    assert s.groups[:2].tolist() == [sums.norm([tensors[k] for k in group]) for group in ((0, 2, 3), (4,))]
+    assert 0.0 < min(s.groups[:2]) <= max(s.groups[:2]) < math.inf
+
+
+def test_a_block_whose_squares_are_good_is_read_once():
+    """And a block that has the second sum has the bits of its definition."""
+    tensors = drawn("float64", (2048, 1, 3000))
+    tensors[0][:1024] *= 2.0**600
+    tensors[2][1024:2048] *= 2.0**-600
+    s = Sums((8, 0), "float64", tensors)
+    s.run()
+    up, down = sums.partial_sums(tensors[2], 2.0**600)[1], sums.partial_sums(tensors[0], 2.0**-600)[0]
+    assert same_bits(s.second, np.array([down, np.nan, 0.0, np.nan, up, np.nan]))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

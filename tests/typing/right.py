@@ -29,5 +29,20 @@ used: float | None = opt.stats.lr
 state: dict[str, object] = opt.state_dict()
 opt.load_state_dict(state)
 
+opt = flr.Adam(w, clip_norm=1.0, clip_norm_each=S.Constant(1.0), clip_value=lambda n: 1.0, ema_decay=None)
+flr.Adam(w, nonfinite="skip", zero_grad=True, accumulate=2, accumulate_mode="sum", copy_to=w.copy())
+flr.Adam([w], loss_scale=flr.LossScale(interval=100), measure=("update_norm", "per_tensor"))
+opt.clip_norm = None
+opt.clip_norm = S.Linear(2.0, 1.0, steps=5)
+limit: float | None = opt.clip_norm
+norm: float | None = opt.stats.grad_norm
+skipped: bool | None = opt.stats.skipped
+each: dict[str, flr.Stats] | None = opt.stats.per_tensor
+average: object = opt.ema
+opt.swap_ema()
+with opt.averaged():
+    pass
+scale: flr.LossScale | None = opt.loss_scale
+
 flr.kernels.adam(w, w.copy(), (w.copy(), w.copy()), 0, 0.1, betas=(0.9, 0.99))
 flr.kernels.momentum(w, w.copy(), (w.copy(),), 0, 0.1, momentum=0.9)

@@ -20,6 +20,13 @@ flr.Adam()  # E
 flr.Adam(w, 0.1, (0.9, 0.9))  # E
 flr.Adam(w, momentum=0.9)  # E
 flr.SGD(w, nesterov=1)  # E
+flr.SGD(w, clip_norm="1")  # E
+flr.SGD(w, nonfinite="ignore")  # E
+flr.SGD(w, accumulate_mode="max")  # E
+flr.SGD(w, loss_scale=1024.0)  # E
+flr.SGD(w, zero_grad=None)  # E
+limit: float = opt.clip_norm  # E
+opt.ema_decay = "0.9"  # E
 opt.lr = "0.1"  # E
 opt.betas = 0.9  # E
 opt.rate = 0.1  # E

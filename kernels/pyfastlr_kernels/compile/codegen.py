@@ -65,8 +65,11 @@ def need_numba() -> None:
         )
 
 
-def module(entries: Entries, machine: Any) -> Any:
-    """Return an optimized LLVM module in which only these functions are visible."""
+def module(entries: Entries, machine: Any, finish: bool = True) -> Any:
+    """Return an optimized LLVM module in which only these functions are visible.
+
+    With `finish` false, loops are left as they are, for `finished` on the CPU that will run them.
+    """
     from numba import cfunc
 
     need_numba()
@@ -87,11 +90,19 @@ def module(entries: Entries, machine: Any) -> Any:
             item.linkage = "external"
         elif not item.is_declaration:
             item.linkage = "internal"
-    return _optimized(whole_code, machine)
+    return finished(whole_code, machine) if finish else _optimized(whole_code, machine, 1, loops=False)
 
 
-def _optimized(code: Any, machine: Any) -> Any:
-    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
+def finished(code: Any, machine: Any) -> Any:
+    """Return the module, optimized for this machine."""
+    return _optimized(code, machine, 3, loops=True)
+
+
+def _optimized(code: Any, machine: Any, level: int, loops: bool) -> Any:
+    options = llvm.create_pipeline_tuning_options(speed_level=level)
+    if not loops:
+        options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = False
+    builder = llvm.create_pass_builder(machine, options)
     passes = builder.getModulePassManager()
     passes.add_global_dead_code_eliminate_pass()
     passes.run(code, builder)

@@ -93,6 +93,7 @@ from pyfastlr_kernels.tables import (
     OK,
     OPTIONS,
     PROGRESS,
+    SWAPPED,
     TENSOR,
     THREAD,
     UPDATE,
@@ -343,6 +344,12 @@ def may_update(job):
 
 
 @njit(**PARTS)
+def is_outdated(b, job):
+    """Return whether a later launch has taken over the options' record, since this one's caller read which to call."""
+    return job.stages != 0 and record(job.options, 0, OPTIONS).bound != b.job
+
+
+@njit(**PARTS)
 def call_schedules(b, steps):
     """Call every schedule and callable for its number at this update. Write only to their table."""
     n = PyLong_FromLongLong(steps)
@@ -471,6 +478,8 @@ def prepare(address, job):
     """Measure the gradient where options need it. A step that is skipped, accumulated or refused ends here."""
     if job.stages == 0:
         return OK
+    if record(job.options, 0, OPTIONS).swapped != 0:
+        return SWAPPED  # the parameters are their average now: nothing may be written
     call_drive(job.stages, address, BEGIN, 0)
     while job.what != 0:
         walk_all(address, job)
@@ -577,6 +586,8 @@ def make_launch(phases=PHASES):
             return BAD_SCALE
         if job.threads > 1 and atomic_read(job.pool + ALIVE) < job.threads - 1:
             return NO_WORKERS
+        if is_outdated(b, job):
+            return BUSY
         status = bind(b, job, gradients, held)
         renewed = 0
         if status == OK and b.n_scheduled > 0 and may_update(job):

@@ -18,10 +18,9 @@ else is per element.
 import numpy as np
 from numba import njit, types
 
-from pyfastlr_kernels.compile.intrinsics import call_drive, pointer, put, record
+from pyfastlr_kernels.compile.intrinsics import call_drive, pointer, record
 from pyfastlr_kernels.compile.options import INLINED, PARTS
-from pyfastlr_kernels.reduce import UNIT, norm_of, scale_for
-from pyfastlr_kernels.stage_rules import make_factor, make_norm, make_scaling, unscale
+from pyfastlr_kernels.stage_rules import continues, make_factor, make_scaling, unscale
 from pyfastlr_kernels.tables import (
     AROUND,
     BEGIN,
@@ -39,7 +38,6 @@ from pyfastlr_kernels.tables import (
     OPTIONS,
     PROPAGATE,
     RAISE,
-    SWAPPED,
     TENSOR,
     TENSOR_SIZE,
     THREAD,
@@ -48,39 +46,18 @@ from pyfastlr_kernels.tables import (
 )
 
 from .elementwise import make_loops
-from .reduce import make_count, make_partials
+from .reduce import make_count
+from .stage_norms import ALL_ROWS, make_norms, number, put_number, put_word, word
 from .stages_layout import CHUNK_AT, PRIVATE, TENSOR_AT
 
 STAGES = types.void(types.int64, types.int64, types.int64)
 _ROW = row_dtype(())
 _WORD = 8  # bytes
-_ZERO64, _ZERO_F = np.int64(0), np.float64(0)
 _JOB_WORDS, _TENSOR_WORDS = JOB.itemsize // _WORD, TENSOR_SIZE // _WORD
 
-norm_of, scale_for, unscale = (njit(**INLINED)(x) for x in (norm_of, scale_for, unscale))
-better_norm = njit(**INLINED)(make_norm(njit(**INLINED)))
+unscale, continues = njit(**INLINED)(unscale), njit(**INLINED)(continues)
 after_skip, after_update = (njit(**INLINED)(x) for x in make_scaling(njit(**INLINED)))
 tensor_factor = njit(**INLINED)(make_factor(njit(**INLINED)))
-
-
-@njit(**INLINED)
-def word(address, k):
-    return pointer(address, _ZERO64)[k]
-
-
-@njit(**INLINED)
-def number(address, k):
-    return pointer(address, _ZERO_F)[k]
-
-
-@njit(**INLINED)
-def put_word(address, k, value):
-    put(pointer(address, _ZERO64), k, value)
-
-
-@njit(**INLINED)
-def put_number(address, k, value):
-    put(pointer(address, _ZERO_F), k, value)
 
 
 @njit(**INLINED)
@@ -93,46 +70,6 @@ def row(job, o, k):
 def is_last(o):
     """Whether this call makes an update."""
     return o.calls + 1 >= o.every
-
-
-@njit(**PARTS)
-def chain(partials, first, last, total):
-    """Add partial sums to a total, in their order."""
-    for j in range(first, last):
-        total += number(partials, j)
-    return total
-
-
-@njit(**INLINED)
-def put_norm(norms, k, total, scale, factor):
-    put_number(norms, k, better_norm(number(norms, k), total, scale, factor))
-
-
-@njit(**PARTS)
-def tensor_norms(o, n_tensors, job, squares, out, scale, factor):
-    """Write the norm of each tensor, times a factor, and return the sum of all squares."""
-    total = 0.0
-    for k in range(n_tensors):
-        first, last = word(o.first_blocks, k), word(o.first_blocks, k + 1)
-        used = record(job.tensors, k, TENSOR).g != 0
-        if used:
-            total = chain(squares, first, last, total)
-        put_norm(out, k, chain(squares, first, last, 0.0) if used else 0.0, scale, factor)
-    return total
-
-
-@njit(**PARTS)
-def row_norms(o, job, unscale, scale):
-    """Write the norm of the tensors that are clipped together, for the row whose limit it is."""
-    for r in range(o.n_rows):
-        total = 0.0
-        if word(o.clip_rows, r) != r:
-            continue
-        for k in range(job.n_tensors):
-            t = record(job.tensors, k, TENSOR)
-            if t.g != 0 and word(o.clip_rows, t.row) == r:
-                total = chain(o.squares, word(o.first_blocks, k), word(o.first_blocks, k + 1), total)
-        put_norm(o.row_norms, r, total, scale, unscale)
 
 
 @njit(**PARTS)
@@ -180,39 +117,25 @@ def make_stages(dtype):
     """Make ``stages(job, what, index)`` for parameters of that dtype, as Python text."""
     real, itemsize = np.dtype(dtype).type, np.dtype(dtype).itemsize
     zero, one = real(0), real(1)
-    partials, count = make_partials(dtype), njit(**PARTS)(make_count(dtype))
-
+    count, (write_squares, norm, tensor_norms) = njit(**PARTS)(make_count(dtype)), make_norms(dtype)
     add_scaled, clamp, difference, move_average, copy, fill_zero = make_loops(dtype)
 
     @njit(**INLINED)
     def at(start, first):
         return pointer(start + first * itemsize, zero)
 
-    @njit(**INLINED)
-    def block_at(o, squares, k, first):
-        return squares + (word(o.first_blocks, k) + first // UNIT) * _WORD
-
-    @njit(**INLINED)
-    def write_partials(start, size, out, scale):
-        if scale == 1.0:
-            partials(start, size, out, ())
-        else:
-            partials(start, size, out, (scale,))
-
     @njit(**PARTS)
     def check_chunk(job, o, c):
-        """Count what is not finite: its square is not either, whatever power of two a finite one is multiplied by."""
+        """Make the sums of squares, in which what is not finite shows."""
         g = record(job.tensors, c.tensor, TENSOR).g
         if g != 0:
-            start, out = g + c.first * itemsize, block_at(o, o.squares, c.tensor, c.first)
-            write_partials(start, c.size, out, o.prescale)
+            write_squares(job, o, o.squares, c, g + c.first * itemsize)
 
     @njit(**PARTS)
     def measure_chunk(job, o, c, thread):
         t = record(job.tensors, c.tensor, TENSOR)
         start = t.g
-        again = o.prescale != 1.0  # a second walk, whose gradients have been added already
-        if o.every > 1 and not again:
+        if o.every > 1:
             start = word(o.sums, c.tensor)
             if t.g != 0:
                 add_scaled(c.size, at(start, c.first), at(t.g, c.first), real(job.grad_scale * job.sign))
@@ -230,7 +153,7 @@ def make_stages(dtype):
             limit = real(row(job, o, t.row).clip_value)
             clamp(c.size, pointer(scratch, zero), pointer(source, zero), real(unscale_of(job, o)), limit)
             source = scratch
-        write_partials(source, c.size, block_at(o, o.squares, c.tensor, c.first), o.prescale)
+        write_squares(job, o, o.squares, c, source)
 
     @njit(**INLINED)
     def unscale_of(job, o):
@@ -263,15 +186,13 @@ def make_stages(dtype):
 
     @njit(**PARTS)
     def begin(job, o):
-        if o.swapped != 0:  # the parameters are their average now: nothing may be written
-            o.status, job.what = SWAPPED, 0
-            return
-        o.status, o.nonfinite, o.first_bad, o.clipped, o.prescale = OK, 0, -1, 0, 1.0
+        o.status, o.nonfinite, o.first_bad, o.clipped = OK, 0, -1, 0
         o.grad_norm = o.update_norm = o.param_norm = NOT_MEASURED
         if o.loss_scale != 0:
             job.grad_scale /= record(o.loss_scale, 0, LOSS_SCALE).scale
         for k in range(job.n_tensors):
             put_number(o.factors, k, 1.0)
+            put_word(o.bad, k, 0)
         # An infinite element passes as a finite one after it was clipped, or was added to others.
         if o.policy != PROPAGATE and (o.every > 1 or o.value != 0):
             job.what = CHECK
@@ -286,13 +207,13 @@ def make_stages(dtype):
             count_tensors(job, o)
             if o.nonfinite != 0:
                 unscale = job.grad_scale * job.sign
-                total = tensor_norms(o, job.n_tensors, job, o.squares, o.tensor_norms, o.prescale, unscale)
-                o.grad_norm = norm_of(total, o.prescale, unscale)
+                tensor_norms(job, o, o.squares, o.tensor_norms, unscale)
+                o.grad_norm = norm((job, o, o.squares, 0, job.n_tensors, ALL_ROWS), unscale)
                 refuse(job, o)
             elif o.every > 1 or o.norms != 0:
                 job.what = MEASURE
             return
-        if o.every > 1 and o.prescale == 1.0:
+        if o.every > 1:
             for k in range(job.n_tensors):
                 if record(job.tensors, k, TENSOR).g != 0:
                     put_word(o.summed, k, 1)
@@ -305,19 +226,15 @@ def make_stages(dtype):
         if o.norms == 0:
             return
         unscale = 1.0 if o.value != 0 else unscale_of(job, o)
-        total = tensor_norms(o, job.n_tensors, job, o.squares, o.tensor_norms, o.prescale, unscale)
-        row_norms(o, job, unscale, o.prescale)
-        o.grad_norm = norm_of(total, o.prescale, unscale)
-        if o.prescale == 1.0:
-            if o.value == 0:
-                count_tensors(job, o)
-            if o.nonfinite != 0 and o.policy != PROPAGATE and o.every == 1 and o.value == 0:
+        tensor_norms(job, o, o.squares, o.tensor_norms, unscale)
+        for r in range(o.n_rows):
+            if word(o.clip_rows, r) == r:  # of the tensors that are clipped together
+                put_number(o.row_norms, r, norm((job, o, o.squares, 0, job.n_tensors, r), unscale))
+        o.grad_norm = norm((job, o, o.squares, 0, job.n_tensors, ALL_ROWS), unscale)
+        if o.value == 0:
+            count_tensors(job, o)
+            if o.nonfinite != 0 and o.policy != PROPAGATE and o.every == 1:
                 refuse(job, o)
-                return
-            # Squares of float32 numbers never vanish: there, a total of zero is exact.
-            if o.nonfinite == 0 and (total != 0.0 or itemsize == 8) and scale_for(total) != 1.0:
-                o.prescale = scale_for(total)
-                job.what = MEASURE
                 return
         set_factors(o, job)
 
@@ -361,18 +278,18 @@ def make_stages(dtype):
             update_chunk(address, job, o, index, thread)
             if o.update_norms != 0:
                 difference(c.size, pointer(before, zero), p)
-                write_partials(before, c.size, block_at(o, o.update_squares, c.tensor, c.first), 1.0)
+                write_squares(job, o, o.update_squares, c, before)
             if o.every > 1 or o.zero != 0:  # the accumulated gradient, or the user's
                 fill_zero(c.size, at(t.g, c.first))
         if o.param_norms != 0:
-            write_partials(t.p + c.first * itemsize, c.size, block_at(o, o.param_squares, c.tensor, c.first), 1.0)
+            write_squares(job, o, o.param_squares, c, t.p + c.first * itemsize)
         if o.averages != 0:
             average = at(word(o.averages, c.tensor), c.first)
-            if o.averaged == 0:
-                copy(c.size, average, p)
-            else:
-                d = real(row(job, o, t.row).ema_decay)
+            d = real(row(job, o, t.row).ema_decay)
+            if continues(o.averaged, d):
                 move_average(c.size, average, p, d, one - d)
+            else:
+                copy(c.size, average, p)
         if o.copies != 0:
             copy(c.size, at(word(o.copies, c.tensor), c.first), p)
 
@@ -380,15 +297,11 @@ def make_stages(dtype):
     def finish(job, o):
         job.what = 0
         if o.update_norms != 0:
-            total = tensor_norms(o, job.n_tensors, job, o.update_squares, o.tensor_update_norms, 1.0, 1.0)
-            o.update_norm = norm_of(total, 1.0, 1.0)
+            tensor_norms(job, o, o.update_squares, o.tensor_update_norms, 1.0)
+            o.update_norm = norm((job, o, o.update_squares, 0, job.n_tensors, ALL_ROWS), 1.0)
         if o.param_norms != 0:
-            total = 0.0
-            for k in range(job.n_tensors):
-                first, last = word(o.first_blocks, k), word(o.first_blocks, k + 1)
-                total = chain(o.param_squares, first, last, total)
-                put_number(o.tensor_param_norms, k, norm_of(chain(o.param_squares, first, last, 0.0), 1.0, 1.0))
-            o.param_norm = norm_of(total, 1.0, 1.0)
+            tensor_norms(job, o, o.param_squares, o.tensor_param_norms, 1.0)
+            o.param_norm = norm((job, o, o.param_squares, 0, job.n_tensors, ALL_ROWS), 1.0)
         if o.averages != 0:
             o.averaged += 1
         if o.loss_scale != 0:

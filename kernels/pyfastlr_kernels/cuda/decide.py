@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from pyfastlr_kernels import stage_rules
-from pyfastlr_kernels.reduce import norm_of, scale_for
 from pyfastlr_kernels.tables import HELD, NOT_FINITE, NOT_MEASURED, OK, RAISE, TENSOR, field_offset
 
 from .compiler import SIMULATED, cuda, device_function, types
@@ -29,48 +28,71 @@ _NONE = 1 << 62  # more than there are tensors
 def make_decide(dtype: str) -> Any:
     """Make the kernel of one block and its signature.
 
-    ``(tensors, n_tensors, bindings, rows, options, found, around, each, again, check, inv_scale, sign)``, where
-    `each` is not 0 if the tensors' own norms are asked for. After the last sums, it writes `around`. If the first
-    ones overflowed or lost bits, it writes only `prescale`, by which elements are multiplied for other sums, and what
-    follows is `again`. If `check` is CHECKING, it only looks for elements that are not finite, by the sums of the
-    gradient as it was passed, and writes the status; what follows is CHECKED, and does nothing unless the status is
-    OK.
+    ``(tensors, n_tensors, bindings, rows, options, found, around, each, check, inv_scale, sign)``, where `each` is not
+    0 if the tensors' own norms are asked for. It writes `around`. If `check` is CHECKING, it only looks for elements
+    that are not finite, by the sums of the gradient as it was passed, and writes the status; what follows is CHECKED,
+    and does nothing unless the status is OK.
     """
     real, itemsize = np.dtype(dtype).type, np.dtype(dtype).itemsize
     zero, one = real(0), real(1)
-    better_norm = device_function(stage_rules.make_norm(device_function))
+    may_vanish, rescaled = itemsize == 8, device_function(stage_rules.make_rescaled(device_function))
     tensor_factor = device_function(stage_rules.make_factor(device_function))
-    unscale_of, total_norm = device_function(stage_rules.unscale), device_function(norm_of)
-    scale_of_sum = device_function(scale_for)
+    unscale_of, continues = device_function(stage_rules.unscale), device_function(stage_rules.continues)
     after_skip, after_update = (device_function(x) for x in stage_rules.make_scaling(device_function))
-    wide = itemsize == 8  # squares of float32 numbers neither overflow nor vanish in float64
 
-    def sum_all(partials, n, lanes):
-        """The sum of n partial sums in their order, for thread 0."""
+    def of_block(squares, second, j, scale):
+        """Block j's part of a sum of elements multiplied by a scale."""
+        x = load(squares + _WORD * j, 0.0)
+        return x if scale == 1.0 else rescaled(x, load(second + _WORD * j, 0.0), scale)
+
+    of_block = device_function(of_block)
+
+    def sum_all(where, scale):
+        """The sum over n blocks in their order, for all threads."""
+        squares, second, n, lanes = where
         thread, total, base = cuda.threadIdx.x, 0.0, 0
         while base < n:
             if base + thread < n:
-                lanes[thread] = load(partials + (base + thread) * _WORD, 0.0)
+                lanes[thread] = of_block(squares, second, base + thread, scale)
             cuda.syncthreads()
             if thread == 0:
                 for j in range(min(THREADS, n - base)):
                     total = add_exactly(total, lanes[j])
             cuda.syncthreads()
             base += THREADS
+        if thread == 0:
+            lanes[0] = total
+        cuda.syncthreads()
+        total = lanes[0]
+        cuda.syncthreads()
         return total
 
-    def chain(o, k, total):
-        """Add a tensor's partial sums to a total."""
-        firsts, partials = word(o + AT.first_blocks), word(o + AT.squares)
+    def chain(o, second, k, total, scale):
+        """Add a tensor's blocks to a total."""
+        firsts, squares = word(o + AT.first_blocks), word(o + AT.squares)
         for j in range(word(firsts + _WORD * k), word(firsts + _WORD * (k + 1))):
-            total = add_exactly(total, load(partials + _WORD * j, 0.0))
+            total = add_exactly(total, of_block(squares, second, j, scale))
         return total
 
-    def put_norm(norms, k, total, prescale, factor):
-        place = norms + _WORD * k
-        put_numbers(place, (better_norm(load(place, 0.0), total, prescale, factor),), 0.0)
+    chain = device_function(chain)
 
-    chain, put_norm, sum_all = device_function(chain), device_function(put_norm), device_function(sum_all)
+    def sum_tensor(where, scale):
+        o, second, k = where
+        return chain(o, second, k, 0.0, scale)
+
+    def sum_group(where, scale):
+        """The sum over the tensors that are clipped with row r."""
+        o, second, tensors, n_tensors, r = where
+        clip_rows, total = word(o + AT.clip_rows), 0.0
+        for k in range(n_tensors):
+            if word(clip_rows + _WORD * word(tensors + _TENSOR * k + _ROW)) == r:
+                total = chain(o, second, k, total, scale)
+        return total
+
+    norm_of_all, norm_of_tensor, norm_of_group = (
+        device_function(stage_rules.make_norm(device_function, device_function(x), may_vanish))
+        for x in (sum_all, sum_tensor, sum_group)
+    )
 
     def count(n_tensors, o, found, lanes, firsts):
         """Count what is not finite, per thread; clear the counters."""
@@ -84,7 +106,7 @@ def make_decide(dtype: str) -> Any:
                 first = min(first, k)
         lanes[thread], firsts[thread] = n, first
 
-    def norms_of_groups(tensors, n_tensors, o, total, prescale, factor):
+    def norms_of_groups(tensors, n_tensors, o, second, norm, factor):
         """The norm of the tensors that are clipped together, for the row whose limit it is, by a thread for each."""
         n_rows, clip_rows, out = word(o + AT.n_rows), word(o + AT.clip_rows), word(o + AT.row_norms)
         groups = 0
@@ -93,11 +115,8 @@ def make_decide(dtype: str) -> Any:
         for r in range(cuda.threadIdx.x, n_rows, THREADS):
             if word(clip_rows + _WORD * r) == r:
                 if groups > 1:
-                    total = 0.0
-                    for k in range(n_tensors):
-                        if word(clip_rows + _WORD * word(tensors + _TENSOR * k + _ROW)) == r:
-                            total = chain(o, k, total)
-                put_norm(out, r, total, prescale, factor)
+                    norm = norm_of_group((o, second, tensors, n_tensors, r), factor)
+                put_numbers(out + _WORD * r, (norm,), 0.0)
 
     count, norms_of_groups = device_function(count), device_function(norms_of_groups)
 
@@ -105,7 +124,7 @@ def make_decide(dtype: str) -> Any:
         """Write each tensor's numbers; return whether this thread has clipped a norm."""
         clipped = 0.0
         unscale = unscale_of(word(o + AT.every), word(o + AT.mean), inv_scale)
-        clamps, started = word(o + AT.value) != 0, 1.0 if averaged != 0 else 0.0
+        clamps = word(o + AT.value) != 0
         for k in range(cuda.threadIdx.x, n_tensors, THREADS):
             r = word(tensors + _TENSOR * k + _ROW)
             row, factor = rows + r * word(o + AT.row_size), 1.0
@@ -120,6 +139,7 @@ def make_decide(dtype: str) -> Any:
                     clipped = 1.0
             scale = sign * factor if clamps else sign * unscale * factor
             decay = real(load(row + ROW_AT.ema_decay, 0.0))
+            started = 1.0 if continues(averaged, decay) else 0.0
             x = Around(
                 scale=scale, unscale=unscale, limit=load(row + ROW_AT.clip_value, 0.0), decay=np.float64(decay),
                 rest=np.float64(one - decay), started=started,
@@ -151,11 +171,10 @@ def make_decide(dtype: str) -> Any:
     put_scale = device_function(put_scale)
     count_skipped, count_update = device_function(count_skipped), device_function(count_update)
 
-    def decide(tensors, n_tensors, bindings, rows, options, found, around, each, again, check, inv_scale, sign):
+    def decide(tensors, n_tensors, bindings, rows, options, found, around, each, check, inv_scale, sign):
         lanes = cuda.shared.array(THREADS, types.float64)  # the simulator takes arrays on one line for the same one
         firsts = cuda.shared.array(THREADS, types.int64)
         thread, o = cuda.threadIdx.x, options
-        prescale = load(o + AT.prescale, 0.0) if again != 0 else 1.0
         if thread == 0:  # which may change it at the end
             scale = word(o + AT.loss_scale)
             lanes[0] = load(scale + SCALE_AT.scale, 0.0) if scale != 0 else 1.0
@@ -163,37 +182,28 @@ def make_decide(dtype: str) -> Any:
         loss_scale = lanes[0]
         inv_scale = inv_scale / loss_scale
         cuda.syncthreads()
-        if (again == 0 or prescale != 1.0) and (check != CHECKED or word(o + AT.status) == OK):
+        if check != CHECKED or word(o + AT.status) == OK:
             unscales = word(o + AT.value) == 0 or check == CHECKING
             factor = unscale_of(word(o + AT.every), word(o + AT.mean), inv_scale) if unscales else 1.0
-            norms, total, nonfinite, first_bad = word(o + AT.norms), 0.0, 0, _NONE
-            norms = 1 if check == CHECKING else norms
-            if norms != 0:
-                total = sum_all(word(o + AT.squares), word(word(o + AT.first_blocks) + _WORD * n_tensors), lanes)
-                # Any thread may be the one whose group has all tensors, so all of them have the total.
-                if thread == 0:
-                    lanes[0] = total
-                cuda.syncthreads()
-                total = lanes[0]
-                cuda.syncthreads()
+            norm, nonfinite, first_bad = NOT_MEASURED, 0, _NONE
+            if word(o + AT.norms) != 0 or check == CHECKING:
+                squares, n_blocks = word(o + AT.squares), word(word(o + AT.first_blocks) + _WORD * n_tensors)
+                second = squares + _WORD * n_blocks
+                norm = norm_of_all((squares, second, n_blocks, lanes), factor)
                 if each != 0:
                     for k in range(thread, n_tensors, THREADS):
-                        put_norm(word(o + AT.tensor_norms), k, chain(o, k, 0.0), prescale, factor)
-                norms_of_groups(tensors, n_tensors, o, total, prescale, factor)
-            if again == 0:
-                count(n_tensors, o, found, lanes, firsts)
-                cuda.syncthreads()
-                if thread == 0:
-                    for j in range(THREADS):
-                        nonfinite += int(lanes[j])
-                        first_bad = min(first_bad, firsts[j])
-                    put_word(o + AT.nonfinite, nonfinite)
-                    put_word(o + AT.first_bad, first_bad if nonfinite != 0 else -1)
-                    rescale = wide and norms != 0 and nonfinite == 0 and check != CHECKING
-                    put_numbers(o + AT.prescale, (scale_of_sum(total) if rescale else 1.0,), 0.0)
+                        own = norm_of_tensor((o, second, k), factor)
+                        put_numbers(word(o + AT.tensor_norms) + _WORD * k, (own,), 0.0)
+                norms_of_groups(tensors, n_tensors, o, second, norm, factor)
+            count(n_tensors, o, found, lanes, firsts)
+            cuda.syncthreads()
             if thread == 0:
-                grad_norm = total_norm(total, prescale, factor) if norms != 0 else NOT_MEASURED
-                put_numbers(o + AT.grad_norm, (grad_norm,), 0.0)
+                for j in range(THREADS):
+                    nonfinite += int(lanes[j])
+                    first_bad = min(first_bad, firsts[j])
+                put_word(o + AT.nonfinite, nonfinite)
+                put_word(o + AT.first_bad, first_bad if nonfinite != 0 else -1)
+                put_numbers(o + AT.grad_norm, (norm,), 0.0)
             cuda.syncthreads()
             if check == CHECKING:
                 if thread == 0:
@@ -202,7 +212,7 @@ def make_decide(dtype: str) -> Any:
                     put_word(o + AT.clipped, 0)
                     if nonfinite != 0:
                         count_skipped(word(o + AT.loss_scale), loss_scale, word(o + AT.every))
-            elif again != 0 or load(o + AT.prescale, 0.0) == 1.0:
+            else:
                 if thread == 0:
                     averaged = word(o + AT.averaged)
                     firsts[0] = averaged
@@ -219,4 +229,4 @@ def make_decide(dtype: str) -> Any:
                         put_word(o + AT.status, OK)
                     count_update(word(o + AT.loss_scale), loss_scale)
 
-    return decide, types.void(*(types.int64,) * 10, types.float64, types.float64)
+    return decide, types.void(*(types.int64,) * 9, types.float64, types.float64)

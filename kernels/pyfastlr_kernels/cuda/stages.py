@@ -52,18 +52,14 @@ class Stages:
         """
         if not self._options.checks:
             return []
-        return [*self._measure(bindings, rows, scale, 0, clamps=False),
-                self._decide(bindings, rows, scale, 0, CHECKING)]  # fmt: skip
+        return [*self._measure(bindings, rows, scale, clamps=False), self._decide(bindings, rows, scale, CHECKING)]
 
     def update(self, bindings: int, table: int, rows: int, scale: float) -> list[Launch]:
         """The launches of a step with these tables, after those of `check`."""
         o, found = self._options, []
-        measured = o.checks and not o.clamps  # by the check
-        # Squares of float64 numbers may overflow or vanish. Then decide asks for other sums, and all others do nothing.
-        for again in (0, 1) if self._itemsize == 8 and o.norms else (0,):
-            if o.norms and not (measured and again == 0):
-                found += self._measure(bindings, rows, scale, again, o.clamps)
-            found.append(self._decide(bindings, rows, scale, again, CHECKED if o.checks else 0))
+        if o.norms and (o.clamps or not o.checks):  # otherwise the check has measured
+            found += self._measure(bindings, rows, scale, o.clamps)
+        found.append(self._decide(bindings, rows, scale, CHECKED if o.checks else 0))
         if self._grid:
             places = (self._tensors, self._chunks, bindings, table, o.record, o.around, o.arrays)
             found.append(Launch.of(self._update_kernel(), self._grid, THREADS, list(map(_I64, places))))
@@ -74,7 +70,7 @@ class Stages:
         """Waits for the check, and raises the error that it asks for. None: the host need not know."""
         return self._options.refuse
 
-    def _measure(self, bindings: int, rows: int, scale: float, again: int, clamps: bool) -> list[Launch]:
+    def _measure(self, bindings: int, rows: int, scale: float, clamps: bool) -> list[Launch]:
         def make() -> Any:
             from .reduce import make_measure
 
@@ -84,28 +80,17 @@ class Stages:
             return []
         o = self._options
         kernel = self._kernel("measure", "-clamped" if clamps else "", make, 4)
-        cells = [*map(_I64, (self._tensors, self._chunks, bindings, rows, o.record, o.found)), _F64(scale * o.sign)]
-        return [Launch.of(kernel, self._grid, THREADS, [*cells, _I64(again)])]
+        places = (self._tensors, self._n_tensors, self._chunks, bindings, rows, o.record, o.found)
+        return [Launch.of(kernel, self._grid, THREADS, [*map(_I64, places), _F64(scale * o.sign)])]
 
-    def _decide(self, bindings: int, rows: int, scale: float, again: int, check: int) -> Launch:
+    def _decide(self, bindings: int, rows: int, scale: float, check: int) -> Launch:
         def make() -> Any:
             from .decide import make_decide
 
             return make_decide(self._dtype)
 
         o = self._options
-        places = (
-            self._tensors,
-            self._n_tensors,
-            bindings,
-            rows,
-            o.record,
-            o.found,
-            o.around,
-            int(o.each),
-            again,
-            check,
-        )
+        places = (self._tensors, self._n_tensors, bindings, rows, o.record, o.found, o.around, int(o.each), check)
         cells = [*map(_I64, places), _F64(scale * o.sign), _F64(o.sign)]
         return Launch.of(self._kernel("decide", "", make, 1), 1, THREADS, cells)
 

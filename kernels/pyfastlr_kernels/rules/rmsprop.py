@@ -18,6 +18,7 @@ class RMSProp(NamedTuple):
     eps_in: float
     eps: float
     tiny: float
+    tiny_a: float
 
 
 class RMSPropMomentum(NamedTuple):
@@ -31,6 +32,7 @@ class RMSPropMomentum(NamedTuple):
     w_in: float
     w_out: float
     tiny: float
+    tiny_a: float
     tiny_b: float
 
 
@@ -39,6 +41,11 @@ class BufferRates(NamedTuple):
 
     lr_in: float
     lr_out: float
+
+
+# The mean a is only squared, and a square that underflows takes longer than the rest of the rule. So a is flushed where
+# its square is below tiny, if eps hides that: a flushed mean stays zero while w*|g| is below the root of tiny, and the
+# exact one grows to g, whose square is at most tiny / w**2.
 
 
 def variance(v, a):
@@ -56,7 +63,7 @@ def rmsprop(p, g, s, h, r):
 def rmsprop_centered(p, g, s, h, r):
     v, a = s
     v = flush(h.alpha * v + h.w * g * g, h.tiny)
-    a = flush(h.alpha * a + h.w * g, h.tiny)
+    a = flush(h.alpha * a + h.w * g, h.tiny_a)
     return r.lr * g / (sqrt(variance(v, a) + h.eps_in) + h.eps), (v, a)
 
 
@@ -70,7 +77,7 @@ def rmsprop_momentum(p, g, s, h, r):
 def rmsprop_centered_momentum(p, g, s, h, r):
     v, a, b = s
     v = flush(h.alpha * v + h.w * g * g, h.tiny)
-    a = flush(h.alpha * a + h.w * g, h.tiny)
+    a = flush(h.alpha * a + h.w * g, h.tiny_a)
     b = flush(h.mu * b + (h.w_in + r.lr_in) * g / (sqrt(variance(v, a) + h.eps_in) + h.eps), h.tiny_b)
     return (h.w_out + r.lr_out) * b, (v, a, b)
 
@@ -78,14 +85,18 @@ def rmsprop_centered_momentum(p, g, s, h, r):
 def rmsprop_fold(c, t, carry):
     """RMSProp without momentum, eps outside the root: torch."""
     w = 1.0 - c.alpha
-    h = RMSProp(alpha=c.alpha, w=w, eps_in=0.0, eps=c.eps, tiny=flush_limit_outside_root(c, w))
+    tiny = flush_limit_outside_root(c, w)
+    tiny_a = max(tiny, sqrt(flush_limit_outside_root(c, w * w)))
+    h = RMSProp(alpha=c.alpha, w=w, eps_in=0.0, eps=c.eps, tiny=tiny, tiny_a=tiny_a)
     return h, Rate(lr=c.lr), carry
 
 
 def rmsprop_inside_fold(c, t, carry):
     """RMSProp without momentum, eps inside the root: Keras, optax."""
     w = 1.0 - c.alpha
-    h = RMSProp(alpha=c.alpha, w=w, eps_in=c.eps, eps=0.0, tiny=flush_limit_inside_root(c, w))
+    tiny = flush_limit_inside_root(c, w)
+    tiny_a = max(tiny, sqrt(flush_limit_inside_root(c, w * w)))
+    h = RMSProp(alpha=c.alpha, w=w, eps_in=c.eps, eps=0.0, tiny=tiny, tiny_a=tiny_a)
     return h, Rate(lr=c.lr), carry
 
 
@@ -93,9 +104,11 @@ def rmsprop_momentum_fold(c, t, carry):
     """RMSProp with momentum, eps outside the root, rate outside the buffer: torch."""
     w = 1.0 - c.alpha
     tiny = flush_limit_outside_root(c, w)
+    tiny_a = max(tiny, sqrt(flush_limit_outside_root(c, w * w)))
     h = RMSPropMomentum(
-        alpha=c.alpha, w=w, eps_in=0.0, eps=c.eps, mu=c.momentum, w_in=1.0, w_out=0.0, tiny=tiny, tiny_b=c.tiny
-    )
+        alpha=c.alpha, w=w, eps_in=0.0, eps=c.eps, mu=c.momentum, w_in=1.0, w_out=0.0, tiny=tiny, tiny_a=tiny_a,
+        tiny_b=c.tiny,
+    )  # fmt: skip
     return h, BufferRates(lr_in=0.0, lr_out=c.lr), carry
 
 
@@ -103,9 +116,11 @@ def rmsprop_momentum_inside_fold(c, t, carry):
     """RMSProp with momentum, eps inside the root, rate inside the buffer: Keras, optax."""
     w = 1.0 - c.alpha
     tiny = flush_limit_inside_root(c, w)
+    tiny_a = max(tiny, sqrt(flush_limit_inside_root(c, w * w)))
     h = RMSPropMomentum(
-        alpha=c.alpha, w=w, eps_in=c.eps, eps=0.0, mu=c.momentum, w_in=0.0, w_out=1.0, tiny=tiny, tiny_b=c.tiny
-    )
+        alpha=c.alpha, w=w, eps_in=c.eps, eps=0.0, mu=c.momentum, w_in=0.0, w_out=1.0, tiny=tiny, tiny_a=tiny_a,
+        tiny_b=c.tiny,
+    )  # fmt: skip
     return h, BufferRates(lr_in=c.lr, lr_out=0.0), carry
 
 

@@ -73,6 +73,11 @@ class Judge:
         self._threshold, self._rise, self.window, self._log = threshold, rise, window, log
         self._watch, self._oscillation, self._early = tuple(watch), oscillation, early
 
+    @property
+    def keeps_gradient(self) -> bool:
+        """Whether `oscillation` reads the gradient, after the step."""
+        return self._oscillation is not None and "cosine" in self._watch
+
     def check(self, loss: float) -> None:
         """Refuse a loss that has no logarithm."""
         if self._log and -math.inf < loss < 0.0:

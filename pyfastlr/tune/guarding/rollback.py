@@ -27,11 +27,10 @@ def take(opt: Optimizer, levels: Mapping[str, tuple[float, ...]]) -> Snapshot:
 
 
 def check_in_place(opt: Optimizer) -> None:
-    """If an array of the parameters was replaced or is read-only, raise an error that names it."""
-    parameters = opt._parameters
-    for k, (now, given, array) in enumerate(zip(parameters.inside(), parameters.given, parameters.arrays, strict=True)):
-        if now is not given or not array.flags.writeable:
-            parameters.explain_moved(k, now)
+    """If an array that is to be written was replaced, resized or is read-only, raise an error that names it."""
+    opt._parameters.check_in_place()
+    if opt._extras.options.copies is not None:
+        opt._extras.options.copies.check_in_place()
 
 
 def restore(opt: Optimizer, snapshot: Snapshot) -> None:
@@ -47,6 +46,8 @@ def restore(opt: Optimizer, snapshot: Snapshot) -> None:
     opt.load_state_dict({**snapshot.optimizer, "controllers": controllers})
     for array, before in zip(opt._parameters.arrays, snapshot.params, strict=True):
         np.copyto(array, before)
+    for array, p in zip(opt._extras.copied, opt._parameters.inside_tensors(), strict=False):  # of `copy_to`
+        np.copyto(array, p)
 
 
 def _takes(controller: Any, state: Any) -> bool:

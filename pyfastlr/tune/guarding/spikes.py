@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pyfastlr.optimizers.base import Optimizer
 from pyfastlr.schedules import checks
 from pyfastlr.schedules.controller import Adjustable, observed
@@ -111,6 +113,11 @@ class SpikeGuard:
 
     A gradient whose square overflows float64 counts as not finite. ``opt.lr = x`` sets a new rate, without cuts.
 
+    With a `loss_scale`, norms are those of the unscaled gradient, and a gradient that is not finite is no spike: the
+    optimizer skips it and lowers the scale. A rollback restores the average, the accumulated gradient and the loss
+    scale too, and writes the parameters to `copy_to`. With `zero_grad`, all gradients are set to zero, whatever the
+    guard does.
+
     Instead of exceeding `max_skips` or `max_rollbacks`, the guard raises a RuntimeError, and nothing changes.
 
     Sources: A. Chowdhery et al., PaLM: Scaling Language Modeling with Pathways, 2022, section 5.1: back by 100 steps,
@@ -193,19 +200,33 @@ class SpikeGuard:
         value = observed(loss, "loss")
         self._judge.check(value)
         inv_scale = checks.positive(inv_scale, "inv_scale")
-        arrays = self._arrays(grads)
+        arrays, zeroed, loss_scale = self._arrays(grads), self.opt.zero_grad, self.opt.loss_scale
         square = dot(arrays, arrays)
-        norm = math.sqrt(square) * inv_scale
+        overflow = loss_scale is not None and not math.isfinite(square) and not _are_finite(arrays)
+        norm = 0.0 if overflow else math.sqrt(square) * inv_scale / (1.0 if loss_scale is None else loss_scale.scale)
         alarm, bound = self._judge.spike(self.state, value, norm)
         if alarm is not None:
-            return self._react(alarm, value, bound)
+            done = self._react(alarm, value, bound)
+            for x in arrays if zeroed else ():
+                if x is not None:
+                    x[...] = 0
+            return done
+        if zeroed and self._judge.keeps_gradient:
+            arrays = [None if x is None else x.copy() for x in arrays]
         self.opt.step(grads, inv_scale=inv_scale)
+        if overflow:  # the optimizer has skipped the step and lowered its scale
+            self.state = {**self.state, "calls": self.state["calls"] + 1}
+            self.history.append((value, bound, "skip"))
+            return "skip"
         self._after(value, bound, norm, arrays)
         return "step"
 
     def _arrays(self, grads: Any) -> list[Any]:
+        """Gradients, 1-D. With `zero_grad`, they must be writeable."""
         parameters = self.opt._parameters
         leaves = parameters.checked(parameters.gather(grads))
+        if self.opt.zero_grad:
+            parameters.check_zeroed(leaves)
         several = type(leaves) is list and not parameters.is_leaf
         return [None if x is None else x.reshape(-1) for x in (leaves if several else [leaves])]
 
@@ -393,6 +414,10 @@ class SpikeGuard:
         from .drawing import draw
 
         return draw(self, ax, kwargs)
+
+
+def _are_finite(arrays: Sequence[Any]) -> bool:
+    return all(bool(np.isfinite(x).all()) for x in arrays if x is not None)
 
 
 def _several(given: Any, name: str, known: Sequence[str]) -> tuple[str, ...]:

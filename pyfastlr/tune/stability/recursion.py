@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pyfastlr.engines.hyper import OFF
 from pyfastlr.optimizers.base import Optimizer
 from pyfastlr.schedules import Adjustable
 from pyfastlr_kernels.rules import RULES
@@ -277,7 +278,8 @@ def _config(optimizer: Optimizer, row: int) -> SimpleNamespace:
     hyper, rule = optimizer._hyper, RULES[optimizer.rule]
     values = dict.fromkeys(rule.hyper, 0.0) | constants(optimizer._parameters.dtype)
     for field in hyper.fields:
-        values[field] = 1.0 if field == "lr_scale" else hyper.number(row, field)
+        if field not in OFF:  # what a step does besides the update
+            values[field] = 1.0 if field == "lr_scale" else hyper.number(row, field)
     return SimpleNamespace(**values, sets=rule.sets)
 
 
