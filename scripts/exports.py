@@ -15,7 +15,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 RULES = ROOT / "kernels" / "pyfastlr_kernels" / "rules"
 PACKAGE = ROOT / "pyfastlr"
-OTHERS = ("base", "loss_scale")  # files of optimizers/ with other public names
+OTHERS = (
+    "base",
+    "loss_scale",
+    "saving.flat_state",
+    "saving.files",
+    "saving.matching",
+    "stats",
+)  # files with other public names
+SAVING = ("Loaded", "Saved", "flatten_state", "load", "save", "unflatten_state")
 
 
 def families() -> list[str]:
@@ -70,17 +78,17 @@ def rules(text: str) -> str:
 
 def optimizers(text: str) -> str:
     """Return optimizers/__init__.py with up-to-date imports."""
-    line = re.compile(r"^from \.(\w+) import (\w+) as \2\n", re.MULTILINE)
+    line = re.compile(r"^from \.([\w.]+) import (\w+) as \2\n", re.MULTILINE)
     made = classes()
     ours = [name for module, name in line.findall(text) if module not in OTHERS]
     kept = "".join(x.group(0) for x in line.finditer(text) if x.group(1) in OTHERS)
     lines = "".join(f"from .{made[name]} import {name} as {name}\n" for name in in_order(ours, made))
-    return replaced(text, r"(^from \.\w+ import \w+ as \w+\n)+", kept + lines)
+    return replaced(text, r"(^from \.[\w.]+ import \w+ as \w+\n)+", kept + lines)
 
 
 def package(text: str) -> str:
     """Return pyfastlr/__init__.py with up-to-date imports."""
-    names = [*classes(), "LossScale", "Optimizer", "Stats"]
+    names = [*classes(), "LossScale", "Optimizer", "Stats", *SAVING]
     lines = "".join(f"from .optimizers import {name} as {name}\n" for name in as_ruff_sorts(names))
     gone = set(re.findall(r"^from \.optimizers import (\w+)", text, re.MULTILINE)) - {*names}
     text = replaced(text, r"(^from \.optimizers import \w+ as \w+\n)+", lines)

@@ -150,7 +150,7 @@ def _torch(case: Case, problem: Problem, own: str | None) -> dict[str, np.ndarra
     return out
 
 
-def _jax() -> Any:
+def jax_in_float64() -> Any:
     import jax
 
     jax.config.update("jax_enable_x64", True)  # for the whole process: tests run this in one of its own
@@ -159,7 +159,7 @@ def _jax() -> Any:
 
 def _scan(case: Case, problem: Problem, own: str | None, state: Any, update: Callable[..., Any]) -> Any:
     """Run ``update(g, state, p, lr) -> (p, state)`` over all steps as one compiled loop."""
-    jax = _jax()
+    jax = jax_in_float64()
     hand = _by_hand(case, own)
 
     def step(carry, x):
@@ -175,7 +175,7 @@ def _scan(case: Case, problem: Problem, own: str | None, state: Any, update: Cal
 
 
 def _optax(case: Case, problem: Problem, own: str | None) -> dict[str, np.ndarray]:
-    jax = _jax()
+    jax = jax_in_float64()
     import optax
 
     rate = jax.numpy.asarray(rates(case, problem))
@@ -194,7 +194,7 @@ def _optax(case: Case, problem: Problem, own: str | None) -> dict[str, np.ndarra
 def keras_in_float64() -> Any:
     """Run Keras on JAX, with the run compiled to one loop, because single steps take milliseconds each."""
     os.environ["KERAS_BACKEND"] = "jax"
-    _jax()
+    jax_in_float64()
     import keras
 
     keras.config.set_floatx("float64")
@@ -226,7 +226,7 @@ def default_run(case: Case, problem: Problem, steps: int) -> np.ndarray:
         for k in range(steps):
             optimizer.apply([keras.ops.convert_to_tensor(problem.gradient(k))], [variable])
         return np.asarray(variable.value)
-    jax = _jax()
+    jax = jax_in_float64()
     transform, p = case.live(case.lr), jax.numpy.asarray(problem.p)
     state = transform.init(p)
     for k in range(steps):

@@ -282,7 +282,10 @@ def test_entries_that_do_not_fit_are_refused(entries, words):
 def test_a_controller_whose_state_was_not_saved_stays_as_it_is():
     rate = stirred(S.Plateau(0.1, factor=0.5, patience=1))
     opt = flr.SGD(np.ones(3), lr=rate)
-    opt.load_state_dict(flr.SGD(np.ones(3), lr=0.1).state_dict())
+    state = flr.SGD(np.ones(3), lr=0.1).state_dict()
+    with pytest.raises(ValueError, match=r"\['lr'\]` must be a controller, got 0.1: the optimizer has .*Plateau"):
+        opt.load_state_dict(state)
+    opt.load_state_dict(state, hyperparameters=False)
     assert rate.reductions > 0
 
 

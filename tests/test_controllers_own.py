@@ -73,11 +73,13 @@ def test_a_controller_that_holds_its_optimizer_can_be_loaded():
     state = opt.state_dict()
     rate.observe()
 
-    def load():
-        opt.load_state_dict(state)
+    def load(hyperparameters):
+        rate.observe()
+        opt.load_state_dict(state, hyperparameters)
         return opt.lr, opt.momentum
 
-    assert ended(load) == (1.0, 0.5)
+    assert ended(lambda: load(False)) == (1.0, 0.5)
+    assert ended(lambda: load(True)) == (1.0, 0.9)  # the optimizer's hyperparameters are loaded last
 
 
 @pytest.mark.parametrize("start", [0, 1.5, True, None, math.inf, np.float32(1), np.int64(3), np.bool_(False)])

@@ -85,6 +85,9 @@ def test_state_dict_is_a_copy_without_parameters_and_callables():
             "average",
             "accumulated",
             "loss_scale",
+            "used_lr",
+            "hyperparameters",
+            "maximize",
         ]
     )
     kept = state["state"]["exp_avg"]["out"].copy()
@@ -113,7 +116,7 @@ WRONG = {
     "no dict": (lambda s: 3, TypeError, "must be a dict"),
     "missing": (lambda s: {k: v for k, v in s.items() if k != "counts"}, ValueError, "missing keys ['counts']"),
     "unknown": (lambda s: {**s, "ema": 1}, ValueError, "unknown keys ['ema']"),
-    "format": (lambda s: {**s, "format": 4}, ValueError, "format"),
+    "format": (lambda s: {**s, "format": 5}, ValueError, "format"),
     "class": (lambda s: {**s, "class": "Adam"}, ValueError, "'NAdam', got 'Adam'"),
     "convention": (lambda s: {**s, "convention": "keras"}, ValueError, "convention"),
     "dtype": (lambda s: {**s, "dtype": "float64"}, ValueError, "dtype"),

@@ -163,6 +163,14 @@ class Flat(Mapping[str, Array]):
         return _unpickle, (tuple(layout.node), list(layout.names), list(layout.shapes), self._buffer)
 
 
+def zeros(names: Sequence[str], shapes: Sequence[tuple[int, ...]], dtype: Any) -> Flat:
+    """Return a `Flat` of zeros with these arrays."""
+    flat = object.__new__(Flat)
+    layout = Layout(tree.Node("dict", tuple(names), (tree.LEAF,) * len(names)), names, shapes)
+    flat._lay_out(layout, aligned(layout.size, dtype))
+    return flat
+
+
 def _unpickle(node: Any, names: "list[str]", shapes: "list[tuple[int, ...]]", buffer: Array) -> Flat:
     flat = object.__new__(Flat)
     flat._lay_out(Layout(tree.Node(*node), names, shapes), aligned(buffer.size, buffer.dtype))

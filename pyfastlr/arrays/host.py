@@ -1,14 +1,14 @@
 """Checks of arrays before compiled code sees their addresses, with the errors for invalid ones."""
 
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .device import DeviceArray, on_device, view
+from .device import DeviceArray, view
+from .lenders import advice, can_lend, lent, why_read_only
 from .tree import type_name
 
 Array = NDArray[Any]
@@ -97,18 +97,10 @@ def as_ndarray(x: Any, name: str, need: str) -> Any:
     return plain
 
 
-def lent(x: Any) -> Any:
-    """Memory of another library's array as an ndarray, or None. Not checked; raises that library's errors."""
-    kind: Any = type(x)
-    lend = _lender(kind)
-    return None if lend is None else lend(x)
-
-
 def _lent(x: Any, name: str, need: str) -> Any:
     """Memory of another library's array as an ndarray or a `DeviceArray`."""
-    kind: Any = type(x)
-    if _lender(kind) is None:
-        raise TypeError(f"`{name}` must be {need}, got {describe(x)}")
+    if not can_lend(x):
+        raise TypeError(f"`{name}` must be {need}, got {describe(x)}{advice(x)}")
     try:
         plain = lent(x)
     except (BufferError, RuntimeError, TypeError, ValueError) as problem:
@@ -116,57 +108,6 @@ def _lent(x: Any, name: str, need: str) -> Any:
             f"`{name}` must be {need}, got {type(x).__name__} whose memory cannot be shared: {problem}"
         ) from problem
     return view(x, name, need) if plain is None else plain
-
-
-@cache
-def _lender(kind: Any) -> Callable[[Any], Array | None] | None:
-    """Fastest way to get an ndarray over the memory of objects of that type. It gives None for CUDA memory."""
-    if issubclass(kind, np.generic):
-        return np.asarray
-    module = kind.__module__.partition(".")[0]
-    if module == "torch" and hasattr(kind, "numpy"):
-        return _of_torch
-    if module in ("jax", "jaxlib") and hasattr(kind, "__array__"):
-        return _of_jax
-    if hasattr(kind, "__dlpack_device__"):
-        return _of_dlpack
-    return (lambda x: None) if hasattr(kind, "__cuda_array_interface__") else None
-
-
-def _of_torch(x: Any) -> Array | None:
-    """Use DLPack, in 2 us. Tensor.numpy() takes 0.5 us, but then the tensor's storage can never be resized."""
-    if not x.is_cpu:
-        _check_on_cuda(x)
-        return None
-    if x.is_neg() or x.is_conj():
-        raise TypeError("its values differ from those in its memory: pass x.resolve_neg().resolve_conj()")
-    return np.from_dlpack(x.detach() if x.requires_grad else x)
-
-
-def _of_jax(x: Any) -> Array | None:
-    """Get a JAX array on the CPU, read-only."""
-    for device in x.devices():
-        if device.platform != "cpu":
-            _check_on_cuda(x)
-            return None
-    return np.asarray(x)
-
-
-def _of_dlpack(x: Any) -> Array | None:
-    if x.__dlpack_device__()[0] != 1:  # kDLCPU
-        _check_on_cuda(x)
-        return None
-    return np.from_dlpack(x)
-
-
-def _check_on_cuda(x: Any) -> None:
-    if not on_device(x):
-        raise TypeError("it is neither in host memory nor on a CUDA device")
-
-
-def place(x: Any) -> tuple[Any, ...] | None:
-    """Key that changes when the memory of another library's object changes. None: request the memory again."""
-    return (x.data_ptr(), x.shape, x.stride(), x.dtype) if hasattr(x, "data_ptr") else None
 
 
 def device_of(x: Any) -> Any:
@@ -231,9 +172,8 @@ def parameter(x: Any, name: str, dtype: Any = None) -> Any:
         raise TypeError(f"`{name}` must be {need}{also}, got {describe(array)}{fix}")
     _check_layout(array, name, keep=True)
     if not array.flags.writeable:
-        got = describe(x)
         raise ValueError(
-            f"`{name}` must be writeable, got a read-only {got}"
+            f"`{name}` must be writeable, got a read-only {describe(x)}{why_read_only(x)}"
             f"; it is updated in place, so keep a copy and use it in your model: w = np.array(w)"
         )
     if _is_copy(array, x, name, need):

@@ -1,5 +1,6 @@
 """The parameters of an optimizer, and checks of arguments that must have the same structure."""
 
+import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import accumulate
@@ -24,14 +25,13 @@ from .host import (
     describe,
     device_of,
     is_native,
-    lent,
     operand,
     parameter,
-    place,
     shaped,
     target,
     watch,
 )
+from .lenders import lent, place
 
 
 class Target(NamedTuple):
@@ -45,6 +45,8 @@ class Target(NamedTuple):
 
 class Parameters:
     """Named tensors, either in one buffer (a `Flat`) or in separate arrays (an array, dict or list).
+
+    `container` is the user's, if `params` is what will be in it and is not there yet.
 
     Attributes
     ----------
@@ -60,8 +62,8 @@ class Parameters:
         The parameters are one ndarray, and so are the gradients. There is no container to traverse.
     """
 
-    def __init__(self, params: Any) -> None:
-        self.params = params
+    def __init__(self, params: Any, container: Any = None) -> None:
+        self.params = params if container is None else container
         labels = ["params"]
         self.layout: Layout | None = params._layout if isinstance(params, Flat) else None
         if self.layout is not None:
@@ -92,22 +94,24 @@ class Parameters:
         self.is_leaf = self.layout is None and self.node.kind == "leaf"
         self.is_single = self.is_leaf and self.is_native
         #: Leaves of the gradients in a new list, which no other code can change, or one array for all tensors.
-        self.gather: Callable[[Any], Any] = tree.gatherer(self.node, self._match_gradients)
+        me = weakref.proxy(self)  # no cycle: memory that others lend is given back with the optimizer
+        self.gather: Callable[[Any], Any] = tree.gatherer(self.node, partial(Parameters._match_gradients, me))
         #: Current contents of the container of parameters, with views of objects that are not ndarrays: a list (`held`)
         #: or a function that returns one (`hold`). Both are None if there is no container.
         self.held: list[Any] | None = None
         self.hold: Callable[[], list[Any]] | None = None
+        current_views = partial(Parameters._current_views, me)
         if self.layout is not None:
-            self.gather = self._flat_gradients
+            self.gather = partial(Parameters._flat_gradients, me)
         elif self.is_leaf:
             self.gather = _itself
-            self.hold = None if self.is_native or self.device is not None else self._current_views
-        elif self.is_native and type(params) is list and all(child is tree.LEAF for child in self.node.children):
-            self.held = params
+            self.hold = None if self.is_native or self.device is not None else current_views
+        elif self.is_native and type(self.params) is list and all(child is tree.LEAF for child in self.node.children):
+            self.held = self.params
         elif self.is_native or self.device is not None:
-            self.hold = partial(tree.gatherer(self.node, self._match_parameters), params)
+            self.hold = partial(tree.gatherer(self.node, partial(Parameters._match_parameters, me)), self.params)
         else:
-            self.hold = self._current_views
+            self.hold = current_views
 
     def labels(self, argument: str) -> list[str]:
         """Names of an argument's tensors in errors."""

@@ -13,6 +13,7 @@ from rich.table import Table
 import pyfastlr
 
 from .bench import bench
+from .checkpoint import checkpoint
 from .console import check_picture, fail, under_way, usage_errors, writing
 from .find_lr import find_lr
 
@@ -208,5 +209,6 @@ def warmup(
     typer.echo(f"{len(new)} functions compiled, {len(todo) - len(new)} already cached in {cache.directory()}")
 
 
+app.add_typer(checkpoint)
 app.command()(bench)
 app.command()(find_lr)

@@ -22,16 +22,20 @@ class CopyTo:
         For each tensor, its part, 1-D.
     arrays
         For each array of the user, what is known of it.
+    targets
+        The same for each tensor.
+    container
+        What the user gave. `contents` is what will be in it, if that is not there yet.
     """
 
-    def __init__(self, parameters: Parameters, container: Any) -> None:
-        self.container = container
-        targets = parameters.targets(container, "copy_to")
+    def __init__(self, parameters: Parameters, contents: Any, container: Any = None) -> None:
+        self.container = contents if container is None else container
+        targets = parameters.targets(contents, "copy_to")
         self.parts: list[Array] = [x.array for x in targets]
         self.arrays: list[Target] = list({id(x.watched.array): x for x in targets}.values())
-        self._targets = targets
+        self.targets = targets
         self._leaves: Callable[[Any], Any] | None = None
-        if tree.kind_of(container) != "leaf" and not isinstance(container, Flat):
+        if tree.kind_of(contents) != "leaf" and not isinstance(contents, Flat):
             if parameters.layout is None:
                 self._leaves = tree.gatherer(parameters.node, partial(tree.match, parameters.node, argument="copy_to"))
             else:
@@ -43,7 +47,7 @@ class CopyTo:
 
     def guarded(self, launch: Callable[..., int]) -> Callable[..., int]:
         """The launch, which first checks that the container has the same arrays. The launch checks the arrays."""
-        leaves, targets, container = self._leaves, self._targets, self.container
+        leaves, targets, container = self._leaves, self.targets, self.container
         if leaves is None:
             return launch
 

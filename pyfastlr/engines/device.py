@@ -35,7 +35,7 @@ class DeviceEngine:
 
     __slots__ = ("__weakref__", "_capturable", "_convention", "_counts_there", "_device", "_extras", "_gradients",
                  "_hyper", "_lock", "_parameters", "_places", "_rule", "_sign", "_state", "_step_on_device", "launch",
-                 "notify")  # fmt: skip
+                 "notify", "successor")  # fmt: skip
 
     def __init__(
         self,
@@ -59,6 +59,7 @@ class DeviceEngine:
         self._step_on_device: Any = None  # built by the first step, and again after any change other than to a number
         self._places = [place(x) for x in parameters.given]
         self._gradients: list[tuple[Any, Any, int]] = [(None, None, 0)] * len(parameters.arrays)
+        self.successor: DeviceEngine | None = None  # the engine that has replaced this one (optimizers/adding.py)
         weak = weakref.proxy(self)  # no reference cycle: a dropped state is freed at once
         self.launch: Callable[..., int] = partial(DeviceEngine._step, weak)
         self.notify: Callable[[], None] | None = partial(DeviceEngine.changed, weak)
@@ -115,12 +116,14 @@ class DeviceEngine:
     def settle(self, status: int, gradients: Any, inv_scale: Any, held: Any, grads: Any) -> None:
         raise AssertionError(f"a step on a device must return 0, got {status}")
 
-    def write(self, pairs: Sequence[tuple[Any, Any]]) -> None:
+    def write(self, pairs: Sequence[tuple[Any, Any]], stores: Sequence[tuple[Any, str, Any]] = ()) -> None:
         def work() -> None:
             self.refresh()  # `changed` copies to the device what differs from it
             for x, y in pairs:
                 if x.size:
                     x[...] = y.copy() if isinstance(y, DeviceArray) else y
+            for owner, name, value in stores:
+                setattr(owner, name, value)
 
         whole(work)
 
@@ -130,6 +133,9 @@ class DeviceEngine:
         if self.is_inside():
             raise RuntimeError("a schedule or callable must not call step() of the optimizer that calls it")
         with self._lock.held:
+            if self.successor is not None:
+                parameters = self.successor._parameters
+                return self.successor._step(parameters.gather(grads), inv_scale, parameters.held_now(), grads, stream)
             try:
                 self._lock.own()
                 self._bind_and_step(gradients, inv_scale, held, grads, stream)

@@ -6,7 +6,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import accumulate, repeat
+from itertools import accumulate, chain, repeat
 from typing import Any, NoReturn
 
 import numpy as np
@@ -54,7 +54,7 @@ class HostEngine:
     notify = None
 
     __slots__ = ("__weakref__", "_convention", "_extras", "_fixed", "_hyper", "_lock", "_parameters", "_rule", "_sign",
-                 "_state", "launch", "threads")  # fmt: skip
+                 "_state", "launch", "successor", "threads")  # fmt: skip
 
     def __init__(
         self,
@@ -78,6 +78,7 @@ class HostEngine:
         self._fixed = _FixedTables(parameters, state, hyper.members, self.threads)
         self.threads = max(1, min(self.threads, len(self._fixed.chunks)))
         self.launch: Callable[..., int] = self._unbound()
+        self.successor: HostEngine | None = None  # the engine that has replaced this one (optimizers/adding.py)
 
     def _unbound(self) -> Callable[..., int]:
         return partial(HostEngine._bind_and_launch, weakref.proxy(self))  # no cycle: a dropped state is freed at once
@@ -131,13 +132,24 @@ class HostEngine:
         if self._lock.is_mine():
             raise RuntimeError("a schedule or callable must not call step() of the optimizer that calls it")
         with self._lock.held:
+            if self.successor is not None:
+                return self.successor.take_over(inv_scale, grads)
             self._lock.pause()
             status = self.launch(gradients, inv_scale, held, grads, True)
             self._lock.resume()
         return status
 
-    def write(self, pairs: Sequence[tuple[Any, Any]]) -> None:
-        _copy_all(pairs)
+    def take_over(self, inv_scale: Any, grads: Any) -> int:
+        """Make a step that was begun with the engine that this one has replaced."""
+        parameters = self._parameters
+        gradients, held = parameters.gather(grads), parameters.held_now()
+        status = self.launch(gradients, inv_scale, held, grads)
+        if status:
+            self.settle(status, gradients, inv_scale, held, grads)
+        return OK
+
+    def write(self, pairs: Sequence[tuple[Any, Any]], stores: Sequence[tuple[Any, str, Any]] = ()) -> None:
+        _copy_all(pairs, stores)
 
     def _explain_moved(self, k: int) -> None:
         parameters = self._parameters
@@ -181,6 +193,9 @@ class HostEngine:
             # All that happens once is done: code that holds this lock must not wait for the lock of `whole`, because a
             # thread inside `whole` may wait for this one (SpikeGuard's rollback).
             with self._lock.held:  # so that the settings do not change
+                if self.successor is not None:
+                    _, inv_scale, _, grads, *_ = arguments
+                    return self.successor.take_over(inv_scale, grads)
                 if _by_element(self._hyper.current) == by_element and self._extras.is_used(self._hyper.current) == used:
                     if used or self._extras.used:  # a step that is running reads the same record
                         self._lock.pause()
@@ -238,7 +253,8 @@ class HostEngine:
             dtype=id(parameters.dtype), ndarray=id(np.ndarray),
             list=0 if parameters.is_leaf else id(list), float=id(float), none=id(None),
         )  # fmt: skip
-        keep = (fixed, settings, self._state, self._extras, self._extras.kept(), written, order, tensors, arrays, rows,
+        keep = (fixed, settings, self._state, self._lock.progress,
+                self._extras, self._extras.kept(), written, order, tensors, arrays, rows,
                 calls, scheduled, cells, gather, zeros, job, binding, parameters)  # fmt: skip
         if plain_launch.is_needed():
             known = {
@@ -380,15 +396,18 @@ def _converter(lock: StepLock, ranges: Any, field: str, group: str) -> Callable[
     )
 
 
-def _copy_all(pairs: Sequence[tuple[Array, Array]]) -> None:
-    """Copy the second array of each pair over the first, in one C call that keeps the interpreter lock.
+def _copy_all(pairs: Sequence[tuple[Array, Array]], stores: Sequence[tuple[Any, str, Any]]) -> None:
+    """Copy the second array of each pair over the first, then set attributes, in one C call.
 
-    So no interrupt, other thread or fork can come between two copies.
+    It keeps the interpreter lock, so no interrupt, other thread or fork can come between two of them.
     """
     full = [(_bytes_of(x), _bytes_of(y)) for x, y in pairs if x.size]
     # Lists, because a generator would run Python code between two copies.
     targets, sources = [x for x, _ in full], [y for _, y in full]
-    deque(map(operator.setitem, targets, repeat(slice(None)), sources), maxlen=0)
+    objects, names, values = [x for x, _, _ in stores], [name for _, name, _ in stores], [x for _, _, x in stores]
+    deque(chain(
+        map(operator.setitem, targets, repeat(slice(None)), sources), map(setattr, objects, names, values),
+    ), maxlen=0)  # fmt: skip
 
 
 def _bytes_of(x: Array) -> Any:

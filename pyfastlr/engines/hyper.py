@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pyfastlr.arrays.lenders import can_lend
 from pyfastlr.schedules import Custom, Schedule, as_schedule
 from pyfastlr.schedules.checks import got
 from pyfastlr.schedules.controller import Wrapper, is_controller
@@ -130,10 +131,15 @@ def decay_kind(value: Any, known: Sequence[str], owner: str, group: str = "") ->
     return value
 
 
+def is_called(value: Any) -> bool:
+    """Whether a value is a schedule or callable, which an update calls. cffi's arrays are callable too, but in vain."""
+    return callable(value) and not can_lend(value)
+
+
 def is_scalar(value: Any) -> bool:
     """Whether lr_scale is one number or callable for the whole group, not a rate per element."""
     return (
-        callable(value)
+        is_called(value)
         or isinstance(value, str | bytes)
         or getattr(value, "ndim", None) == 0
         or not (hasattr(value, "__len__") or hasattr(value, "__dlpack__") or hasattr(value, "__cuda_array_interface__"))

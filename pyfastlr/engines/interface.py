@@ -36,8 +36,8 @@ class Engine(Protocol):
     def refresh(self) -> None:
         """Bring counts and steps up to date on the host."""
 
-    def write(self, pairs: Any) -> None:
-        """Copy arrays over state, counts and progress: all of them or none."""
+    def write(self, pairs: Any, stores: Any = ()) -> None:
+        """Copy arrays over state, counts and progress, and set attributes (object, name, value): all or none."""
 
 
 @once

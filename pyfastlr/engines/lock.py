@@ -31,6 +31,8 @@ class StepLock:
 
     __slots__ = ("__weakref__", "_inside", "_paused", "address", "held", "owner", "progress", "steps", "used_lr")
 
+    RECORD = ("progress", "address", "owner", "_paused", "steps", "used_lr")  # attributes over the progress record
+
     def __init__(self) -> None:
         raw = np.zeros(2 * tables.LINE, np.uint8)  # its own cache line, to avoid false sharing
         start = -raw.ctypes.data % tables.LINE

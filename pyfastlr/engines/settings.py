@@ -1,14 +1,12 @@
 """The hyperparameters of all groups, stored in the tables that a step reads. A change applies fully or not at all."""
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from pyfastlr.arrays import tree
-from pyfastlr.arrays.flat import Flat
-from pyfastlr.arrays.host import Array, Watched, describe, is_native, watch
+from pyfastlr.arrays.host import Array
 from pyfastlr.arrays.parameters import Parameters
 from pyfastlr.schedules.controller import is_controller
 from pyfastlr_kernels import tables
@@ -19,24 +17,16 @@ from .hyper import (
     OFF,
     PAIRS,
     PUBLIC_NAMES,
-    SCALE_TYPES,
     Range,
     decay_kind,
+    is_called,
     is_scalar,
-    label,
     number,
     source,
     spread,
 )
 from .lock import StepLock
-
-
-class Rates(NamedTuple):
-    """Per-element rates of one tensor."""
-
-    array: Any  # 1-D view
-    watched: Watched  # the user's array
-    label: str
+from .rates import Rates, check_rates, rates_of_all, rates_of_group
 
 
 class Quick(NamedTuple):
@@ -152,15 +142,30 @@ class Settings:
         found: dict[tuple[int, str], tuple[Any, str, list[int]]] = {}
         for row, fields in enumerate(self.own):
             for field, value in fields.items():
-                if callable(value):
+                if is_called(value):
                     entry = found.setdefault((id(value), field), (value, field, []))
                     entry[2].extend(self.cell(k, field) for k in self.followers(row, field))
         yield from found.values()
 
+    def differs_in_numbers(self, other: "Settings") -> bool:
+        """Whether the other settings differ at most in numbers that a step reads in place."""
+        for row, (mine, others) in enumerate(zip(self.own, other.own, strict=True)):
+            if mine.keys() != others.keys():
+                return False
+            for field, value in mine.items():
+                if type(value) is not float or type(others[field]) is not float:
+                    if value is not others[field]:
+                        return False
+                elif field == "lr_scale":  # a factor that is, or was, zero needs other code
+                    now, new = self.source(row, field), other.source(row, field)
+                    if now != new and 0.0 in (now, new):
+                        return False
+        return True
+
     def may_freeze(self) -> bool:
         """Whether a group's rate factor is, or may become, zero."""
         return any(
-            callable(fields["lr_scale"]) or self.source(row, "lr_scale") == 0.0
+            is_called(fields["lr_scale"]) or self.source(row, "lr_scale") == 0.0
             for row, fields in enumerate(self.own)
             if "lr_scale" in fields and is_scalar(fields["lr_scale"])
         )
@@ -206,7 +211,7 @@ class Hyperparameters:
         self.parameters, self.lock, self.fields, self.ranges = parameters, lock, tuple(fields), ranges
         self.known = frozenset(self.keys())
         self.members, self.advice = list(members), advice
-        self._decays, self._fixed, self._class = tuple(decays), fixed, owner
+        self._decays, self.fixed, self._class = tuple(decays), fixed, owner
         self.engine: Callable[[], Any] = lambda: None
         self.notify: Callable[[], None] | None = None  # the engine's callback after a number was set
         self.owner = lock.owner
@@ -214,7 +219,14 @@ class Hyperparameters:
         self.current: Settings
 
     def begin(self, groups: Iterable[Mapping[str, Any]]) -> None:
-        """Set the checked fields of each group, the base group first. In errors, the group after it is groups[0]."""
+        """Set the checked fields of each group, the base group first."""
+        self.current = self.built(groups)
+
+    def built(self, groups: Iterable[Mapping[str, Any]]) -> Settings:
+        """Settings with the checked fields of each group, base group first. In errors, the group after it is groups[0].
+
+        Nothing is changed.
+        """
         groups = list(groups)
         rows = np.zeros(len(groups), tables.row_dtype(self._hyper))
         for name, value in tables.constants(self.parameters.dtype).items():
@@ -222,13 +234,14 @@ class Hyperparameters:
         rows["lr_scale"] = 1.0
         for name, value in OFF.items():
             rows[name] = value
+        scaled = [row for row, values in enumerate(groups) if "lr_scale" in values]
         settings = Settings(rows, [{} for _ in groups], [None] * len(self.parameters.names), self.ranges)
         for row, values in enumerate(groups):
             rates = settings.rates
             if "lr_scale" in values:
-                rates = tuple(self._rates_with(settings, row, values["lr_scale"], f"groups[{row - 1}]"))
+                rates = tuple(self._rates_with(settings, row, values["lr_scale"], f"groups[{row - 1}]", scaled))
             settings = settings.replaced(row, values, rates)
-        self.current = settings
+        return settings
 
     def watch(self, engine: Any) -> None:
         """Report changes to this engine while it exists."""
@@ -259,20 +272,27 @@ class Hyperparameters:
         own = self.current.own
         return key not in OFF or key in own[row] or key in own[0]
 
-    def number(self, row: int, key: str) -> Any:
-        """Number of a key for the next update: a float, or a pair of floats."""
+    def number(self, row: int, key: str, n: int | None = None) -> Any:
+        """Number of a key at update n, or else for the next update: a float, or a pair of floats."""
         if key in PAIRS:
-            return tuple(self._evaluated(row, field) for field in PAIRS[key])
-        return self._evaluated(row, key)
+            return tuple(self.evaluated(row, field, n) for field in PAIRS[key])
+        return self.evaluated(row, key, n)
 
-    def _evaluated(self, row: int, field: str) -> Any:
+    def evaluated(self, row: int, field: str, n: int | None = None) -> Any:
+        """Number of a field at update n, or else for the next update."""
         settings = self.current
         value = settings.source(row, field)
-        if not callable(value):
+        if not is_called(value):
             return value
-        n, holder = self.steps(), row if field in settings.own[row] else 0
+        n, holder = self.steps() if n is None else n, row if field in settings.own[row] else 0
         where, group = f" from its schedule at update {n}", settings.label_of(settings.cell(holder, field))
         return number(value(n), field, self.ranges[field], where, group=group)
+
+    def kept(self, row: int, keys: Iterable[str] | None = None) -> dict[str, Any]:
+        """Fields that a group sets itself, all or those of some keys, as `built` takes them."""
+        settings = self.current
+        wanted = None if keys is None else {field for key in keys for field in PAIRS.get(key, (key,))}
+        return {x: settings.source(row, x) for x in settings.own[row] if wanted is None or x in wanted}
 
     def controllers(self) -> dict[tuple[int, str], Any]:
         """Controllers by group and hyperparameter; one object may occur several times."""
@@ -280,7 +300,7 @@ class Hyperparameters:
             (row, PUBLIC_NAMES.get(field, field)): value
             for row, fields in enumerate(self.current.own)
             for field, value in fields.items()
-            if callable(value) and is_controller(value)
+            if is_called(value) and is_controller(value)
         }
 
     def steps(self) -> int:
@@ -317,8 +337,8 @@ class Hyperparameters:
         engine = self.engine()
         if engine is not None and engine.is_inside():
             raise RuntimeError("a schedule or callable must not set hyperparameters of the optimizer that calls it")
-        if key in self._fixed:
-            raise ValueError(f"`{key}` of {self._class} cannot be changed, got {value!r}: {self._fixed[key]}")
+        if key in self.fixed:
+            raise ValueError(f"`{key}` of {self._class} cannot be changed, got {value!r}: {self.fixed[key]}")
         fields = self.checked({key: value}, group)
         with self.lock.held:
             settings = self.current
@@ -357,63 +377,21 @@ class Hyperparameters:
 
     # --- Per-element rates --------------------------------------------------------------------------------------------
 
-    def _rates_with(self, settings: Settings, row: int, value: Any, group: str) -> "list[Rates | None]":
-        """Per-element rates after a group sets this lr_scale."""
-        mine = [
-            k
-            for k, group in enumerate(self.members)
-            if group == row or (row == 0 and "lr_scale" not in settings.own[group])
-        ]
+    def _rates_with(
+        self, settings: Settings, row: int, value: Any, group: str, others: Collection[int] | None = None
+    ) -> "list[Rates | None]":
+        """Per-element rates after a group sets this lr_scale. `others`: the groups that have one of their own."""
+        if others is None:
+            others = [k for k, own in enumerate(settings.own) if "lr_scale" in own]
+        mine = [k for k, group in enumerate(self.members) if group == row or (row == 0 and group not in others)]
         rates = list(settings.rates)
         if is_scalar(value):
             found: list[Rates | None] = [None] * len(rates)
         elif row == 0:
-            found = self._rates_of_all(value)
+            found = rates_of_all(self.parameters, value, mine, self.ranges["lr_scale"].words)
         else:
-            found = self._rates_of_group(row, value, group)
+            found = rates_of_group(self.parameters, value, mine, group)
         for k in mine:
-            _check_rates(found[k])
+            check_rates(found[k])
             rates[k] = found[k]
         return rates
-
-    def _rates_of_all(self, value: Any) -> "list[Rates | None]":
-        parameters = self.parameters
-        if parameters.layout is None and tree.kind_of(value) != parameters.node.kind:
-            need = self.ranges["lr_scale"].words + SCALE_TYPES
-            raise TypeError(f"`lr_scale` must be {need}, got {describe(value)}")
-        arrays = parameters.per_tensor(value, "lr_scale")
-        leaves = parameters.leaves_of(value, "lr_scale")
-        if leaves is None:
-            leaves = [value.buffer if isinstance(value, Flat) else value] * len(arrays)
-        return [
-            Rates(x, watch(given if is_native(given) else x), label)
-            for x, given, label in zip(arrays, leaves, parameters.labels("lr_scale"), strict=True)
-        ]
-
-    def _rates_of_group(self, row: int, value: Any, group: str) -> "list[Rates | None]":
-        parameters = self.parameters
-        names = [name for name, group in zip(parameters.names, self.members, strict=True) if group == row]
-        is_array = len(names) == 1 and tree.kind_of(value) == "leaf"
-        given = dict(value) if isinstance(value, Mapping) else {names[0]: value} if is_array else {}
-        if sorted(given) != sorted(names):
-            arrays = "an array" if names == [""] else f"a dict with an array for each of {names}"
-            raise ValueError(
-                f"`{label('lr_scale', group)}` must be a number, a schedule, a callable or {arrays}, got "
-                f"{describe(value)}"
-            )
-        found: dict[str, Rates] = {}
-        shapes = dict(zip(parameters.names, parameters.shapes, strict=True))
-        for name, x in given.items():
-            called = tree.label("lr_scale", name)
-            array = parameters.operand(x, called, shapes[name])
-            found[name] = Rates(array.reshape(-1), watch(x if is_native(x) else array), called)
-        return [found.get(name) for name in parameters.names]
-
-
-def _check_rates(rates: Rates | None) -> None:
-    if rates is None or not isinstance(rates.array, np.ndarray):
-        return
-    x: Array = rates.array
-    wrong = ~(np.isfinite(x) & (x >= 0))
-    if wrong.any():
-        raise ValueError(f"`{rates.label}` must contain only finite numbers >= 0, got {x[wrong][0]}")

@@ -24,6 +24,8 @@ class State:
         Table of the tensors' update counts and carries.
     initial
         Each slot's value before the first update, for each tensor.
+    is_shared : bool
+        Whether the user has got the arrays, and may have written to them.
     """
 
     def __init__(self, params: Parameters, rule: Rule, initial: Mapping[str, Sequence[float]]) -> None:
@@ -32,6 +34,7 @@ class State:
             slot.name: initial[slot.initial] if isinstance(slot.initial, str) else [slot.initial] * len(params.sizes)
             for slot in rule.slots
         }
+        self.is_shared = False
         self.buffers: dict[str, Any] = {}
         self._parts: dict[str, list[slice]] = {}
         for slot in rule.slots:
@@ -67,6 +70,10 @@ class State:
             name: self._params.like([x.copy() for x in self.tensors(name)], buffer)
             for name, buffer in self.buffers.items()
         }
+
+    def live(self) -> dict[str, Any]:
+        """Each slot as in `copies`, but the arrays themselves."""
+        return dict(self.buffers) if self._params.layout is not None else self.views()
 
     def fresh_counts(self) -> Array:
         """Counts and carries before the first update."""

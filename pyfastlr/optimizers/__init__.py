@@ -9,9 +9,15 @@ state, as in torch.
 # The order is that of the tables, the help and the benchmark.
 # ruff: noqa: I001
 from .base import Optimizer as Optimizer
-from .base import Stats as Stats
+from .stats import Stats as Stats
 from .base import registry as registry
 from .loss_scale import LossScale as LossScale
+from .saving.flat_state import flatten_state as flatten_state
+from .saving.flat_state import unflatten_state as unflatten_state
+from .saving.files import Saved as Saved
+from .saving.files import load as load
+from .saving.files import save as save
+from .saving.matching import Loaded as Loaded
 from .sgd import SGD as SGD
 from .rmsprop import RMSProp as RMSProp
 from .adagrad import AdaGrad as AdaGrad

@@ -1,9 +1,8 @@
 """What all optimizers share: arguments, groups, state, and the step, which an engine runs."""
 
-import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -17,60 +16,20 @@ from pyfastlr.engines.lock import StepLock
 from pyfastlr.engines.option_checks import check_options
 from pyfastlr.engines.settings import Hyperparameters
 from pyfastlr.engines.state import State
-from pyfastlr.schedules.controller import copied, is_controller, load_checked, saved_state
+from pyfastlr.files.errors import Path
 from pyfastlr_kernels.rules import RULES
 from pyfastlr_kernels.tables import COMMON
 
-from . import average, snapshot
+from . import adding, average
 from .fields import Argument, StartNumber, hint
 from .groups import Group, membership
 from .loss_scale import policy_with
 from .options import Options, documented
-
-
-class Stats(NamedTuple):
-    """Measurements of the last call of `step`; None for what was not measured.
-
-    Attributes
-    ----------
-    lr : float or None
-        Rate of the last update, for arrays in no group, before `lr_scale`. None before the first update.
-    grad_norm : float or None
-        Euclidean norm of the gradient over all arrays, after `inv_scale`, `loss_scale`, `accumulate` and `clip_value`,
-        before `clip_norm`. It is measured with `clip_norm` (``inf`` only measures), `clip_norm_each`, `measure` or
-        `loss_scale`, and for a skipped step. None after a call that was only accumulated.
-    update_norm, param_norm : float or None
-        Norms of the change of the parameters, and of the parameters after it. Measured if `measure` names them; None
-        after a call that made no update.
-    clipped : bool or None
-        Whether `clip_norm` or `clip_norm_each` made a gradient shorter. None if `grad_norm` is not measured.
-    skipped : bool or None
-        Whether the step was skipped because its gradient was not finite. None without options.
-    nonfinite : int or None
-        Number of elements of the gradient that are infinite or NaN. Counted where `grad_norm` is measured, and with
-        `nonfinite` "skip" or "raise". With "propagate", not counted beside `clip_value`.
-    per_tensor : dict or None
-        `Stats` of each array by its name (nested names are joined by ".", a single array has the name ""), with its
-        norms and `nonfinite`. Measured if `measure` names it.
-
-    Examples
-    --------
-    >>> import numpy as np, pyfastlr as flr
-    >>> opt = flr.SGD(np.zeros(2), lr=0.1, clip_norm=1.0, measure=("update_norm",))
-    >>> opt.step(np.array([3.0, 4.0]))
-    >>> opt.stats.grad_norm, opt.stats.clipped, round(opt.stats.update_norm, 6)
-    (5.0, True, 0.1)
-    """
-
-    lr: float | None = None
-    grad_norm: float | None = None
-    update_norm: float | None = None
-    param_norm: float | None = None
-    clipped: bool | None = None
-    skipped: bool | None = None
-    nonfinite: int | None = None
-    per_tensor: "dict[str, Stats] | None" = None
-
+from .saving import copies, loading, snapshot, writing
+from .saving.files import save_state
+from .saving.load_file import load_state
+from .saving.matching import Loaded
+from .stats import Stats
 
 registry: list[type["Optimizer"]] = []  # all optimizer classes, in order of definition
 
@@ -397,13 +356,136 @@ class Optimizer(Options):
     @property
     def state(self) -> dict[str, Any]:
         """Live views of the state under torch's names, each with the structure of the parameters."""
+        self._state.is_shared = True
         return self._state.views()
 
     def __repr__(self) -> str:
         what = shaped(self._parameters.dtype, [self._parameters.size])
         return f"{type(self).__name__}({what}, steps={self.steps}, groups={list(self._groups)!r})"
 
+    # --- More arrays --------------------------------------------------------------------------------------------------
+
+    def add(self, params: Any, **group: Any) -> None:
+        """Add arrays to a running optimizer, as a group of their own. After an error, nothing is changed.
+
+        The arrays are entered in the dict or list that the optimizer was built with. The gradients of the next step
+        must have them too. State, counts and values of the other arrays stay as they are, bit for bit.
+
+        Parameters
+        ----------
+        params : dict or list of arrays, nested freely
+            For an optimizer over a dict, a dict with new keys; over a list, a list, which is appended. The names are
+            those that the arrays would have had in the constructor. All have the dtype of the others.
+        **group
+            The group's hyperparameters: numbers, schedules, callables or controllers, as in the constructor's `groups`.
+            What is left out, the group has from the base group. With `copy_to`, also the arrays of `copy_to`, entered
+            in the same way. Where the base group's `lr_scale` has arrays, the new group needs an `lr_scale` too.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a name exists already, or an array or hyperparameter is invalid; for an optimizer over a `Flat`, over
+            one array or over a container that cannot grow, or with `capturable`.
+        RuntimeError
+            If the average is swapped in, or if a schedule calls it.
+
+        Examples
+        --------
+        >>> import numpy as np, pyfastlr as flr
+        >>> params = {"body": np.ones(2)}
+        >>> opt = flr.Adam(params, lr=1e-3)
+        >>> opt.step({"body": np.ones(2)})
+        >>> opt.add({"head": np.zeros(3)}, lr=1e-2)
+        >>> sorted(params), opt.lrs
+        (['body', 'head'], [0.001, 0.01])
+        >>> opt.step({"body": np.ones(2), "head": np.ones(3)})
+        >>> opt.state_dict()["counts"]
+        array([2, 1])
+
+        Notes
+        -----
+        The new arrays have update count 0. Schedules go on with `opt.steps`. An average of the new arrays starts with
+        their values, and a gradient that is being accumulated has no part of theirs. Views of `opt.state` and `opt.ema`
+        from before are not live any more. A state saved later loads into an optimizer whose constructor has the group.
+
+        Other libraries: torch's ``add_param_group`` does the same, without names. Keras and optax build a new state.
+        """
+        adding.add(self, params, group)
+
     # --- Saving and restoring -----------------------------------------------------------------------------------------
+
+    def save(self, path: Path, *, progress: Callable[[int, int], Any] | None = None) -> None:
+        """Save the state to a file, which replaces an older one. `pyfastlr.save` saves the parameters too.
+
+        After a crash at any moment, even of the machine, the old file or the new one is there, whole. Steps of other
+        threads wait until the file is written.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            A symbolic link is followed. By convention the name ends in ``.safetensors``.
+        progress : callable, optional
+            Called as ``progress(done, total)`` with bytes while the file is written, and once when it is on the disk.
+            An exception in it ends the call; the old file stays.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written. It names the path; the old file is whole.
+        RuntimeError
+            If the average is swapped in (`swap_ema`), or if `progress` makes an update.
+        ValueError
+            If `path` is not the place of a file, or an array's name cannot be in a file ("..", control characters).
+
+        Examples
+        --------
+        >>> import os, tempfile, numpy as np, pyfastlr as flr
+        >>> opt = flr.Adam({"w": np.ones(3)}, lr=0.1)
+        >>> opt.step({"w": np.ones(3)})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "adam.safetensors")
+        ...     opt.save(path)
+        ...     resumed = flr.Adam({"w": np.ones(3)}, lr=0.1)
+        ...     resumed.load(path)
+        Loaded(missing=(), unexpected=())
+        >>> resumed.steps
+        1
+        """
+        save_state(path, self, progress)
+
+    def load(self, path: Path, hyperparameters: bool = True, strict: bool = True, cast: bool = False) -> Loaded:
+        """Restore the state from a file that `save` or `pyfastlr.save` wrote. After an error, nothing is changed.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+        hyperparameters, strict, cast : bool
+            As of `load_state_dict`.
+
+        Returns
+        -------
+        Loaded
+            As of `load_state_dict`.
+
+        Raises
+        ------
+        BadFile
+            If the file is damaged, incomplete, of an unknown version or from another program.
+        OSError
+            If the file cannot be read.
+        TypeError, ValueError
+            If the state does not match the optimizer, or if the file has none.
+        RuntimeError
+            If the average is swapped in (`swap_ema`).
+
+        Notes
+        -----
+        A new optimizer, which has made no updates and whose `state` was not used, needs a few mebibytes of memory for
+        this. Any other needs as much as the state, because the old state must stay until the whole file was read.
+
+        The parameters of the file are not loaded: `pyfastlr.load` returns them.
+        """
+        return load_state(self, path, hyperparameters, strict, cast)
 
     def reset(self) -> None:
         """Reset state, counts and steps to those of a new optimizer. Keep parameters and hyperparameters.
@@ -411,10 +493,10 @@ class Optimizer(Options):
         The average and the accumulated gradient start anew, and the loss scale is its initial one.
         """
         progress = self._progress_pairs(self._state.fresh_counts(), 0, float("nan"))
-        self._write([*self._state.fresh(), *self._extras.fresh(), *progress], what="reset()")
+        writing.write(self, [*self._state.fresh(), *self._extras.fresh(), *progress], what="reset()")
 
     def state_dict(self) -> dict[str, Any]:
-        """Copy everything that an exact resume needs besides the parameters and the constructor's arguments.
+        """Copy everything that an exact resume needs besides the parameters.
 
         Returns
         -------
@@ -422,12 +504,29 @@ class Optimizer(Options):
             Its keys: format, class, convention, rule, dtype, structure (name and shape of each array), steps, counts
             (int64, one per array), carry (float64), state (by slot, each with the structure of the parameters; for a
             `Flat`, its buffer), controllers (a list), average, accumulated and loss_scale (dicts, or None where there
-            is nothing to save). All values are from the same moment, even while another thread steps.
+            is nothing to save), used_lr (the rate of the last update, or None), hyperparameters (a list of dicts, one
+            per group, the base group first), maximize. All values are from the same moment, even while another thread
+            steps.
 
         Raises
         ------
         RuntimeError
             If the average is swapped in (`swap_ema`).
+
+        Examples
+        --------
+        >>> import numpy as np, pyfastlr as flr
+        >>> from pyfastlr import schedules as S
+        >>> opt = flr.SGD(np.ones(3), lr=S.Linear(0.1, 0.0, steps=5), momentum=0.9)
+        >>> opt.state_dict()["hyperparameters"][0]["lr"]
+        {'schedule': {'type': 'Linear', 'start': 0.1, 'end': 0.0, 'steps': 5}}
+
+        Notes
+        -----
+        Of the hyperparameters, numbers and schedules are saved, also those of S.torch, S.keras and S.optax and those of
+        your own classes. Other callables, the arrays of `lr_scale` and controllers are only noted; of controllers, the
+        state is saved. The constructor's other arguments (accumulate, nonfinite, threads, ...) are not saved.
+        `flatten_state` converts the dict for files.
         """
         with self._lock.held:
             self._lock.pause()
@@ -435,26 +534,72 @@ class Optimizer(Options):
             self._engine.refresh()
             return snapshot.export(self)
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned. After an error, nothing is changed.
+    def load_state_dict(
+        self, state: Mapping[str, Any], hyperparameters: bool = True, strict: bool = True, cast: bool = False
+    ) -> Loaded:
+        """Restore what `state_dict` returned. The next update is, bit for bit, that of the saved optimizer.
+
+        After an error, nothing is changed.
 
         Parameters
         ----------
         state : dict
             From an optimizer of the same class, convention and dtype, over arrays with the same names and shapes. The
-            container may be of another kind. An average is loaded with or without `ema_decay`, and without one in the
-            dict, the average starts anew. A loss scale, or a gradient of which part has been accumulated, needs an
-            optimizer with that option; a dict without a loss scale leaves the optimizer's as it is.
+            container may be of another kind: dict, list or `Flat`, in any memory. An average is loaded with or without
+            `ema_decay`, and without one in the dict, the average starts anew. A loss scale, or a gradient of which part
+            has been accumulated, needs an optimizer with that option; a dict without a loss scale leaves the
+            optimizer's as it is.
+        hyperparameters : bool
+            Restore the hyperparameters of all groups. The saved numbers and schedules replace those of the constructor,
+            also a callable. What cannot be saved must be there: for a callable, the constructor must have given one at
+            the same place, for arrays of `lr_scale`, arrays, and for a controller, one of the same class, which stays
+            the same object and gets the saved state. The groups must have the same arrays, in any order. False keeps
+            the optimizer's own hyperparameters, as for states from before they were saved.
+        strict : bool
+            Whether the state must have exactly the optimizer's arrays. If False, arrays are loaded by name, and those
+            that the state lacks keep their state and counts. An array of another shape is always an error.
+        cast : bool
+            Convert a state of float64 to float32, or of float32 to float64. Counts are exact.
+
+        Returns
+        -------
+        Loaded
+            The names of the arrays that were left out with ``strict=False``: `missing` and `unexpected`.
 
         Raises
         ------
         TypeError, ValueError
-            If the dict does not match the optimizer, or is damaged.
+            If the dict does not match the optimizer, or is damaged. The error names the key.
         RuntimeError
             If the average is swapped in (`swap_ema`).
+
+        Examples
+        --------
+        >>> import numpy as np, pyfastlr as flr
+        >>> p = np.ones(3)
+        >>> opt = flr.SGD(p, lr=0.1, momentum=0.9)
+        >>> opt.step(np.ones(3))
+        >>> opt.lr = 0.01
+        >>> resumed = flr.SGD(p.copy(), lr=0.1, momentum=0.9)
+        >>> resumed.load_state_dict(opt.state_dict())
+        Loaded(missing=(), unexpected=())
+        >>> resumed.lr
+        0.01
+
+        Notes
+        -----
+        The arrays of `state` are read, not copied first, unless they overlap those that are written. Of `stats`, the
+        rate is restored; the rest is measured again at the next step.
+
+        Other libraries: torch also restores the hyperparameters of all groups, matches arrays by their order alone, and
+        casts without asking. Keras matches by order too, and optax's state has no hyperparameters unless
+        ``inject_hyperparams`` puts them there.
         """
-        pairs = snapshot.checked(self, state)
-        self._write(pairs, snapshot.controllers(self, state), what="load_state_dict()")
+        writing.check_outside(self)
+        with self._lock.held:
+            found = loading.checked(self, state, hyperparameters, strict, cast)
+            writing.write(self, found.pairs, found.controllers, found.settings, what="load_state_dict()")
+        return found.loaded
 
     def _progress_pairs(self, counts: Any, steps: int, used_lr: float) -> list[tuple[Any, Any]]:
         progress = self._lock.progress
@@ -464,104 +609,21 @@ class Optimizer(Options):
             (progress["used_lr"], np.array([used_lr])),
         ]
 
-    def _write(
-        self, pairs: Sequence[tuple[Any, Any]], controllers: Sequence[tuple[Any, Any]] = (), what: str = ""
-    ) -> None:
-        """Write arrays and controllers' states into the optimizer. If a controller refuses, nothing changes."""
-        if self._engine.is_inside():
-            raise RuntimeError("a schedule or callable must not change the state of the optimizer that calls it")
-        with self._lock.held:
-            self._lock.pause()
-            self._extras.check_not_swapped(what)
-            if controllers:
-                self._write_both(pairs, controllers)
-            else:
-                self._engine.write(pairs)
-                self._engine.changed()
-            self._extras.last = {}
-
-    def _write_both(self, pairs: Sequence[tuple[Any, Any]], controllers: Sequence[tuple[Any, Any]]) -> None:
-        """Write arrays and controllers' states, or neither. The caller has the lock.
-
-        Not in `whole`: code that has the optimizer's lock may wait for that of `whole`, so nobody may do the reverse.
-        """
-        before = [(controller, saved_state(controller)) for controller, _ in controllers]
-        written = np.zeros(1, np.bool_)  # by the C call that writes the arrays: an interrupt may come right after it
-        try:
-            load_checked(controllers)  # first, because they may refuse
-            self._engine.write([*pairs, (written, np.ones(1, np.bool_))])
-            self._engine.changed()
-        except BaseException:
-            if written[0]:
-                self._engine.changed()
-            else:
-                for controller, state in before:
-                    controller.load_state_dict(state)
-            raise
-
     # --- Copies -------------------------------------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
         """Copy everything at one moment, including the parameters' values."""
-        with self._lock.held:
-            self._lock.pause()
-            self._extras.check_not_swapped("copying the optimizer")
-            self._engine.refresh()
-            settings = self._hyper.current
-            return {
-                "given": self._given,
-                "rule": self._rule,
-                "members": self._hyper.members,
-                "own": [{x: settings.source(row, x) for x in own} for row, own in enumerate(settings.own)],
-                "initial": self._state.arguments,
-                "arrays": [x.copy() for x in self._parameters.arrays],
-                "buffers": {name: x.copy() for name, x in self._state.buffers.items()},
-                "counts": self._state.counts.copy(),
-                "steps": self._lock.steps[0],
-                "used_lr": self._lock.used_lr[0],
-                "extras": self._extras.snapshot(),
-            }
+        return copies.export(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._restore(state, state["given"]["params"], state["arrays"])
-
-    def _restore(self, state: dict[str, Any], params: Any, arrays: Sequence[Any]) -> None:
-        parameters = Parameters(params)
-        given = {**state["given"], "params": params}
-        self._build(given, state["rule"], parameters, state["members"], len(state["own"]), state["initial"])
-        self._hyper.begin(state["own"])
-        self._start()
-        pairs = [*zip(parameters.arrays, arrays, strict=False)]
-        pairs += [(x, state["buffers"][name]) for name, x in self._state.buffers.items()]
-        pairs += self._extras.pairs_from(state["extras"])
-        self._write([*pairs, *self._progress_pairs(state["counts"], state["steps"], state["used_lr"])])
-        self._extras.last = state["extras"]["last"]
+        copies.restore(self, state, state["given"]["params"], state["arrays"])
 
     def __copy__(self) -> "Optimizer":
         """Return an optimizer that shares parameters, schedules and `copy_to`, but has its own state and loss scale."""
-        twin: Optimizer = object.__new__(type(self))
-        state = self.__getstate__()
-        copies: dict[int, Any] = {}  # one for all places: controllers may share one that is inside them
-        state["own"] = [{x: _own(value, copies) for x, value in fields.items()} for fields in state["own"]]
-        state["given"] = {**state["given"], "loss_scale": copy.copy(self.loss_scale)}
-        state["extras"]["copies"] = []  # they are shared, so they may be newer by now
-        twin._restore(state, self._parameters.params, ())
-        return twin
+        return copies.shallow(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Optimizer":
-        twin: Optimizer = object.__new__(type(self))
-        memo[id(self)] = twin
-        state = self.__getstate__()
-        params = copy.deepcopy(self._parameters.params, memo)
-        given = {**state["given"], "params": None}
-        state = {**state, "given": copy.deepcopy(given, memo), "own": copy.deepcopy(state["own"], memo)}
-        twin._restore(state, params, state["arrays"])
-        return twin
-
-
-def _own(value: Any, copies: dict[int, Any]) -> Any:
-    """Copy of a controller, one per object. Any other value is returned unchanged."""
-    return copied(value, copies) if callable(value) and is_controller(value) else value
+        return copies.deep(self, memo)
 
 
 def uses_momentum(field: Argument, values: Mapping[str, Any], groups: Any) -> bool:

@@ -33,7 +33,7 @@ class Borrowed:
     def restore(self) -> None:
         """Restore everything, to the bit."""
         self.optimizer._hyper.restore(self._settings)
-        self.optimizer.load_state_dict(self._state)
+        self.optimizer.load_state_dict(self._state, hyperparameters=False)
         self.optimizer._lock.used_lr[0] = self._used_lr
         self.optimizer._extras.last = self._last
         if self.optimizer._extras.options.copies is not None:

@@ -127,8 +127,9 @@ class Controller:
         """
         if not isinstance(d, Mapping):
             raise TypeError(f"the state of {type(self).__name__} must be a dict from state_dict(), got {d!r:.60}")
-        if d.get("type") != type_name(type(self)):
-            raise ValueError(f"the state must be that of {type_name(type(self))}, got that of {d.get('type')!r}")
+        kind = d.get("type")
+        if not isinstance(kind, str) or kind != type_name(type(self)):
+            raise ValueError(f"the state must be that of {type_name(type(self))}, got that of {kind!r:.60}")
         given = {key: value for key, value in d.items() if key != "type"}
         if set(given) != set(self.state):
             raise ValueError(f"the state of {type(self).__name__} must have {sorted(self.state)}, got {sorted(given)}")

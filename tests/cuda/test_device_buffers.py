@@ -1,6 +1,7 @@
 """Optimizers over device buffers, from the public API down to PTX in the emulator, beside those over host arrays."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -79,6 +80,46 @@ def test_state_goes_between_host_and_device(device):
     b.reset()
     assert not b.state["exp_avg"].copy().any()
     assert b.steps == 0
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+def test_files_go_between_host_and_device(device, tmp_path, steps):
+    """In both directions, into new optimizers and others. Parameters on a device are read in parts."""
+    path, results = tmp_path / "run.safetensors", []
+    for from_device in (False, True):
+        for to_device in (False, True):
+            x = both(device, numbers(300_000))[from_device]
+            a = flr.Adam({"w": x}, lr=0.1)
+            a.step({"w": both(device, numbers(300_000, 1))[from_device]})
+            flr.save(path, {"w": x}, a)
+            saved = flr.load(path)
+            y = both(device, saved.params["w"])[to_device]
+            b = flr.Adam({"w": y}, lr=0.2)
+            for _ in range(steps):
+                b.step({"w": both(device, numbers(300_000, 2))[to_device]})
+            b.load(path)
+            assert (b.steps, b.lr) == (1, 0.1)
+            want, got = saved.state["state"], b.state_dict()["state"]
+            results.append([saved.params["w"].tobytes(), *(got[name]["w"].tobytes() for name in want)])
+            assert results[-1][1:] == [want[name]["w"].tobytes() for name in want]
+    assert all(x == results[0] for x in results)
+
+
+def test_states_of_other_libraries_go_to_a_device_and_back(device):
+    host, lent = both(device, numbers(40))
+    a, b = flr.NAdam(host, lr=0.25), flr.NAdam(lent)
+    g, on_device = both(device, numbers(40, 1))
+    a.step(g)
+    lent.host[:] = host
+    flr.from_torch(flr.to_torch(a, tensors=False), b)
+    assert b.lr == 0.25
+    a.step(g)
+    b.step(on_device)
+    assert lent.host.tobytes() == host.tobytes()
+    (want,), (got,) = (flr.to_torch(x, tensors=False)["state"].values() for x in (a, b))
+    assert {key: np.asarray(x).tobytes() for key, x in got.items()} == {
+        key: np.asarray(x).tobytes() for key, x in want.items()
+    }
 
 
 def test_a_loss_scale_needs_one_to_be_loaded_into(device):
@@ -297,3 +338,72 @@ def test_controllers_are_told_of_each_step(device):
     rate.observe(1.0)
     opt.load_state_dict(state)
     assert (rate.restarts, opt.lr) == (1, 0.6)
+
+
+def test_arrays_are_added_on_the_device(device):
+    """As on the host, also for a step that had its launch before."""
+    host, lent = both(device, numbers(300))
+    new, new_on_device = both(device, numbers(70, 1))
+    first, second = flr.Adam({"a": host}), flr.Adam({"a": lent})
+    g, on_device = both(device, numbers(300, 2))
+    h, h_on_device = both(device, numbers(70, 3))
+    first.step({"a": g})
+    second.step({"a": on_device})
+    grads = {"a": on_device}
+    engine, gradients, held = second._engine, second._parameters.gather(grads), second._parameters.held_now()
+    first.add({"b": new}, lr=0.5)
+    second.add({"b": new_on_device}, lr=0.5)
+    grads["b"] = h_on_device
+    assert engine.launch(gradients, 1.0, held, grads) == 0
+    first.step({"a": g, "b": h})
+    for opt, x, y in ((first, g, h), (second, on_device, h_on_device)):
+        opt.step({"a": x, "b": y})
+    assert lent.host.tobytes() == host.tobytes()
+    assert new_on_device.host.tobytes() == new.tobytes()
+    assert second.state_dict()["counts"].tolist() == [3, 2]
+    with pytest.raises(TypeError, match=r"params\['c'\]"):
+        second.add({"c": numbers(3)})  # in host memory
+    graph = flr.Adam({"a": lent}, capturable=True)
+    with pytest.raises(ValueError, match="without `capturable`"):
+        graph.add({"b": new_on_device})
+
+
+def test_hyperparameters_go_between_host_and_device(device):
+    """Schedules, groups and rates set by hand, in both directions and through a flat state."""
+    host, lent = zip(*(both(device, numbers(n, n)) for n in (5, 130)), strict=True)
+
+    def make(params, lr):
+        return flr.NAdam(dict(zip("wb", params, strict=True)), lr=lr, groups=[{"params": "b"}])
+
+    a, b = make(host, S.Cosine(0.1, 9).warmup(2)), make(lent, 1.0)
+    a.step({"w": numbers(5), "b": numbers(130)})
+    a.groups[1]["lr"], a.eps = 0.25, 1e-3
+    b.load_state_dict(flr.unflatten_state(flr.flatten_state(a.state_dict())))
+    assert b.state_dict()["hyperparameters"] == a.state_dict()["hyperparameters"]
+    for x, y in zip(lent, host, strict=True):
+        x.host[:] = y
+    for k in range(3):
+        g, on_device = zip(*(both(device, numbers(n, n + k)) for n in (5, 130)), strict=True)
+        a.step(dict(zip("wb", g, strict=True)))
+        b.step(dict(zip("wb", on_device, strict=True)))
+        b.groups[1]["lr"] = a.groups[1]["lr"] = 0.125
+    assert [x.host.tobytes() for x in lent] == [x.tobytes() for x in host]
+    c = make([x.copy() for x in host], 9.0)
+    c.load_state_dict(b.state_dict())
+    assert pickle.dumps(c.state_dict()["hyperparameters"]) == pickle.dumps(a.state_dict()["hyperparameters"])
+    assert c.state_dict()["counts"].tolist() == [4, 4]
+
+
+def test_a_captured_graph_takes_only_numbers_from_a_state(device):
+    host, lent = both(device, numbers(30))
+    source = flr.SGD(host, lr=0.5, momentum=0.5)
+    source.step(numbers(30, 1))
+    opt = flr.SGD(lent, lr=0.1, momentum=0.5, capturable=True)
+    opt.step(both(device, numbers(30, 1))[1])
+    opt.load_state_dict(source.state_dict())
+    assert (opt.lr, opt.steps) == (0.5, 1)
+    source.lr = S.Linear(0.5, 0.0, 9)
+    source.step(numbers(30, 1))
+    with pytest.raises(ValueError, match="`lr` must not change after the first step with `capturable`"):
+        opt.load_state_dict(source.state_dict())
+    assert (opt.lr, opt.steps) == (0.5, 1)

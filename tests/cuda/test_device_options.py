@@ -265,6 +265,72 @@ def test_an_average_is_kept_continued_saved_and_reset(device):
     pair.check()
 
 
+def test_averages_go_through_files(device, tmp_path):
+    """From the host to the device and back, with the hyperparameters."""
+    options = {"ema_decay": 0.5, "clip_norm": 1.0}
+    pair = Beside(device, "float32", (5, 300_000), options, flr.SGD)
+    both = (pair.host, pair.device_side)
+    pair.step()
+    pair.step()
+    for k, opt in enumerate(both):
+        opt.save(tmp_path / str(k))
+    pair.step()
+    for opt in both:
+        opt.clip_norm, opt.ema_decay = 3.0, 0.75
+    for k, opt in enumerate(reversed(both)):  # each the other's
+        opt.load(tmp_path / str(k))
+        assert (opt.clip_norm, opt.ema_decay, opt.steps) == (1.0, 0.5, 2)
+    pair.check()
+    pair.step()
+    pair.check()
+    new = Beside(device, "float32", (5, 300_000), {}, flr.SGD)
+    for k, opt in enumerate((new.device_side, new.host)):
+        opt.load(tmp_path / str(k))
+        assert (opt.clip_norm, opt.ema_decay, opt.steps) == (1.0, 0.5, 2)
+    new.check()
+    new.step()
+    new.check()
+    with pytest.raises(ValueError, match=r"`state\['average'\]` must be None with `capturable`"):
+        flr.SGD(new.lent, lr=0.1, capturable=True).load(tmp_path / "0")
+
+
+@pytest.mark.parametrize("options", [{"ema_decay": 0.5}, {"clip_norm": 0.5, "nonfinite": "raise"}], ids="-".join)
+def test_arrays_are_added(device, options):
+    """What options keep goes on: counts of the average, the average itself, the numbers of the last call."""
+    pair = Beside(device, "float32", (5, 1300), options, flr.SGD)
+    pair.step()
+    pair.step()
+    more = numbers(pair.rng, 40, "float32")
+    there = pair.on_device(more)
+    pair.host.add([more], lr=0.5, clip_norm=0.25)
+    pair.device_side.add([there], lr=0.5, clip_norm=0.25)
+    pair.sizes = (5, 1300, 40)
+    assert pair.lent[2] is there
+    pair.check()
+    pair.step()
+    pair.check()
+    pair.step(missing=(2,))
+    pair.check()
+
+
+def test_a_loss_scale_goes_on_when_arrays_are_added(device):
+    pair = with_scale(device)
+    pair.poison = {0: math.inf}
+    pair.step()
+    more = numbers(pair.rng, 40, "float32")
+    pair.host.add([more], lr=0.5)
+    pair.device_side.add([pair.on_device(more)], lr=0.5)
+    pair.sizes = (*pair.sizes, 40)
+    assert scales(pair) == 512.0
+    pair.poison = {2: math.nan}
+    pair.step()
+    assert scales(pair) == 256.0
+    pair.poison = {}
+    pair.step()
+    pair.step()
+    assert scales(pair) == 512.0
+
+
 def test_an_average_that_is_not_finite_starts_again(device):
     pair = Beside(device, "float32", SIZES, {"ema_decay": 0.9}, flr.SGD)
     pair.step()

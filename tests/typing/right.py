@@ -1,5 +1,7 @@
 """What type checkers must accept: checked, never run (tests/test_types.py)."""
 
+from pathlib import Path
+
 import numpy as np
 
 import pyfastlr as flr
@@ -27,7 +29,19 @@ opt.step({"w": None}, inv_scale=0.5)
 steps: int = opt.steps
 used: float | None = opt.stats.lr
 state: dict[str, object] = opt.state_dict()
-opt.load_state_dict(state)
+loaded: flr.Loaded = opt.load_state_dict(state, hyperparameters=False, strict=False, cast=True)
+missing: tuple[str, ...] = loaded.missing
+arrays: dict[str, np.ndarray] = flr.flatten_state(state)
+opt.load_state_dict(flr.unflatten_state(arrays))
+opt.add({"v": w.copy()}, lr=0.1)
+opt.save(Path("state.safetensors"), progress=lambda done, total: print(done / total))
+again: flr.Loaded = opt.load("state.safetensors", hyperparameters=False)
+flr.save("run.safetensors", {"w": w}, opt, epoch=3)
+saved: flr.Saved = flr.load("run.safetensors")
+of_run: dict[str, object] | None = saved.state
+checkpoints = flr.Checkpoints("folder", keep=3, every=100)
+place: str | None = checkpoints.save({"w": w}, opt, epoch=3)
+latest: flr.Saved | None = checkpoints.latest()
 
 opt = flr.Adam(w, clip_norm=1.0, clip_norm_each=S.Constant(1.0), clip_value=lambda n: 1.0, ema_decay=None)
 flr.Adam(w, nonfinite="skip", zero_grad=True, accumulate=2, accumulate_mode="sum", copy_to=w.copy())
@@ -43,6 +57,11 @@ opt.swap_ema()
 with opt.averaged():
     pass
 scale: flr.LossScale | None = opt.loss_scale
+flr.from_torch(flr.to_torch(opt, tensors=False), opt, names=["w"], steps=3, hyperparameters=False, cast=True)
+flr.from_optax((), flr.SGD(w), steps=3)
+flr.to_optax(opt, like=())
+arrays_of_keras: dict[str, object] = flr.to_keras(opt, learning_rate=True)
+flr.from_keras([], opt, names=["w"])
 
 flr.kernels.adam(w, w.copy(), (w.copy(), w.copy()), 0, 0.1, betas=(0.9, 0.99))
 flr.kernels.momentum(w, w.copy(), (w.copy(),), 0, 0.1, momentum=0.9)

@@ -36,14 +36,15 @@ def check_in_place(opt: Optimizer) -> None:
 def restore(opt: Optimizer, snapshot: Snapshot) -> None:
     """Write a snapshot back. If an error is raised, nothing has changed.
 
-    A controller that has replaced another since the snapshot, and refuses its state, is left unchanged.
+    A controller that has replaced another since the snapshot, and refuses its state, is left unchanged. So are the
+    hyperparameters: cuts of the rate stay in force.
     """
     there = opt._hyper.controllers()
     controllers = [
         entry for entry in snapshot.optimizer["controllers"]
         if _takes(there.get((entry["group"], entry["name"])), entry["state"])
     ]  # fmt: skip
-    opt.load_state_dict({**snapshot.optimizer, "controllers": controllers})
+    opt.load_state_dict({**snapshot.optimizer, "controllers": controllers}, hyperparameters=False)
     for array, before in zip(opt._parameters.arrays, snapshot.params, strict=True):
         np.copyto(array, before)
     for array, p in zip(opt._extras.copied, opt._parameters.inside_tensors(), strict=False):  # of `copy_to`

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from pyfastlr.optimizers import snapshot as optimizer_state
 from pyfastlr.optimizers.base import Optimizer
+from pyfastlr.optimizers.saving import loading
 from pyfastlr.schedules import checks
 from pyfastlr.schedules.controller import observed
 
@@ -89,7 +89,7 @@ def _like(opt: Optimizer, value: Any, key: str, may_be_none: bool = False) -> tu
 def _snapshot(opt: Optimizer, value: Any, key: str, window: int) -> Snapshot:
     if not isinstance(value, Mapping) or set(value) != {"params", "optimizer", "levels"}:
         raise ValueError(f"the state {key!r} of SpikeGuard must have params, optimizer and levels, got {value!r:.60}")
-    optimizer_state.checked(opt, value["optimizer"])
+    loading.checked(opt, value["optimizer"], hyper=False)
     levels = value["levels"]
     if not isinstance(levels, Mapping) or set(levels) != {"loss", "grad_norm"}:
         raise ValueError(f"the state {key!r} of SpikeGuard must have levels of loss and grad_norm, got {levels!r:.60}")

@@ -1,0 +1,1 @@
+"""What an optimizer saves, and how it is read back: states, flat states, loading and copies."""

@@ -1,0 +1,303 @@
+"""`save` and `load`: parameters, an optimizer's state and anything plain, in one file.
+
+A file has the tensors ``params.<name>``, those of `flatten_state`, and ``extra.<key>``. Its metadata has JSON texts:
+``params``, how the parameters are nested, ``state``, the plain data of the state, and ``extra``.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from pyfastlr.arrays import flat, tree
+from pyfastlr.arrays.flat import Flat
+from pyfastlr.arrays.host import DTYPES, as_ndarray
+from pyfastlr.files import BadFile, Reader, write
+from pyfastlr.files.errors import Path
+
+from . import containers, plain
+from .flat_state import join, joined, parts
+
+if TYPE_CHECKING:
+    from pyfastlr.optimizers.base import Optimizer
+
+_PARTS = ("params", "state", "extra")  # keys of the metadata
+Progress = Callable[[int, int], Any]
+
+
+class Saved(NamedTuple):
+    """Contents of a file.
+
+    Attributes
+    ----------
+    params : array, dict, list or Flat
+        Nested as they were saved, in new arrays; None if the file has no parameters.
+    state : dict or None
+        For `load_state_dict`; None if the file was saved without an optimizer.
+    extra : dict
+        The other arguments of `save`.
+
+    Examples
+    --------
+    >>> import os, tempfile, numpy as np, pyfastlr as flr
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "weights.safetensors")
+    ...     flr.save(path, [np.ones(2), np.zeros(3)])
+    ...     flr.load(path)
+    Saved(params=[array([1., 1.]), array([0., 0., 0.])], state=None, extra={})
+    """
+
+    params: Any
+    state: dict[str, Any] | None
+    extra: dict[str, Any]
+
+
+# --- Saving -----------------------------------------------------------------------------------------------------------
+
+
+def save(
+    path: Path, params: Any, opt: "Optimizer | None" = None, *, progress: Progress | None = None, **extra: Any
+) -> None:
+    """Save parameters, the state of an optimizer, and anything plain, to one file, which replaces an older one.
+
+    After a crash at any moment, even of the machine, the old file or the new one is there, whole. All is from the same
+    moment: steps of other threads wait until the file is written.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        A symbolic link is followed. A file that is replaced keeps its mode. By convention the name ends in
+        ``.safetensors``.
+    params : array, dict, list or Flat
+        Arrays of any dtype but objects, strings, times, float128, complex128 and complex256. They may be nested, and of
+        other libraries (torch, ...).
+    opt : Optimizer, optional
+        Everything is saved that an exact resume needs, as by `state_dict`.
+    progress : callable, optional
+        Called as ``progress(done, total)`` with bytes while the file is written, and once when it is on the disk. An
+        exception in it ends the call; the old file stays.
+    **extra
+        Numbers, strings, None, arrays, and lists, tuples and dicts of these. `load` returns them equal.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written (the disk is full, ...). It names the path; the old file is whole.
+    TypeError, ValueError
+        If something cannot be saved. The error names it.
+    RuntimeError
+        If the average of `opt` is swapped in (`swap_ema`), or if `progress` changes the optimizer.
+
+    Examples
+    --------
+    >>> import os, tempfile, numpy as np, pyfastlr as flr
+    >>> params = {"w": np.ones((2, 3), np.float32), "b": np.zeros(3, np.float32)}
+    >>> opt = flr.AdamW(params, lr=1e-3)
+    >>> opt.step({"w": np.ones((2, 3), np.float32), "b": None})
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = os.path.join(folder.name, "run.safetensors")
+    >>> flr.save(path, params, opt, epoch=3)
+    >>> saved = flr.load(path)  # in another process
+    >>> resumed = flr.AdamW(saved.params, lr=1e-3)
+    >>> resumed.load_state_dict(saved.state)
+    Loaded(missing=(), unexpected=())
+    >>> resumed.steps, saved.extra
+    (1, {'epoch': 3})
+    >>> folder.cleanup()
+
+    Notes
+    -----
+    The file has safetensors' layout, so ``safetensors.numpy.load_file(path)`` reads it too: the arrays of the
+    parameters are ``params.<name>``, those of the state ``state.<slot>.<name>``. The last array has checksums (CRC-32)
+    of the header and of each mebibyte. Nothing is pickled. The arrays are written piece by piece, so a few mebibytes of
+    memory are needed.
+
+    Other libraries: ``torch.save`` and ``np.savez`` overwrite the old file in place, so a crash or a full disk leaves
+    neither file; safetensors renames, but does not sync, and has no checksums.
+    """
+    arrays, metadata = _of_params(params)
+    _save(path, opt, arrays, metadata, progress, extra)
+
+
+def save_state(path: Path, opt: "Optimizer", progress: Progress | None) -> None:
+    """`Optimizer.save`."""
+    _save(path, opt, {}, {}, progress, {})
+
+
+def _save(
+    path: Path,
+    opt: "Optimizer | None",
+    arrays: dict[str, Any],
+    metadata: dict[str, str],
+    progress: Progress | None,
+    extra: Mapping[str, Any],
+) -> None:
+    if extra:
+        metadata["extra"] = _text({"extra": plain.encode(dict(extra), "extra", "extra", arrays)})
+    if opt is None:
+        write(path, arrays, metadata, progress)
+        return
+    with opt._lock.held:
+        opt._lock.pause()
+        opt._extras.check_not_swapped("saving")
+        opt._engine.refresh()
+        data, found = parts(opt)
+        write(path, {**arrays, **found}, {**metadata, "state": _text(data)}, _watched(opt, progress))
+
+
+def _watched(opt: "Optimizer", progress: Progress | None) -> Progress | None:
+    """The callback, which must not change the optimizer: a file shows one moment."""
+    if progress is None:
+        return None
+
+    def call(done: int, total: int) -> None:
+        steps = opt.steps
+        progress(done, total)
+        opt._lock.pause()  # again, because a step inside lets other threads' steps in
+        if opt.steps != steps:
+            raise RuntimeError("`progress` must not make updates of the optimizer that is saved")
+
+    return call
+
+
+def _text(data: Mapping[str, Any]) -> str:
+    return plain.dump(data).tobytes().decode()
+
+
+def _of_params(params: Any) -> tuple[dict[str, Any], dict[str, str]]:
+    """Arrays of the parameters by name, and how they are nested."""
+    structure: Any
+    if isinstance(params, Flat):
+        structure, names, leaves = params._layout, list(params.names), list(params.values())
+    else:
+        structure, names, leaves = tree.flatten(params, "params")
+    arrays = {}
+    for name, leaf in zip(names, leaves, strict=True):
+        arrays[joined("params", name)] = as_ndarray(leaf, tree.label("params", name), "an array")
+    return arrays, {"params": _text({"container": containers.describe(structure)})}
+
+
+# --- Loading ----------------------------------------------------------------------------------------------------------
+
+
+def load(path: Path) -> Saved:
+    """Read a file that `save` wrote, to new arrays. Every checksum is compared.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+
+    Returns
+    -------
+    Saved
+        params, state and extra.
+
+    Raises
+    ------
+    BadFile
+        If the file is damaged, incomplete, of an unknown version or from another program. Nothing of the file is
+        trusted, and nothing is unpickled.
+    OSError
+        If the file cannot be read.
+
+    Examples
+    --------
+    >>> import os, tempfile, numpy as np, pyfastlr as flr
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = os.path.join(folder.name, "run.safetensors")
+    >>> flr.save(path, {"w": np.arange(3.0)}, best=0.25, random=np.random.default_rng(0).bit_generator.state)
+    >>> params, state, extra = flr.load(path)
+    >>> params, state, extra["best"], extra["random"]["bit_generator"]
+    ({'w': array([0., 1., 2.])}, None, 0.25, 'PCG64')
+    >>> folder.cleanup()
+
+    Notes
+    -----
+    Files of safetensors without checksums are refused: ``safetensors.numpy.load_file`` reads them.
+    """
+    with Reader(path) as file:
+        found = Contents(file)
+        params, arrays = found.empty_params()
+        others = {name: _empty(file, name) for name in file.layout.payload if name not in arrays}
+        file.read_into({**arrays, **others})
+        extra = found.extra(others)
+        return Saved(params, found.state(others), extra)
+
+
+def _empty(file: Reader, name: str) -> Any:
+    return np.empty(file.layout.tensors[name].shape, file.numpy_dtype(name))
+
+
+class Contents:
+    """Plain data of a file. One from another program has none that we know.
+
+    Attributes
+    ----------
+    data : dict
+        By key of the metadata: "params", "state", "extra".
+    """
+
+    def __init__(self, file: Reader) -> None:
+        self._file = file
+        with self._of_file():
+            texts = file.layout.metadata if file.layout.is_ours else {}
+            self.data = {key: plain.parse(texts[key].encode(), f"metadata[{key!r}]") for key in _PARTS if key in texts}
+
+    @contextmanager
+    def _of_file(self) -> Iterator[None]:
+        """Errors in the block name the file."""
+        try:
+            yield
+        except BadFile:
+            raise
+        except (TypeError, ValueError, LookupError, OverflowError, RecursionError) as error:
+            raise BadFile(f"{self._file.path}: {error}") from error
+
+    def empty_params(self) -> tuple[Any, dict[str, Any]]:
+        """Container like the saved parameters, with new arrays, and these by name in the file."""
+        with self._of_file():
+            if "params" not in self.data:
+                return None, {}
+            tensors = self._file.layout.payload
+            names = [name[len("params.") :] for name in tensors if name == "params" or name.startswith("params.")]
+            node = containers.read(self.data["params"].get("container"), names, "metadata['params']['container']")
+            if node is None:
+                params = self._empty_flat(names)
+                return params, {joined("params", name): params[name] for name in names}
+            arrays = {joined("params", name): _empty(self._file, joined("params", name)) for name in names}
+            return tree.rebuild(node, [arrays[joined("params", name)] for name in containers.names_of(node)]), arrays
+
+    def _empty_flat(self, names: list[str]) -> Flat:
+        tensors = [joined("params", name) for name in names]
+        dtypes = {self._file.numpy_dtype(name).name for name in tensors}
+        if len(dtypes) != 1 or not dtypes <= {*DTYPES}:
+            raise ValueError(f"the arrays of a Flat must all be float32 or all float64, got {sorted(dtypes)}")
+        return flat.zeros(names, [self._file.layout.tensors[name].shape for name in tensors], dtypes.pop())
+
+    def extra(self, arrays: dict[str, Any]) -> dict[str, Any]:
+        """The other arguments of `save`. Their arrays are removed from `arrays`."""
+
+        def take(name: Any, dtype: Any, shape: Any, label: str) -> Any:
+            found = arrays.get(name) if isinstance(name, str) and name.startswith("extra") else None
+            if found is None or [found.dtype.name, list(found.shape)] != [dtype, shape]:
+                raise ValueError(f"`{label}` must have an array {name!r:.80}, {dtype!r:.20} of shape {shape!r:.80}")
+            del arrays[name]
+            return found
+
+        with self._of_file():
+            if "extra" not in self.data:
+                return {}
+            extra = plain.decode(self.data["extra"].get("extra"), "extra", take)
+            if not isinstance(extra, dict):
+                raise ValueError(f"`metadata['extra']` must be a dict, got {extra!r:.80}")
+            return extra
+
+    def state(self, arrays: dict[str, Any], buffers: bool = True) -> dict[str, Any] | None:
+        """The state, with the arrays that are left. `buffers`: as of `join`."""
+        with self._of_file():
+            if "state" not in self.data:
+                if arrays:
+                    raise ValueError(f"it must have no other arrays, got {plain.short(sorted(arrays))}")
+                return None
+            return join(self.data["state"], arrays, buffers)

@@ -1,0 +1,202 @@
+"""`save` and `load`: what is loaded is what was saved."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors import numpy as safetensors
+
+import pyfastlr as flr
+from pyfastlr.files import Reader, write
+from pyfastlr.optimizers.saving import plain
+from saved_runs import CONTAINERS, leaves, make, moment, train
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "run.safetensors"
+
+
+@pytest.mark.parametrize("kind", ["adam", "groups", "nadam"])
+@pytest.mark.parametrize("container", [*CONTAINERS])
+def test_a_resumed_run_equals_the_uninterrupted_one(path, container, kind):
+    """In new arrays, with the same number of updates at each place where it may stop."""
+    if (container, kind) == ("array", "groups"):
+        return
+    for steps in (0, 1, 4, 5):
+        params = CONTAINERS[container]()
+        opt = make(params, kind)
+        train(params, opt, steps)
+        flr.save(path, params, opt, epoch=steps)
+        then = moment(params, opt)
+        train(params, opt, steps, steps + 7)
+        saved = flr.load(path)
+        assert type(saved.params) is type(params)
+        assert saved.extra == {"epoch": steps}
+        resumed = make(saved.params, kind)
+        resumed.load_state_dict(saved.state)
+        assert moment(saved.params, resumed) == then
+        in_place = CONTAINERS[container]()
+        again = make(in_place, kind)
+        again.load(path)
+        for x, y in zip(leaves(in_place), leaves(saved.params), strict=True):
+            x[...] = y
+        assert moment(in_place, again) == then
+        for p, o in ((saved.params, resumed), (in_place, again)):
+            train(p, o, steps, steps + 7)
+            assert moment(p, o) == moment(params, opt)
+
+
+def test_the_names_in_a_file(path):
+    params = {"layer": {"weight": np.ones((2, 3), np.float32), "bias": np.zeros(3, np.float32)}}
+    opt = flr.Adam(params, lr=0.1, ema_decay=0.5)
+    train(params, opt, 1)
+    flr.save(path, params, opt, seeds=np.arange(3), nested={"a": [np.ones(1)]})
+    found = safetensors.load_file(path)
+    assert set(found) == {
+        "params.layer.weight", "params.layer.bias", "state.exp_avg.layer.weight", "state.exp_avg.layer.bias",
+        "state.exp_avg_sq.layer.weight", "state.exp_avg_sq.layer.bias", "average.layer.weight", "average.layer.bias",
+        "counts", "carry", "extra.seeds", "extra.nested.a.0", "__checksums__",
+    }  # fmt: skip
+    assert np.array_equal(found["params.layer.weight"], params["layer"]["weight"])
+    assert np.array_equal(found["state.exp_avg.layer.weight"], opt.state["exp_avg"]["layer"]["weight"])
+    with Reader(path) as file:
+        assert json.loads(file.layout.metadata["state"])["steps"] == 1
+    flr.save(path, np.ones(2))
+    assert set(safetensors.load_file(path)) == {"params", "__checksums__"}
+
+
+def test_parts_may_be_left_out(path):
+    params = [np.ones(2)]
+    flr.save(path, params)
+    saved = flr.load(path)
+    assert (saved.state, saved.extra) == (None, {})
+    opt = flr.Adam([np.ones(2)], lr=0.1)
+    with pytest.raises(ValueError, match=r"run\.safetensors: it must have the state of an optimizer, got"):
+        opt.load(path)
+    train(params, opt, 2)
+    opt.save(path)
+    saved = flr.load(path)
+    assert (saved.params, saved.extra) == (None, {})
+    assert saved.state["steps"] == 2
+
+
+def test_parameters_of_other_kinds(path):
+    params = {"half": np.ones(3, np.float16), "table": np.arange(4, dtype=">i2"), "turned": np.ones((3, 2), order="F"),
+              "map": np.ones(3), "scalar": np.float32(2), "mask": np.array([True])}  # fmt: skip
+    flr.save(path, params)
+    found = flr.load(path).params
+    assert {name: (x.dtype, x.shape, x.tolist()) for name, x in found.items()} == {
+        name: (x.dtype.newbyteorder("="), x.shape, x.tolist()) for name, x in params.items()
+    }
+    flr.save(path, (np.ones(2), np.zeros(1)))
+    assert [x.tolist() for x in flr.load(path).params] == [[1, 1], [0]]
+    for bad, error, said in [
+        (np.array(["a"]), TypeError, "`params` must have one of the dtypes float64, float32, .*got <U1"),
+        ({"w": np.ones(2, "c16")}, TypeError, r"`params\.w` must have one of the dtypes"),
+        ({"w": None}, TypeError, r"`params\['w'\]` must be an array, got None"),
+        ({"w": [1.0]}, TypeError, r"`params\['w\.0'\]` must be an array, got float"),
+        ({"w": np.ma.ones(2)}, TypeError, "subclass"),
+        ({}, ValueError, "at least one array"),
+        ({"..": np.ones(1)}, ValueError, r"name of a tensor must not have '\.\.'"),
+        ({"a\n": np.ones(1)}, ValueError, "control characters"),
+    ]:
+        with pytest.raises(error, match=said):
+            flr.save(path, bad)
+    assert [x.tolist() for x in flr.load(path).params] == [[1, 1], [0]]
+
+
+def test_an_array_in_the_memory_of_a_device_is_read_in_parts(tmp_path):
+    """With a stand-in: such an array has no memory that the host can read, only `copy`."""
+    sizes = []
+
+    class Elsewhere:
+        def __init__(self, x):
+            self._x, self.dtype, self.shape, self.ndim, self.nbytes = x, x.dtype, x.shape, x.ndim, x.nbytes
+            self.size, self.itemsize = x.size, x.itemsize
+
+        def reshape(self, n):
+            return Elsewhere(self._x.reshape(n))
+
+        def __getitem__(self, part):
+            return Elsewhere(self._x[part])
+
+        def copy(self):
+            sizes.append(self.nbytes)
+            return self._x.copy()
+
+    x = np.arange(400_000.0).reshape(2, -1)
+    write(tmp_path / "f", {"x": Elsewhere(x)}, {})
+    with Reader(tmp_path / "f") as file:
+        assert file.read()["x"].tobytes() == x.tobytes()
+    assert max(sizes) == 1 << 20
+
+
+def test_names_that_need_care(path):
+    """Dots and slashes in names, a part called "extra", and an extra called "params"."""
+    params = {"a.b": np.ones(1), "a": {"c": np.zeros(2)}, "x/y": np.ones(3), "extra": np.ones(4), "state": np.ones(5)}
+    opt = flr.Adam(params, lr=0.1)
+    train(params, opt, 2)
+    extra = {"state": 1, "average": np.ones(2), "extra": {"extra": np.zeros(3)}, "__checksums__": 5, "float": 1.5}
+    flr.save(path, params, opt, **extra)
+    saved = flr.load(path)
+    assert list(saved.params) == list(params)
+    resumed = flr.Adam(saved.params, lr=0.1)
+    resumed.load(path)
+    assert moment(saved.params, resumed) == moment(params, opt)
+    assert saved.extra["extra"]["extra"].tolist() == [0, 0, 0]
+    assert (saved.extra["state"], saved.extra["__checksums__"], saved.extra["float"]) == (1, 5, 1.5)
+    flr.save(path, params, opt, float=3)
+    assert flr.load(path).extra == {"float": 3}
+    assert plain.encode({"float": 3}, "x", "x", {}) == {"dict": [["float", 3]]}
+
+
+# --- Extra values -----------------------------------------------------------------------------------------------------
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**200), 2**200) | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.tuples(inner, inner)
+    | st.dictionaries(st.text(max_size=5) | st.integers() | st.none(), inner, max_size=3),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@settings(max_examples=100, deadline=None)
+@given(value=VALUES)
+def test_any_plain_value_comes_back_equal(value, tmp_path_factory):
+    path = tmp_path_factory.getbasetemp() / "any.safetensors"
+    flr.save(path, np.ones(1), value=value, again=[value])
+    assert repr(flr.load(path).extra) == repr({"value": value, "again": [value]})
+
+
+def test_extra_arrays_and_random_generators(path):
+    generators = [np.random.default_rng(0), np.random.Generator(np.random.MT19937(0))]
+    for x in generators:
+        x.random(7)
+    extra = {
+        "rng": [x.bit_generator.state for x in generators], "a.b": np.arange(3, dtype=np.uint32),
+        "a": {"b": np.float32(2.5), "": np.zeros((0, 2))}, "ünï": np.array([True]), "inf": "inf", "big": 2**100,
+    }  # fmt: skip
+    flr.save(path, np.ones(1), **extra)
+    found = flr.load(path).extra
+    assert found["a.b"].dtype == np.uint32
+    assert type(found["a"]["b"]) is np.float32
+    assert (found["a"][""].shape, found["inf"], found["big"]) == ((0, 2), "inf", 2**100)
+    for x, state in zip(generators, found["rng"], strict=True):
+        y = np.random.Generator(type(x.bit_generator)())
+        y.bit_generator.state = state
+        assert x.random() == y.random()
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(object(), r"`extra\['x'\]\['y'\]` must be numbers"), ({1, 2}, r"`extra\['x'\]\['y'\]` must be"),
+     (np.array([object()]), r"`extra\['x'\]\['y'\]` must be"), (b"bytes", r"`extra\['x'\]\['y'\]` must be"),
+     (1j, r"`extra\['x'\]\['y'\]` must be")],
+)  # fmt: skip
+def test_extra_values_that_cannot_be_saved(path, value, said):
+    with pytest.raises(TypeError, match=said):
+        flr.save(path, np.ones(1), x={"y": value})
+    assert not path.exists()
