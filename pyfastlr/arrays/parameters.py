@@ -282,6 +282,7 @@ class Parameters:
         if leaves is None:
             given = value.buffer if isinstance(value, Flat) else value
             whole = target(given, argument, self.dtype, [self.size])
+            check_memory(whole, argument, shaped(self.dtype, [self.size]), self.device)
             starts = accumulate(self.sizes, initial=0)
             parts = [whole[start : start + size] for start, size in zip(starts, self.sizes, strict=False)]
             record = watch(given if is_native(given) else whole)

@@ -167,6 +167,10 @@ class DeviceEngine:
     def _bind(self, gradients: Any, held: Sequence[Any] | None) -> tuple[list[int], Any]:
         """Check all arrays. Return the gradients' addresses and the first gradient."""
         self._check_parameters(held)
+        copies = self._extras.options.copies
+        if copies is not None:
+            copies.check_container()
+            copies.check_in_place()
         leaves = [gradients] if self._parameters.is_leaf else list(gradients)
         return self._addresses(leaves), next((x for x in leaves if x is not None), None)
 
@@ -215,7 +219,9 @@ class DeviceEngine:
                 raise TypeError(
                     f"state {slot.name!r} in {slot.storage} needs parameters in host memory, got CUDA arrays"
                 )
-        settings, parameters = self._hyper.current, self._parameters
+        settings, parameters, copies = self._hyper.current, self._parameters, self._extras.options.copies
+        if copies is not None:
+            copies.check_apart(rates for rates in settings.rates if rates is not None)
         tensors = np.zeros(len(parameters.names), tables.TENSOR)
         tensors["size"], tensors["row"], tensors["p"] = parameters.sizes, self._hyper.members, parameters.addresses
         tensors["scale"] = [0 if rates is None else address(rates.array) for rates in settings.rates]

@@ -33,7 +33,6 @@ class DeviceExtras(Extras):
         used = {
             "zero_grad": options.zero_grad,
             "accumulate": options.accumulate > 1,
-            "copy_to": options.copies is not None,
             "measure": not {*options.measure} <= {"per_tensor"},
         }
         for name, is_used in used.items():
@@ -63,8 +62,9 @@ class DeviceExtras(Extras):
         self._fill(settings)
         self.record["loss_scale"] = 0 if scale is None else self._mirrors.addresses[1]
         n, record = len(self._parameters.names), self.record[0]
-        others = tuple(name for name, table in (("average", "averages"), ("copy", "copies")) if record[table])
-        arrays = np.array([self._keep[name].copy() for name in others], np.int64).reshape(len(others), n)
+        written = {"average": ("average", record["averages"]), "copy": ("copies", record["copies"])}
+        others = tuple(name for name, (_, used) in written.items() if used)
+        arrays = np.array([self._kept(written[name][0]) for name in others], np.int64).reshape(len(others), n)
         self._mirrors.push()
         return OnDevice(
             record=self._mirrors.addresses[0],

@@ -330,9 +330,7 @@ def merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 def extras_of(given: Mapping[str, Any], parameters: Parameters, convention: str) -> Extras:
     """The options of an optimizer with these checked arguments."""
-    copies = None
-    if given["copy_to"] is not None:  # on a device, the engine refuses it
-        copies = CopyTo(parameters, given["copy_to"]) if parameters.device is None else given["copy_to"]
+    copies = None if given["copy_to"] is None else CopyTo(parameters, given["copy_to"])
     kind: type[Extras] = Extras
     if parameters.device is not None:
         from .device_extras import DeviceExtras as kind
