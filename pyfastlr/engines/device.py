@@ -4,6 +4,7 @@ import hashlib
 import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from pyfastlr_kernels.cuda.tables import Curve
 from pyfastlr_kernels.rules import RULES
 
 from .device_extras import DeviceExtras
+from .extras import merged
 from .hyper import PUBLIC_NAMES, evaluation, inverse_scale, is_library_schedule, number
 from .lock import StepLock
 from .settings import Hyperparameters, Settings
@@ -33,9 +35,9 @@ class DeviceEngine:
     `launch` calls `_step`, which raises every error itself and always returns 0.
     """
 
-    __slots__ = ("__weakref__", "_capturable", "_convention", "_counts_there", "_device", "_extras", "_gradients",
-                 "_hyper", "_lock", "_parameters", "_places", "_rule", "_sign", "_state", "_step_on_device", "launch",
-                 "notify", "successor")  # fmt: skip
+    __slots__ = ("__weakref__", "_apart", "_capturable", "_convention", "_counts_there", "_device", "_extras",
+                 "_gradients", "_hyper", "_lock", "_parameters", "_places", "_rule", "_sign", "_state",
+                 "_step_on_device", "launch", "notify", "successor")  # fmt: skip
 
     def __init__(
         self,
@@ -59,6 +61,7 @@ class DeviceEngine:
         self._step_on_device: Any = None  # built by the first step, and again after any change other than to a number
         self._places = [place(x) for x in parameters.given]
         self._gradients: list[tuple[Any, Any, int]] = [(None, None, 0)] * len(parameters.arrays)
+        self._apart: list[int] | None = None  # addresses of gradients that may be set to zero
         self.successor: DeviceEngine | None = None  # the engine that has replaced this one (optimizers/adding.py)
         weak = weakref.proxy(self)  # no reference cycle: a dropped state is freed at once
         self.launch: Callable[..., int] = partial(DeviceEngine._step, weak)
@@ -68,7 +71,7 @@ class DeviceEngine:
 
     def renew(self) -> None:
         self.refresh()  # the next step starts from the host's counts
-        self._step_on_device = None
+        self._step_on_device = self._apart = None
 
     def changed(self) -> None:
         self._extras.changed()
@@ -193,10 +196,25 @@ class DeviceEngine:
                     whole_or_each = self._parameters.checked(grads[0] if self._parameters.is_leaf else grads)
                     checked = [whole_or_each] if self._parameters.is_leaf else whole_or_each
                     self._refuse_overlap(checked)
+                    self._apart = None
                 found = address(checked[k])
                 self._gradients[k] = x, place(x), found
             addresses.append(found)
+        if self._extras.options.zero_grad and addresses != self._apart:
+            self._refuse_shared(grads)
+            self._apart = addresses
         return addresses
+
+    def _refuse_shared(self, grads: Sequence[Any]) -> None:
+        """Refuse gradients that cannot be set to zero. Each must be writeable, and overlap no other and no rates."""
+        parameters = self._parameters
+        leaves = parameters.checked(grads[0] if parameters.is_leaf else list(grads))
+        parameters.check_zeroed(leaves)
+        rates = [x for x in self._hyper.current.rates if x is not None]
+        gradients = [x for x in ([leaves] if parameters.is_leaf else leaves) if x is not None]
+        ranges = sorted([*map(address_range, gradients), *merged(address_range(x.array) for x in rates)])
+        if any(end > start for (_, end), (start, _) in pairwise(ranges)):
+            parameters.explain_overlap(leaves, [(x.label, x.array) for x in rates], apart=True)
 
     def _refuse_overlap(self, checked: Sequence[Any]) -> None:
         arrays = [*self._parameters.arrays, *self._state.buffers.values(), *(x for _, x in self._extras.labelled())]

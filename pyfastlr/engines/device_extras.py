@@ -31,7 +31,6 @@ class DeviceExtras(Extras):
         """Raise the error for the first option that parameters on a device do not have, or not with `capturable`."""
         options = self.options
         used = {
-            "zero_grad": options.zero_grad,
             "accumulate": options.accumulate > 1,
             "measure": not {*options.measure} <= {"per_tensor"},
         }
@@ -77,6 +76,7 @@ class DeviceExtras(Extras):
             each=bool(record["each"]) or "per_tensor" in self.options.measure,
             sign=sign,
             checks=self.options.nonfinite != "propagate",
+            zeroes=self.options.zero_grad,
             refuse=self._refuse if self.options.nonfinite == "raise" else None,
         )
 

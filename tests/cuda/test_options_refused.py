@@ -13,7 +13,6 @@ from pyfastlr.arrays import device as device_arrays  # noqa: E402
 from pyfastlr.optimizers.base import registry  # noqa: E402
 
 OPTIONS = {
-    "zero_grad": True,
     "accumulate": 2,
     "measure": ("per_tensor", "update_norm"),
 }

@@ -28,6 +28,7 @@ class OnDevice(NamedTuple):
     each: bool  # whether the tensors' own norms are needed
     sign: float
     checks: bool  # whether elements must be finite
+    zeroes: bool  # whether gradients are set to zero
     refuse: Callable[[], None] | None  # waits for the device, and raises the error if they are not
 
 
@@ -63,6 +64,8 @@ class Stages:
         if self._grid:
             places = (self._tensors, self._chunks, bindings, table, o.record, o.around, o.arrays)
             found.append(Launch.of(self._update_kernel(), self._grid, THREADS, list(map(_I64, places))))
+            if o.zeroes:
+                found.append(Launch.of(self._zero_kernel(), self._grid, THREADS, [_I64(self._chunks), _I64(bindings)]))
         return found
 
     @property
@@ -93,6 +96,14 @@ class Stages:
         places = (self._tensors, self._n_tensors, bindings, rows, o.record, o.found, o.around, int(o.each), check)
         cells = [*map(_I64, places), _F64(scale * o.sign), _F64(o.sign)]
         return Launch.of(self._kernel("decide", "", make, 1), 1, THREADS, cells)
+
+    def _zero_kernel(self) -> Any:
+        def make() -> Any:
+            from .zero import make_zero
+
+            return make_zero(self._dtype)
+
+        return self._kernel("zero", "", make, 1)
 
     def _update_kernel(self) -> Any:
         o = self._options
