@@ -32,7 +32,6 @@ class DeviceExtras(Extras):
         options = self.options
         used = {
             "accumulate": options.accumulate > 1,
-            "measure": not {*options.measure} <= {"per_tensor"},
         }
         for name, is_used in used.items():
             if is_used:
@@ -64,6 +63,9 @@ class DeviceExtras(Extras):
         written = {"average": ("average", record["averages"]), "copy": ("copies", record["copies"])}
         others = tuple(name for name, (_, used) in written.items() if used)
         arrays = np.array([self._kept(written[name][0]) for name in others], np.int64).reshape(len(others), n)
+        before = self._before() if record["update_norms"] else 0
+        if before:
+            others, arrays = (*others, "before"), np.vstack([arrays, self._kept("before")])
         self._mirrors.push()
         return OnDevice(
             record=self._mirrors.addresses[0],
@@ -77,8 +79,15 @@ class DeviceExtras(Extras):
             sign=sign,
             checks=self.options.nonfinite != "propagate",
             zeroes=self.options.zero_grad,
+            before=before,
+            params=bool(record["param_norms"]),
             refuse=self._refuse if self.options.nonfinite == "raise" else None,
         )
+
+    def _before(self) -> int:
+        """Table of the addresses where an update puts each tensor's old parameters."""
+        start, itemsize = self._zeros("old", self._parts[0], self._parameters.dtype), self._parameters.dtype.itemsize
+        return self._table("before", [start + part.start * itemsize for part in self._parts[1]])
 
     @property
     def may_skip(self) -> bool:

@@ -14,7 +14,6 @@ from pyfastlr.optimizers.base import registry  # noqa: E402
 
 OPTIONS = {
     "accumulate": 2,
-    "measure": ("per_tensor", "update_norm"),
 }
 WITH_CAPTURABLE = {"ema_decay": 0.9, "nonfinite": "skip", "loss_scale": None}
 each_class = pytest.mark.parametrize("cls", registry, ids=lambda cls: cls.__name__)

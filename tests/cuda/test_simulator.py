@@ -23,7 +23,7 @@ SIZES = (1, 5, 130)
 # Options that have all kernels between them.
 OPTIONS = (
     {"clip_norm": 0.5, "clip_norm_each": 0.3},
-    {"clip_norm": 0.5, "nonfinite": "raise", "zero_grad": True},
+    {"clip_norm": 0.5, "nonfinite": "raise", "zero_grad": True, "measure": ("update_norm", "param_norm")},
     {"clip_value": 0.5, "clip_norm": 2.0, "ema_decay": 0.5, "measure": ("per_tensor",)},
 )
 

@@ -28,7 +28,8 @@ _TENSOR = TENSOR.itemsize
 _BINDING, _FOLD_INDEX = BINDING.itemsize, field_offset(BINDING, "fold_index")
 _WORD = 8  # bytes
 
-# Arrays besides parameters and state, in their order. The first ones are written for tensors without gradient too.
+# Arrays besides parameters and state, in their order: these, which are written for tensors without gradient too, then
+# "before", the parameters before the update.
 ALWAYS = ("average", "copy")
 
 
@@ -41,7 +42,11 @@ def _copy(p, q, a, x):
     return q
 
 
-FOLLOWERS: dict[str, Callable[..., Any]] = {"average": _average, "copy": _copy}
+def _before(p, q, a, x):
+    return p
+
+
+FOLLOWERS: dict[str, Callable[..., Any]] = {"average": _average, "copy": _copy, "before": _before}
 
 
 def make_follow(names: Sequence[str]) -> Any:

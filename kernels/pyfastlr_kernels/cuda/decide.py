@@ -25,20 +25,10 @@ _TENSOR, _ROW, _BINDING = TENSOR.itemsize, field_offset(TENSOR, "row"), BINDING.
 _NONE = 1 << 62  # more than there are tensors
 
 
-def make_decide(dtype: str) -> Any:
-    """Make the kernel of one block and its signature.
-
-    ``(tensors, n_tensors, bindings, rows, options, found, around, each, check, inv_scale, sign)``, where `each` is not
-    0 if the tensors' own norms are asked for. It writes `around`. If `check` is CHECKING, it only looks for elements
-    that are not finite, by the sums of the gradient as it was passed, and writes the status; what follows is CHECKED,
-    and does nothing unless the status is OK.
-    """
-    real, itemsize = np.dtype(dtype).type, np.dtype(dtype).itemsize
-    zero, one = real(0), real(1)
-    may_vanish, rescaled = itemsize == 8, device_function(stage_rules.make_rescaled(device_function))
-    tensor_factor = device_function(stage_rules.make_factor(device_function))
-    unscale_of, continues = device_function(stage_rules.unscale), device_function(stage_rules.continues)
-    after_skip, after_update = (device_function(x) for x in stage_rules.make_scaling(device_function))
+def make_norms(dtype: str) -> Any:
+    """Make the norms ``norm(where, factor)`` of all tensors, one or a group, from a table of squares."""
+    may_vanish = np.dtype(dtype).itemsize == 8
+    rescaled = device_function(stage_rules.make_rescaled(device_function))
 
     def of_block(squares, second, j, scale):
         """Block j's part of a sum of elements multiplied by a scale."""
@@ -67,9 +57,8 @@ def make_decide(dtype: str) -> Any:
         cuda.syncthreads()
         return total
 
-    def chain(o, second, k, total, scale):
+    def chain(firsts, squares, second, k, total, scale):
         """Add a tensor's blocks to a total."""
-        firsts, squares = word(o + AT.first_blocks), word(o + AT.squares)
         for j in range(word(firsts + _WORD * k), word(firsts + _WORD * (k + 1))):
             total = add_exactly(total, of_block(squares, second, j, scale))
         return total
@@ -77,22 +66,72 @@ def make_decide(dtype: str) -> Any:
     chain = device_function(chain)
 
     def sum_tensor(where, scale):
-        o, second, k = where
-        return chain(o, second, k, 0.0, scale)
+        firsts, squares, second, k = where
+        return chain(firsts, squares, second, k, 0.0, scale)
 
     def sum_group(where, scale):
         """The sum over the tensors that are clipped with row r."""
         o, second, tensors, n_tensors, r = where
-        clip_rows, total = word(o + AT.clip_rows), 0.0
+        firsts, squares, clip_rows, total = word(o + AT.first_blocks), word(o + AT.squares), word(o + AT.clip_rows), 0.0
         for k in range(n_tensors):
             if word(clip_rows + _WORD * word(tensors + _TENSOR * k + _ROW)) == r:
-                total = chain(o, second, k, total, scale)
+                total = chain(firsts, squares, second, k, total, scale)
         return total
 
-    norm_of_all, norm_of_tensor, norm_of_group = (
+    return tuple(
         device_function(stage_rules.make_norm(device_function, device_function(x), may_vanish))
         for x in (sum_all, sum_tensor, sum_group)
     )
+
+
+def make_finish(dtype: str) -> Any:
+    """Make the kernel of one block and its signature: ``(n_tensors, options, each)``.
+
+    After an update and its `measure_after`, it writes the norms of the update and the parameters.
+    """
+    norm_of_all, norm_of_tensor, _ = make_norms(dtype)
+
+    def write_norms(n_tensors, o, squares, norm_at, out, each, lanes):
+        firsts = word(o + AT.first_blocks)
+        n_blocks = word(firsts + _WORD * n_tensors)
+        second = squares + _WORD * n_blocks
+        norm = norm_of_all((squares, second, n_blocks, lanes), 1.0)
+        if cuda.threadIdx.x == 0:
+            put_numbers(o + norm_at, (norm,), 0.0)
+        if each != 0:
+            for k in range(cuda.threadIdx.x, n_tensors, THREADS):
+                put_numbers(out + _WORD * k, (norm_of_tensor((firsts, squares, second, k), 1.0),), 0.0)
+
+    write_norms = device_function(write_norms)
+
+    def finish(n_tensors, options, each):
+        lanes = cuda.shared.array(THREADS, types.float64)
+        o = options
+        if word(o + AT.status) == OK:
+            if word(o + AT.update_norms) != 0:
+                out = word(o + AT.tensor_update_norms)
+                write_norms(n_tensors, o, word(o + AT.update_squares), AT.update_norm, out, each, lanes)
+            if word(o + AT.param_norms) != 0:
+                out = word(o + AT.tensor_param_norms)
+                write_norms(n_tensors, o, word(o + AT.param_squares), AT.param_norm, out, each, lanes)
+
+    return finish, types.void(*(types.int64,) * 3)
+
+
+def make_decide(dtype: str) -> Any:
+    """Make the kernel of one block and its signature.
+
+    ``(tensors, n_tensors, bindings, rows, options, found, around, each, check, inv_scale, sign)``, where `each` is not
+    0 if the tensors' own norms are asked for. It writes `around`. If `check` is CHECKING, it only looks for elements
+    that are not finite, by the sums of the gradient as it was passed, and writes the status; what follows is CHECKED,
+    and does nothing unless the status is OK.
+    """
+    real, itemsize = np.dtype(dtype).type, np.dtype(dtype).itemsize
+    zero, one = real(0), real(1)
+    norm_of_all, norm_of_tensor, norm_of_group = make_norms(dtype)
+    tensor_factor = device_function(stage_rules.make_factor(device_function))
+    unscale_of, continues = device_function(stage_rules.unscale), device_function(stage_rules.continues)
+    after_skip, after_update = (device_function(x) for x in stage_rules.make_scaling(device_function))
 
     def count(n_tensors, o, found, lanes, firsts):
         """Count what is not finite, per thread; clear the counters."""
@@ -192,7 +231,7 @@ def make_decide(dtype: str) -> Any:
                 norm = norm_of_all((squares, second, n_blocks, lanes), factor)
                 if each != 0:
                     for k in range(thread, n_tensors, THREADS):
-                        own = norm_of_tensor((o, second, k), factor)
+                        own = norm_of_tensor((word(o + AT.first_blocks), squares, second, k), factor)
                         put_numbers(word(o + AT.tensor_norms) + _WORD * k, (own,), 0.0)
                 norms_of_groups(tensors, n_tensors, o, second, norm, factor)
             count(n_tensors, o, found, lanes, firsts)
@@ -204,6 +243,8 @@ def make_decide(dtype: str) -> Any:
                 put_word(o + AT.nonfinite, nonfinite)
                 put_word(o + AT.first_bad, first_bad if nonfinite != 0 else -1)
                 put_numbers(o + AT.grad_norm, (norm,), 0.0)
+                put_numbers(o + AT.update_norm, (NOT_MEASURED,), 0.0)
+                put_numbers(o + AT.param_norm, (NOT_MEASURED,), 0.0)
             cuda.syncthreads()
             if check == CHECKING:
                 if thread == 0:

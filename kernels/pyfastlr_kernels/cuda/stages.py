@@ -5,6 +5,7 @@ The host's options are in stages too (cpu/stages.py). Here each stage is a launc
 
 import ctypes
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from pyfastlr_kernels.rules import Rule
@@ -29,6 +30,8 @@ class OnDevice(NamedTuple):
     sign: float
     checks: bool  # whether elements must be finite
     zeroes: bool  # whether gradients are set to zero
+    before: int  # address: for each tensor, where the update puts its old parameters, for their change's norm; or 0
+    params: bool  # whether the norm of the parameters is needed
     refuse: Callable[[], None] | None  # waits for the device, and raises the error if they are not
 
 
@@ -64,6 +67,7 @@ class Stages:
         if self._grid:
             places = (self._tensors, self._chunks, bindings, table, o.record, o.around, o.arrays)
             found.append(Launch.of(self._update_kernel(), self._grid, THREADS, list(map(_I64, places))))
+            found += self._measure_after(bindings)
             if o.zeroes:
                 found.append(Launch.of(self._zero_kernel(), self._grid, THREADS, [_I64(self._chunks), _I64(bindings)]))
         return found
@@ -96,6 +100,30 @@ class Stages:
         places = (self._tensors, self._n_tensors, bindings, rows, o.record, o.found, o.around, int(o.each), check)
         cells = [*map(_I64, places), _F64(scale * o.sign), _F64(o.sign)]
         return Launch.of(self._kernel("decide", "", make, 1), 1, THREADS, cells)
+
+    def _measure_after(self, bindings: int) -> list[Launch]:
+        """The launches that measure what an update did."""
+
+        def make(differs: bool) -> Any:
+            from .reduce import make_measure_after
+
+            return make_measure_after(self._dtype, differs)
+
+        def make_finish() -> Any:
+            from .decide import make_finish
+
+            return make_finish(self._dtype)
+
+        o, found = self._options, []
+        cells = [*map(_I64, (self._tensors, self._n_tensors, self._chunks, bindings, o.record, o.before))]
+        for name, differs, used in (("update", True, bool(o.before)), ("params", False, o.params)):
+            if used:
+                kernel = self._kernel("measure", f"-{name}", partial(make, differs), 4)
+                found.append(Launch.of(kernel, self._grid, THREADS, cells))
+        if found:
+            last = [*map(_I64, (self._n_tensors, o.record, int(o.each)))]
+            found.append(Launch.of(self._kernel("finish", "", make_finish, 1), 1, THREADS, last))
+        return found
 
     def _zero_kernel(self) -> Any:
         def make() -> Any:
