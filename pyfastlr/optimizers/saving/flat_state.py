@@ -36,7 +36,7 @@ def flatten_state(state: Mapping[str, Any]) -> dict[str, Array]:
     -------
     dict of str to ndarray
         ``state.<slot>.<name>`` for each state array, with the dotted name of its parameter (a single array has no name:
-        ``state.<slot>``), ``average.<name>`` and ``accumulated.<name>`` where there are such, ``counts`` (int64, one
+        ``state.<slot>``), ``average.<name>`` and ``accumulated.<name>`` if there are any, ``counts`` (int64, one
         per array), ``carry`` (float64), and ``__state__``, uint8: everything else as JSON in UTF-8. The arrays are
         those of `state`, not copies.
 
