@@ -76,8 +76,8 @@ def unflatten_state(arrays: Mapping[str, Any]) -> dict[str, Any]:
     ----------
     arrays : mapping of str to ndarray
         From `flatten_state`, also as `np.load` or safetensors return it. Lists of numbers, as JSON has them, are
-        converted to the array's dtype, if that is exact. Names that a file also has for other things (``params``,
-        ``extra``, ``__checksums__``) are left out.
+        converted to the array's dtype, if that is exact. The other names of a file from `save` (``params``,
+        ``extra``, ``__checksums__``) are ignored.
 
     Returns
     -------
