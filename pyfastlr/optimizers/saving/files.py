@@ -111,8 +111,8 @@ def save(
     -----
     The file has safetensors' layout, so ``safetensors.numpy.load_file(path)`` reads it too: the arrays of the
     parameters are ``params.<name>``, those of the state ``state.<slot>.<name>``. The last array has checksums (CRC-32)
-    of the header and of each mebibyte. Nothing is pickled. The arrays are written piece by piece, so a few mebibytes of
-    memory are needed.
+    of the header and of each mebibyte. Nothing is pickled. The arrays are written piece by piece, which needs a few
+    mebibytes of memory. docs/saving.md has the exact format, and what an exact resume needs.
 
     Other libraries: ``torch.save`` and ``np.savez`` overwrite the old file in place, so a crash or a full disk leaves
     neither file; safetensors renames, but does not sync, and has no checksums.
