@@ -122,7 +122,7 @@ def test_errors_say_what_to_pass_instead(path):
     ]:
         with pytest.raises(ValueError, match=f"(?m){said}") as caught:
             other.load(path)
-        assert caught.value.__notes__ == [f"`state` is that of the file {path}"]
+        assert caught.value.__notes__ == [f"`state` was read from the file {path}"]
         with pytest.raises(ValueError, match=said):
             other.load_state_dict(flr.load(path).state)
 

@@ -34,7 +34,7 @@ def load_state(optimizer: "Optimizer", path: Path, hyperparameters: bool, strict
             return _load(optimizer, file, hyperparameters, strict, cast)
         except (TypeError, ValueError) as error:
             if not isinstance(error, BadFile):  # which names the file itself
-                error.add_note(f"`state` is that of the file {file.path}")
+                error.add_note(f"`state` was read from the file {file.path}")
             raise
 
 
