@@ -16,6 +16,7 @@ from pyfastlr_kernels import tables
 from pyfastlr_kernels.rules import RULES
 
 from . import hyperparameters, options
+from .files import Saved
 from .matching import Loaded, Match, numbers
 from .options import LARGEST, count
 from .plain import TOO_DEEP, short
@@ -53,7 +54,7 @@ def _advice(given: Any) -> str:
     """End of the error for what was passed instead of a state."""
     if isinstance(given, str | os.PathLike):
         return ": load(path) reads a file"
-    return ": pass its attribute `state`" if hasattr(given, "state") and hasattr(given, "extra") else ""
+    return ": pass its attribute `state`" if isinstance(given, Saved) else ""
 
 
 def _checked(optimizer: "Optimizer", given: dict[str, Any], hyper: bool, strict: bool, cast: bool) -> Checked:
