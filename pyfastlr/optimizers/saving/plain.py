@@ -21,6 +21,7 @@ from pyfastlr.files import strict_json
 
 _TAGS = ("float", "tuple", "dict", "array", "scalar")
 _FLOATS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
+_NEED = "numbers, strings, None, numpy arrays, lists, tuples or dicts"
 TOO_DEEP = "must not be nested so deeply"
 _shorter = reprlib.Repr()
 _shorter.maxstring = _shorter.maxother = 80
@@ -35,7 +36,7 @@ def encode(value: Any, label: str, name: str, arrays: dict[str, Any]) -> Any:
     """Convert a value to what JSON has. `label` is its name in errors; arrays go to `arrays`, under `name`."""
     if isinstance(value, np.ndarray | np.generic):
         if value.dtype.kind not in "biuf":
-            raise TypeError(f"`{label}` must be numbers, strings, None, lists, dicts or arrays, got {describe(value)}")
+            raise TypeError(f"`{label}` must be {_NEED}, got {describe(value)}")
         while name in arrays:  # as for the keys "a.b" and "a" with "b" inside
             name += "_"
         arrays[name] = np.asarray(value)
@@ -59,7 +60,7 @@ def encode(value: Any, label: str, name: str, arrays: dict[str, Any]) -> Any:
         if _looks_tagged(value) or not all(type(key) is str for key in value):
             return {"dict": items}
         return dict(items)
-    raise TypeError(f"`{label}` must be numbers, strings, None, lists, dicts or arrays, got {short(value)}")
+    raise TypeError(f"`{label}` must be {_NEED}, got {short(value)}")
 
 
 def decode(value: Any, label: str, take: Callable[..., Any]) -> Any:
