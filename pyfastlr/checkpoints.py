@@ -7,6 +7,7 @@ import threading
 import warnings
 from typing import Any
 
+from .arrays.host import describe
 from .files import BadFile, remove_leftovers
 from .files.errors import Path, path_text
 from .optimizers import Optimizer, Saved, load, save
@@ -22,11 +23,11 @@ class Checkpoints:
     Parameters
     ----------
     folder : str or os.PathLike
-        It is made by the first `save`.
+        The first `save` creates it.
     keep : int >= 1, optional
-        Number of checkpoints to keep. None keeps all. There is room for one more while one is saved.
+        Number of checkpoints to keep. None keeps all. While one is being saved, there is one more.
     every : int >= 1, optional
-        `save` does nothing until the optimizer has made that many updates since the last checkpoint. None: each call
+        `save` does nothing until the optimizer has made that many updates since the last checkpoint. If None, each call
         saves.
 
     Examples
@@ -50,14 +51,14 @@ class Checkpoints:
 
     Notes
     -----
-    Checkpoints are removed only after a newer one is on the disk, whole. A save that fails removes none.
+    Old checkpoints are removed only when a newer one is on the disk, whole. A save that fails removes none.
 
     Other libraries: ``keras.callbacks.ModelCheckpoint`` and ``torch.save`` overwrite in place or keep every file;
     Orbax's ``CheckpointManager`` keeps the last few in folders of their own.
     """
 
     def __init__(self, folder: Path, keep: int | None = 3, every: int | None = None) -> None:
-        self._folder = os.path.abspath(path_text(folder, "folder"))
+        self._folder = os.path.abspath(path_text(folder, "folder", "folder"))
         self._keep, self._every = _natural(keep, "keep"), _natural(every, "every")
         self._known: set[int] = set()  # numbers that this run wrote or was resumed from
         self._last = 0
@@ -69,7 +70,7 @@ class Checkpoints:
         return self._folder
 
     def paths(self) -> list[str]:
-        """Paths of the checkpoints, the oldest first. Nothing says that they are whole."""
+        """Paths of the checkpoints, the oldest first. They may be damaged: only `latest` checks."""
         return [self._path(name) for _, name in sorted(self._found().items())]
 
     def save(self, params: Any, opt: Optimizer, **extra: Any) -> str | None:
@@ -78,13 +79,14 @@ class Checkpoints:
         Parameters
         ----------
         params, opt, **extra
-            As of `pyfastlr.save`, which also has `progress`.
+            As in `pyfastlr.save`, including `progress`.
 
         Returns
         -------
         str or None
-            Path of the file; None if `every` says that it is not due. After a rollback to an earlier update it is due.
-            Checkpoints of this run from later updates are then removed, so that `latest` finds the new one.
+            Path of the file. None if fewer than `every` updates were made since the last one. After a rollback to an
+            earlier update, a checkpoint is always due. This run's checkpoints of later updates are then removed, so
+            that `latest` finds the new one.
 
         Raises
         ------
@@ -92,14 +94,14 @@ class Checkpoints:
             If the folder has checkpoints of later updates that this run neither wrote nor was resumed from. Nothing is
             saved: to continue that run, load `latest`; for a new one, use another folder.
         OSError, TypeError, RuntimeError
-            As of `pyfastlr.save`. No checkpoint is removed.
+            As in `pyfastlr.save`. No checkpoint is removed.
 
         Notes
         -----
         Only files with names like those of this class are checkpoints. Any other file in the folder is left alone.
         """
         if not isinstance(opt, Optimizer):
-            raise TypeError(f"`opt` must be an optimizer of pyfastlr, got {opt!r:.80}")
+            raise TypeError(f"`opt` must be an optimizer of pyfastlr, got {describe(opt)}")
         if not self._is_due(opt.steps):
             return None
         check_outside(opt, "save the state of")
@@ -112,7 +114,10 @@ class Checkpoints:
         return self._every is None or not self._last <= steps < self._last + self._every
 
     def _save(self, steps: int, params: Any, opt: Optimizer, extra: dict[str, Any]) -> str:
-        os.makedirs(self._folder, exist_ok=True)
+        try:
+            os.makedirs(self._folder, exist_ok=True)
+        except FileExistsError:  # it is a file
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), self._folder) from None
         later = {n: name for n, name in self._found().items() if n > steps}
         if not later.keys() <= self._known:
             name = max(later.items())[1]
@@ -143,7 +148,7 @@ class Checkpoints:
             warnings.warn(f"an old checkpoint could not be removed: {error}", RuntimeWarning, stacklevel=4)
 
     def latest(self) -> Saved | None:
-        """Load the checkpoint of the latest update that is whole. A warning names those that are damaged.
+        """Load the newest checkpoint that is whole. A `RuntimeWarning` names each damaged one that is newer.
 
         Returns
         -------
@@ -153,7 +158,7 @@ class Checkpoints:
         Raises
         ------
         BadFile
-            If there are checkpoints, and all are damaged.
+            If all checkpoints are damaged.
         OSError
             If a file cannot be read for another reason, such as its permissions.
         """

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cases import Case
-from oracles import _jax, keras_in_float64
+from oracles import jax_in_float64, keras_in_float64
 
 CUTS, N = (5, 12), 13  # tensors of 5, 7 and 1 elements
 
@@ -35,7 +35,7 @@ def assert_close(got: np.ndarray, want: np.ndarray, start: np.ndarray) -> None:
 
 def optax_run(case: Case, options: dict[str, Any], start: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Run optax with the transformations that stand for these options."""
-    jax = _jax()
+    jax = jax_in_float64()
     import optax
 
     chain = []

@@ -32,6 +32,8 @@ def test_inspect(path):
         assert f"{name:<20} {value}" in lines
     assert any(line.startswith("group 0 ") and "Cosine" in line for line in lines)
     assert any(line.startswith("group 1 ") and "0.25" in line for line in lines)
+    assert not any("null" in line or "false" in line for line in lines)
+    assert f"{'last rate':<20} 0.5" in lines
     assert any(line.split()[1:8:2] == ["params.layer.w", "F32", "3x4", "48"] for line in lines)
     assert "state.exp_avg.layer.[b]" in result.stdout
     assert "\x1b" not in result.stdout

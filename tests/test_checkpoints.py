@@ -53,6 +53,15 @@ def test_the_last_ones_are_kept(tmp_path):
         assert repr(checkpoints) == f"Checkpoints({str(folder)!r}, keep={keep}, every=None)"
 
 
+def test_a_file_in_the_place_of_the_folder(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    checkpoints = flr.Checkpoints(tmp_path / "file")
+    for call in (checkpoints.latest, lambda: checkpoints.save(*trained())):
+        with pytest.raises(NotADirectoryError, match="file"):
+            call()
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_every_so_many_updates(tmp_path):
     checkpoints = flr.Checkpoints(tmp_path, keep=None, every=4)
     params, opt = trained()

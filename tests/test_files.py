@@ -255,7 +255,7 @@ def test_other_places_are_refused(tmp_path):
         with pytest.raises(TypeError, match=r"`path` must be a str or os\.PathLike, got"):
             write(path, arrays(), {})
     for path in ("", "a\0b"):
-        with pytest.raises(ValueError, match=r"`path` must be the name of a file, got"):
+        with pytest.raises(ValueError, match=r"`path` must be the path of a file, got"):
             write(path, arrays(), {})
     assert sorted(os.listdir(tmp_path)) == ["circle", "file", "folder", "pipe"]
 

@@ -385,7 +385,7 @@ def test_a_part_by_name():
     for k in range(5):
         one.step({"a": np.full(2, float(k)), "old": np.ones(3)})
     before = plainly(two.state_dict())
-    with pytest.raises(ValueError, match=r"`state\['structure'\]` must be .*'new'.*got .*'old'"):
+    with pytest.raises(ValueError, match=r"missing names \['new'\] and unknown names \['old'\]: strict=False loads"):
         two.load_state_dict(one.state_dict())
     assert plainly(two.state_dict()) == before
     loaded = two.load_state_dict(one.state_dict(), strict=False)
@@ -436,7 +436,7 @@ def test_groups_and_controllers_of_a_part():
 @pytest.mark.parametrize("strict", [True, False])
 def test_another_shape_is_always_refused(strict):
     one, two = flr.SGD({"a": np.ones((2, 3))}, momentum=0.5), flr.SGD({"a": np.ones((3, 2))}, momentum=0.5)
-    with pytest.raises(ValueError, match=r"`state\['structure'\]` must be .*\(3, 2\).*got .*\(2, 3\)"):
+    with pytest.raises(ValueError, match=r"`state\['structure'\]` must have 'a' of shape \(3, 2\), got \(2, 3\)$"):
         two.load_state_dict(one.state_dict(), strict=strict)
 
 

@@ -83,6 +83,59 @@ def test_parts_may_be_left_out(path):
     assert saved.state["steps"] == 2
 
 
+@pytest.mark.parametrize(
+    ("arguments", "options", "said"),
+    [
+        ([{"state": {}}], {}, "`opt` must be an optimizer of pyfastlr or None, got dict"),
+        ([], {"progress": 3}, "`progress` must be callable or None, got 3"),
+        ([], {"seen": {1}}, r"`extra\['seen'\]` must be numbers, strings, None, numpy arrays, lists, .*, got \{1\}"),
+        (
+            [],
+            {"x": np.array(["a"])},
+            r"`extra\['x'\]` must be numbers, strings, None, numpy arrays, lists, .*, got <U1",
+        ),
+    ],
+)
+def test_wrong_arguments_write_nothing(path, arguments, options, said):
+    params = [np.ones(2)]
+    with pytest.raises(TypeError, match=said):
+        flr.save(path, params, *arguments, **options)
+    assert not path.exists()
+
+
+def test_errors_say_what_to_pass_instead(path):
+    params = {"w": np.ones(2), "b": np.ones(1)}
+    opt = flr.Adam(params, lr=0.1)
+    train(params, opt, 1)
+    flr.save(path, params, opt)
+    with pytest.raises(TypeError, match=r"got Saved: pass its attribute `state`$"):
+        opt.load_state_dict(flr.load(path))
+    for name in (path, str(path)):
+        with pytest.raises(TypeError, match=r"got \w+: load\(path\) reads a file$"):
+            opt.load_state_dict(name)
+    for other, said in [
+        (flr.Adam({"w": np.ones(2)}, lr=0.1), r"missing names \[\] and unknown names \['b'\]: strict=False loads"),
+        (flr.Adam({"w": np.ones(3), "b": np.ones(1)}, lr=0.1), r"must have 'w' of shape \(3,\), got \(2,\)$"),
+        (flr.Adam([np.ones(2)], lr=0.1), r"must have an array of the optimizer, \['0'\], got \['w', 'b'\]$"),
+        (flr.Adam(np.ones(2), lr=0.1), r"a single array of shape \(2,\), got \['w', 'b'\]$"),
+        (flr.SGD(params, lr=0.1), r"`state\['class'\]` must be 'SGD', got 'Adam'"),
+    ]:
+        with pytest.raises(ValueError, match=f"(?m){said}") as caught:
+            other.load(path)
+        assert caught.value.__notes__ == [f"`state` was read from the file {path}"]
+        with pytest.raises(ValueError, match=said):
+            other.load_state_dict(flr.load(path).state)
+
+
+def test_a_long_list_of_names_is_shortened():
+    one, two = ({f"{name}{k}": np.ones(1) for k in range(500)} for name in "ab")
+    two["a0"] = np.ones(1)
+    state = flr.Adam(one, lr=0.1).state_dict()
+    with pytest.raises(ValueError, match="missing names") as caught:
+        flr.Adam(two, lr=0.1).load_state_dict(state)
+    assert len(str(caught.value)) < 300
+
+
 def test_parameters_of_other_kinds(path):
     params = {"half": np.ones(3, np.float16), "table": np.arange(4, dtype=">i2"), "turned": np.ones((3, 2), order="F"),
               "map": np.ones(3), "scalar": np.float32(2), "mask": np.array([True])}  # fmt: skip
@@ -102,6 +155,11 @@ def test_parameters_of_other_kinds(path):
         ({}, ValueError, "at least one array"),
         ({"..": np.ones(1)}, ValueError, r"name of a tensor must not have '\.\.'"),
         ({"a\n": np.ones(1)}, ValueError, "control characters"),
+        (
+            flr.Adam(np.ones(1), lr=0.1),
+            TypeError,
+            r"`params` must be arrays, got the optimizer Adam: save\(path, params",
+        ),
     ]:
         with pytest.raises(error, match=said):
             flr.save(path, bad)

@@ -25,12 +25,12 @@ LANES = 16  # two vector registers of AVX-512, four of AVX, eight of NEON: enoug
 # The square of 2**512 overflows, and a square below 2**-1022 has fewer bits. With up to 2**54 elements of 2**-54 times
 # that each, a total of at least SMALL has lost nothing that changes its last bit.
 SMALL, SCALE = 2.0**-968, 2.0**600
-_INFINITY = math.inf
+INFINITY = math.inf
 
 
 def scale_for(total):
     """Return the power of two by which elements are multiplied for another sum; 1 if this total of squares is good."""
-    if total == _INFINITY:
+    if total == INFINITY:
         return 1.0 / SCALE
     return SCALE if total < SMALL else 1.0  # a NaN total remains
 
@@ -49,17 +49,17 @@ def norm_of(total, scale, factor=1.0):
 def torch_factor(norm, max_norm):
     """min(1, max_norm / (norm + 1e-6)): 0 for an infinite norm, NaN for NaN."""
     factor = max_norm / (norm + 1e-6)
-    return 1.0 if factor > 1.0 or max_norm == _INFINITY else factor
+    return 1.0 if factor > 1.0 or max_norm == INFINITY else factor
 
 
 def optax_factor(norm, max_norm):
     """max_norm / max(norm, max_norm): 0 for an infinite norm, NaN for NaN."""
-    return 1.0 if norm < max_norm or max_norm == _INFINITY else max_norm / norm
+    return 1.0 if norm < max_norm or max_norm == INFINITY else max_norm / norm
 
 
 def keras_factor(norm, max_norm):
     """As optax_factor, but NaN for an infinite norm too."""
-    return 1.0 if norm < max_norm or max_norm == _INFINITY else max_norm / norm + (norm - norm)
+    return 1.0 if norm < max_norm or max_norm == INFINITY else max_norm / norm + (norm - norm)
 
 
 FACTORS = {"torch": torch_factor, "keras": keras_factor, "optax": optax_factor}

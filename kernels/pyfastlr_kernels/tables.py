@@ -87,7 +87,7 @@ OPTIONS = np.dtype(
         ("row_size", _I),  # bytes
         ("clip_rows", _I),  # address: for each row, the row whose clip_norm and norm hold for it
         ("first_blocks", _I),  # address: for each tensor its first block among all blocks, then their number
-        ("squares", _I),  # addresses: two float64 per block (cpu/stage_norms.py), of gradient, update, parameters
+        ("squares", _I),  # addresses: two float64 per block (stage_rules.py), of gradient, update, parameters
         ("update_squares", _I),
         ("param_squares", _I),
         ("bad", _I),  # address: for each tensor, elements of the gradient that are not finite

@@ -27,7 +27,10 @@ class DeviceArray:
     ) -> None:
         self.device, self.address, self.dtype, self.shape = device, address, np.dtype(dtype), tuple(shape)
         self.size, self.owner = int(np.prod(self.shape, dtype=np.int64)), owner
-        self.flags = SimpleNamespace(c_contiguous=True, aligned=address % self.dtype.itemsize == 0, writeable=writeable)
+        aligned = address % self.dtype.itemsize == 0
+        self.flags = SimpleNamespace(
+            c_contiguous=True, aligned=aligned, writeable=writeable, carray=aligned and writeable
+        )
 
     @property
     def nbytes(self) -> int:

@@ -10,8 +10,10 @@ import numpy as np
 
 from . import tree
 from .device import allocate
+from .device import place as place_on_device
 from .flat import Flat, Layout
 from .host import (
+    LINE,
     Array,
     Watched,
     address,
@@ -86,7 +88,8 @@ class Parameters:
         self.addresses = [address(x) for x in self.arrays]
         check_disjoint(self.arrays, self.addresses, labels)
         self.size = sum(self.sizes)
-        self._places = [None if is_native(x) or self.device is not None else place(x) for x in self.given]
+        self._place_of = place if self.device is None else place_on_device
+        self._places = [None if is_native(x) else self._place_of(x) for x in self.given]
         self.is_native = all(map(is_native, self.given))
         self.is_leaf = self.layout is None and self.node.kind == "leaf"
         self.is_single = self.is_leaf and self.is_native
@@ -214,7 +217,7 @@ class Parameters:
         for k, (now, given) in enumerate(zip(self.inside() if in_container else self.given, self.given, strict=True)):
             x = given if isinstance(given, np.ndarray) else self.arrays[k]
             same = address(x) == self.addresses[k] and x.shape == shapes[k] and x.dtype == self.dtype
-            moved = self._places[k] is not None and place(given) != self._places[k]
+            moved = self._places[k] is not None and self._place_of(given) != self._places[k]
             if now is not given or moved or not (same and x.flags.carray):
                 self.explain_moved(k, now)
 
@@ -240,6 +243,15 @@ class Parameters:
         """Return `size` zeros in the same memory as the parameters."""
         dtype = self.dtype if dtype is None else np.dtype(dtype)
         return aligned(size, dtype) if self.device is None else allocate(self.device, size, dtype)
+
+    def parts(self, dtype: Any = None) -> tuple[int, list[slice]]:
+        """Size of a buffer with a number for each element, and each tensor's part of it.
+
+        Each part starts at a cache line, except in a `Flat`, which has no gaps.
+        """
+        pad = 1 if self.layout is not None else LINE // np.dtype(self.dtype if dtype is None else dtype).itemsize
+        starts = list(accumulate((-(-size // pad) * pad for size in self.sizes), initial=0))
+        return starts[-1], [slice(a, a + n) for a, n in zip(starts, self.sizes, strict=False)]
 
     def leaves_of(self, value: Any, argument: str) -> list[Any] | None:
         """Leaves of an argument like the parameters, one per tensor. None if it is one buffer for a whole `Flat`."""
@@ -270,6 +282,7 @@ class Parameters:
         if leaves is None:
             given = value.buffer if isinstance(value, Flat) else value
             whole = target(given, argument, self.dtype, [self.size])
+            check_memory(whole, argument, shaped(self.dtype, [self.size]), self.device)
             starts = accumulate(self.sizes, initial=0)
             parts = [whole[start : start + size] for start, size in zip(starts, self.sizes, strict=False)]
             record = watch(given if is_native(given) else whole)

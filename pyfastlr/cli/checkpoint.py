@@ -23,6 +23,12 @@ checkpoint = typer.Typer(
 )
 _ELSEWHERE = ("structure", "container", "state", "counts", "carry")  # keys of a state that its arrays show
 _SHOWN = 400  # characters of a value
+_SAID = {
+    "format": "state format",
+    "average": "average, updates",
+    "accumulated": "accumulated, calls",
+    "used_lr": "last rate",
+}
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A file from pyfastlr.save, or another safetensors file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -30,9 +36,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @checkpoint.command()
 def inspect(path: File, as_json: Json = False) -> None:
-    """Show the optimizer, its hyperparameters, the other values and the arrays in a file.
+    """Show the optimizer, its hyperparameters, the extra values and the arrays in a file.
 
-    Only the header is read and checked. `verify` reads all.
+    Only the header is read and checked. `verify` reads everything. The exit status is 0, or 1 if the file is damaged.
     """
     with _failing(), Reader(path, foreign=True) as file:
         facts = _facts(file)
@@ -50,7 +56,7 @@ def verify(
     paths: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files from pyfastlr.save.")],
     as_json: Json = False,
 ) -> None:
-    """Read files and compare every checksum. The exit status is 0 if all are whole, else 1."""
+    """Read files and compare every checksum. The exit status is 0 if all are whole, and 1 otherwise."""
     results: list[dict[str, Any]] = []
     for path in paths:
         problem = _problem(path)
@@ -112,9 +118,9 @@ def _rows(facts: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in (facts["optimizer"] or {}).items():
         if name == "hyperparameters" and isinstance(value, list):
             for k, group in enumerate(value):
-                yield f"group {k}", group
-        elif value not in (None, [], {}):
-            yield name, value
+                yield f"group {k}", {key: x for key, x in group.items() if x is not None}
+        elif value not in (None, [], {}) and value is not False:
+            yield _SAID.get(name, name), value
     if isinstance(facts["extra"], dict):
         yield from ((f"extra {name}", value) for name, value in facts["extra"].items())
 

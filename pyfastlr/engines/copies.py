@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from pyfastlr.arrays import tree
+from pyfastlr.arrays.device import place
 from pyfastlr.arrays.flat import Flat
 from pyfastlr.arrays.host import Array, address, address_range, describe
 from pyfastlr.arrays.parameters import Parameters, Target
@@ -34,6 +35,7 @@ class CopyTo:
         self.parts: list[Array] = [x.array for x in targets]
         self.arrays: list[Target] = list({id(x.watched.array): x for x in targets}.values())
         self.targets = targets
+        self._places = None if parameters.device is None else [place(x.given) for x in self.arrays]
         self._leaves: Callable[[Any], Any] | None = None
         if tree.kind_of(contents) != "leaf" and not isinstance(contents, Flat):
             if parameters.layout is None:
@@ -45,19 +47,25 @@ class CopyTo:
         """Address of each tensor's part, 0 for an empty one."""
         return np.array([address(x) if x.size else 0 for x in self.parts], np.int64)
 
+    def check_container(self) -> None:
+        """Raise the error for an array that was replaced in the user's container."""
+        if self._leaves is None:
+            return
+        for x, copy in zip(self._leaves(self.container), self.targets, strict=True):
+            if x is not copy.given:
+                raise ValueError(
+                    f"`{copy.label}` must be the array that the optimizer was built with, got another: build a new "
+                    f"optimizer"
+                )
+
     def guarded(self, launch: Callable[..., int]) -> Callable[..., int]:
         """The launch, which first checks that the container has the same arrays. The launch checks the arrays."""
-        leaves, targets, container = self._leaves, self.targets, self.container
-        if leaves is None:
+        if self._leaves is None:
             return launch
+        check = self.check_container
 
         def guarded_launch(*arguments: Any) -> int:
-            for x, copy in zip(leaves(container), targets, strict=True):
-                if x is not copy.given:
-                    raise ValueError(
-                        f"`{copy.label}` must be the array that the optimizer was built with, got another: build a "
-                        f"new optimizer"
-                    )
+            check()
             return launch(*arguments)
 
         return guarded_launch
@@ -75,6 +83,10 @@ class CopyTo:
     def check_in_place(self) -> None:
         """Raise the error for an array whose memory is not what it was, or which is read-only."""
         for k, copy in enumerate(self.arrays):
+            if self._places is not None:
+                if place(copy.given) != self._places[k]:
+                    self.explain_moved(k)
+                continue
             x, known = copy.watched.array, copy.watched
             if (address(x), x.shape, x.dtype) != (known.address, known.shape, known.dtype) or not x.flags.carray:
                 self.explain_moved(k)
@@ -83,8 +95,12 @@ class CopyTo:
         """Raise the error for an array that has changed."""
         copy = self.arrays[k]
         x = copy.watched.array
-        writeable = "" if x.flags.writeable else ", read-only"
+        if self._places is not None:
+            got = f"{type(copy.given).__name__} with other memory, shape or dtype"
+        else:
+            writeable = "" if x.flags.writeable else ", read-only"
+            got = f"{describe(x)} with strides {x.strides} bytes{writeable}"
         raise ValueError(
             f"`{copy.label}` must stay as it was when the optimizer was built, a writeable array with the same memory, "
-            f"shape and dtype, got {describe(x)} with strides {x.strides} bytes{writeable}"
+            f"shape and dtype, got {got}"
         )

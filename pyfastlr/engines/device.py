@@ -4,11 +4,12 @@ import hashlib
 import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from pyfastlr.arrays.device import place, stream_of
+from pyfastlr.arrays.device import DeviceArray, place, stream_of
 from pyfastlr.arrays.host import address, address_range
 from pyfastlr.arrays.parameters import Parameters
 from pyfastlr.schedules import Schedule
@@ -20,7 +21,8 @@ from pyfastlr_kernels.cuda.step import Step
 from pyfastlr_kernels.cuda.tables import Curve
 from pyfastlr_kernels.rules import RULES
 
-from .extras import Extras
+from .device_extras import DeviceExtras
+from .extras import merged
 from .hyper import PUBLIC_NAMES, evaluation, inverse_scale, is_library_schedule, number
 from .lock import StepLock
 from .settings import Hyperparameters, Settings
@@ -33,9 +35,9 @@ class DeviceEngine:
     `launch` calls `_step`, which raises every error itself and always returns 0.
     """
 
-    __slots__ = ("__weakref__", "_capturable", "_convention", "_device", "_extras", "_gradients", "_hyper", "_lock",
-                 "_parameters", "_places", "_rule", "_sign", "_state", "_step_on_device", "launch",
-                 "notify", "successor")  # fmt: skip
+    __slots__ = ("__weakref__", "_apart", "_capturable", "_convention", "_counts_there", "_device", "_extras",
+                 "_gradients", "_hyper", "_lock", "_parameters", "_places", "_rule", "_sign", "_state",
+                 "_step_on_device", "launch", "notify", "successor")  # fmt: skip
 
     def __init__(
         self,
@@ -47,17 +49,19 @@ class DeviceEngine:
         convention: str,
         sign: float,
         capturable: bool,
-        extras: Extras,
+        extras: DeviceExtras,
     ) -> None:
         self._parameters, self._state, self._hyper, self._lock = parameters, state, hyper, lock
         self._rule, self._convention, self._sign, self._capturable = rule, convention, sign, capturable
-        if capturable:
-            _refuse_controllers(hyper.current)
         self._device, self._extras = parameters.device, extras
-        extras.refuse(hyper.current)
+        self._counts_there = capturable or extras.may_skip  # counts, schedules and folds are on the device
+        if self._counts_there:
+            self._refuse_controllers(hyper.current)
+        extras.refuse(hyper.current, capturable)
         self._step_on_device: Any = None  # built by the first step, and again after any change other than to a number
         self._places = [place(x) for x in parameters.given]
         self._gradients: list[tuple[Any, Any, int]] = [(None, None, 0)] * len(parameters.arrays)
+        self._apart: list[int] | None = None  # addresses of gradients that may be set to zero
         self.successor: DeviceEngine | None = None  # the engine that has replaced this one (optimizers/adding.py)
         weak = weakref.proxy(self)  # no reference cycle: a dropped state is freed at once
         self.launch: Callable[..., int] = partial(DeviceEngine._step, weak)
@@ -66,14 +70,17 @@ class DeviceEngine:
     # --- The interface to the optimizer (interface.py) ----------------------------------------------------------------
 
     def renew(self) -> None:
-        self._step_on_device = None
+        self.refresh()  # the next step starts from the host's counts
+        self._step_on_device = self._apart = None
 
     def changed(self) -> None:
+        self._extras.changed()
         if self._step_on_device is not None:
             self._step_on_device.changed()
 
     def refresh(self) -> None:
-        """Copy counts and steps to the host, because a graph may have counted on the device."""
+        """Copy counts, steps and the options' record to the host, because the device may have written them."""
+        self._extras.refresh()
         if self._step_on_device is not None:
             self._step_on_device.refresh()
 
@@ -82,11 +89,10 @@ class DeviceEngine:
 
     def check_replacement(self, old: Settings, new: Settings) -> None:
         """Refuse options of the host, and to change what a captured graph may contain: schedules and arrays."""
-        self._extras.refuse(new)
-        if not self._capturable:
-            return
-        _refuse_controllers(new)
-        if self._step_on_device is None:
+        self._extras.refuse(new, self._capturable)
+        if self._counts_there:
+            self._refuse_controllers(new)
+        if not self._capturable or self._step_on_device is None:
             return
         for before, after in zip(old.own, new.own, strict=True):
             for field, value in after.items():
@@ -96,6 +102,17 @@ class DeviceEngine:
                         f"schedules and arrays, so only a number can be replaced, and only by a number"
                     )
 
+    def _refuse_controllers(self, settings: Settings) -> None:
+        option = "`capturable`" if self._capturable else '`nonfinite="skip"`'
+        where = "a CUDA graph evaluates its schedules" if self._capturable else "schedules are evaluated"
+        for value, field, _ in settings.scheduled():
+            if is_controller(value):
+                name, got = PUBLIC_NAMES.get(field, field), type(value).__name__
+                raise TypeError(
+                    f"`{name}` must be a number or schedule with {option}, got the controller {got}: {where} "
+                    f"on the device, and what reacts to the run is not there"
+                )
+
     def in_stream(self, stream: Any) -> Callable[..., int]:
         return partial(self.launch, stream=stream)
 
@@ -104,9 +121,10 @@ class DeviceEngine:
 
     def write(self, pairs: Sequence[tuple[Any, Any]], stores: Sequence[tuple[Any, str, Any]] = ()) -> None:
         def work() -> None:
+            self.refresh()  # `changed` copies to the device what differs from it
             for x, y in pairs:
                 if x.size:
-                    x[...] = y
+                    x[...] = y.copy() if isinstance(y, DeviceArray) else y
             for owner, name, value in stores:
                 setattr(owner, name, value)
 
@@ -137,20 +155,25 @@ class DeviceEngine:
             return
         handle = stream_of(stream, first, self._device.number)
         if self._step_on_device is None:
+            self._extras.check_not_swapped()
             self._step_on_device = self._make_step(steps)
-        if not self._capturable:  # a graph evaluates its schedules on the device
+        if not self._counts_there:
             values = self._evaluate_schedules(int(steps[0]))
             if not all(is_library_schedule(call) for call, *_ in self._hyper.current.scheduled()):
                 # A callable may have changed anything, so check all arrays again.
                 addresses, first = self._bind(self._parameters.gather(grads), self._parameters.held_now())
             self._take_hyperparameters(values)
         self._step_on_device(addresses, scale, handle)
-        if not self._capturable:
+        if not self._counts_there:
             self._lock.used_lr[0] = self._step_on_device._rows["lr"][0]
 
     def _bind(self, gradients: Any, held: Sequence[Any] | None) -> tuple[list[int], Any]:
         """Check all arrays. Return the gradients' addresses and the first gradient."""
         self._check_parameters(held)
+        copies = self._extras.options.copies
+        if copies is not None:
+            copies.check_container()
+            copies.check_in_place()
         leaves = [gradients] if self._parameters.is_leaf else list(gradients)
         return self._addresses(leaves), next((x for x in leaves if x is not None), None)
 
@@ -173,13 +196,29 @@ class DeviceEngine:
                     whole_or_each = self._parameters.checked(grads[0] if self._parameters.is_leaf else grads)
                     checked = [whole_or_each] if self._parameters.is_leaf else whole_or_each
                     self._refuse_overlap(checked)
+                    self._apart = None
                 found = address(checked[k])
                 self._gradients[k] = x, place(x), found
             addresses.append(found)
+        if self._extras.options.zero_grad and addresses != self._apart:
+            self._refuse_shared(grads)
+            self._apart = addresses
         return addresses
 
+    def _refuse_shared(self, grads: Sequence[Any]) -> None:
+        """Refuse gradients that cannot be set to zero. Each must be writeable, and overlap no other and no rates."""
+        parameters = self._parameters
+        leaves = parameters.checked(grads[0] if parameters.is_leaf else list(grads))
+        parameters.check_zeroed(leaves)
+        rates = [x for x in self._hyper.current.rates if x is not None]
+        gradients = [x for x in ([leaves] if parameters.is_leaf else leaves) if x is not None]
+        ranges = sorted([*map(address_range, gradients), *merged(address_range(x.array) for x in rates)])
+        if any(end > start for (_, end), (start, _) in pairwise(ranges)):
+            parameters.explain_overlap(leaves, [(x.label, x.array) for x in rates], apart=True)
+
     def _refuse_overlap(self, checked: Sequence[Any]) -> None:
-        written = sorted(address_range(x) for x in (*self._parameters.arrays, *self._state.buffers.values()) if x.size)
+        arrays = [*self._parameters.arrays, *self._state.buffers.values(), *(x for _, x in self._extras.labelled())]
+        written = sorted(address_range(x) for x in arrays if x.size)
         starts = np.array([start for start, _ in written], np.int64)
         for x in checked:
             if x is not None and x.size:
@@ -188,7 +227,7 @@ class DeviceEngine:
                 if k >= 0 and written[k][1] > start:
                     leaves = checked[0] if self._parameters.is_leaf else list(checked)
                     states = [(f"state[{name!r}]", x) for name, x in self._state.buffers.items()]
-                    named = [*(("params", x) for x in self._parameters.arrays), *states]
+                    named = [*(("params", x) for x in self._parameters.arrays), *states, *self._extras.labelled()]
                     self._parameters.explain_overlap(leaves, named)
 
     def _make_step(self, steps: Any) -> Any:
@@ -198,16 +237,21 @@ class DeviceEngine:
                 raise TypeError(
                     f"state {slot.name!r} in {slot.storage} needs parameters in host memory, got CUDA arrays"
                 )
-        settings, parameters = self._hyper.current, self._parameters
+        settings, parameters, copies = self._hyper.current, self._parameters, self._extras.options.copies
+        if copies is not None:
+            copies.check_apart(rates for rates in settings.rates if rates is not None)
         tensors = np.zeros(len(parameters.names), tables.TENSOR)
         tensors["size"], tensors["row"], tensors["p"] = parameters.sizes, self._hyper.members, parameters.addresses
         tensors["scale"] = [0 if rates is None else address(rates.array) for rates in settings.rates]
         for k, places in enumerate(self._state.addresses()):
             tensors[f"s{k}"] = places
-        rows = settings.rows if self._capturable else settings.rows.copy()
+        rows = settings.rows if self._counts_there else settings.rows.copy()
         common = (self._device, RULES[self._rule], self._convention, parameters.dtype.name, tensors, rows,
-                  self._state.counts, steps, settings.may_freeze())  # fmt: skip
-        return GraphStep(*common, *compiled_schedules(settings)) if self._capturable else Step(*common)
+                  self._state.counts, steps, settings.may_freeze(),
+                  self._extras.on_device(settings, self._sign))  # fmt: skip
+        if self._counts_there:
+            return GraphStep(*common, *compiled_schedules(settings), self._capturable)
+        return Step(*common)
 
     def _evaluate_schedules(self, n: int) -> list[tuple[float, list[int]]]:
         """Value of each schedule and callable for update n, with the cells that it fills."""
@@ -228,16 +272,6 @@ class DeviceEngine:
         numbers = rows.view(np.float64)
         for value, cells in values:
             numbers[cells] = value
-
-
-def _refuse_controllers(settings: Settings) -> None:
-    for value, field, _ in settings.scheduled():
-        if is_controller(value):
-            raise TypeError(
-                f"`{PUBLIC_NAMES.get(field, field)}` must be a number or schedule with `capturable`, got the "
-                f"controller {type(value).__name__}: a CUDA graph evaluates its schedules on the device, and what "
-                f"reacts to the run is not there"
-            )
 
 
 def compiled_schedules(settings: Settings) -> tuple[list[tuple[Curve, list[int]]], str | None]:

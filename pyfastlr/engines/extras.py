@@ -1,6 +1,7 @@
-"""What a step does besides the update, on the host: the options' record, its tables, and the arrays that they need.
+"""What a step does besides the update: the options' record, its tables, and the arrays that they need.
 
-The compiled side is kernels/pyfastlr_kernels/cpu/stages.py. An optimizer without such options has none of this.
+The compiled side is kernels/pyfastlr_kernels/cpu/stages.py. An optimizer without such options has none of this. What is
+different for parameters on a device is in device_extras.py.
 """
 
 from collections.abc import Iterable, Mapping
@@ -54,6 +55,7 @@ class Extras:
         blocks = [-(-size // tables.UNIT) for size in parameters.sizes]
         self._first_blocks = np.array(list(accumulate(blocks, initial=0)), np.int64)
         self._keep: dict[str, Array] = {}
+        self._parts = parameters.parts()
         self.buffers: dict[str, Array] = {}  # "average", "accumulated": each like the parameters, in one buffer
         self.summed = np.zeros(len(parameters.sizes), np.int64)
         self.last: dict[str, Any] = {}
@@ -73,22 +75,22 @@ class Extras:
     def allocate(self, name: str) -> None:
         """Make a buffer of zeros like the parameters, if there is none yet."""
         if name not in self.buffers:
-            self.buffers[name] = aligned(self._parameters.size, self._parameters.dtype)
+            self.buffers[name] = self._parameters.zeros(self._parts[0])
 
     def tensors(self, name: str) -> list[Array]:
         """The parts of a buffer, one per tensor, 1-D."""
-        starts = accumulate(self._parameters.sizes, initial=0)
-        return [self.buffers[name][a : a + n] for a, n in zip(starts, self._parameters.sizes, strict=False)]
+        return [self.buffers[name][part] for part in self._parts[1]]
 
     def _table(self, name: str, values: Any, dtype: Any = np.int64) -> int:
         """Address of a table that lives as long as this object, or until it is replaced."""
-        self._keep[name] = np.ascontiguousarray(values, dtype)
-        return tables.address(self._keep[name])
+        self._keep[name] = self._parameters.zeros(len(values), dtype)
+        self._keep[name][:] = values
+        return address(self._keep[name])
 
     def _zeros(self, name: str, n: int, dtype: Any = np.float64) -> int:
-        if name not in self._keep or len(self._keep[name]) < n:
-            self._keep[name] = np.zeros(max(1, n), dtype)
-        return tables.address(self._keep[name])
+        if name not in self._keep or self._keep[name].size < n:
+            self._keep[name] = self._parameters.zeros(max(1, n), dtype)
+        return address(self._keep[name])
 
     # --- For a launch -------------------------------------------------------------------------------------------------
 
@@ -105,24 +107,22 @@ class Extras:
             or any(name in own for own in settings.own for name in OFF)
         )
 
-    def refuse(self, settings: Settings) -> None:
-        """Raise the error for the first option that is used: parameters on a device do not have them yet."""
-        options = self.options
-        used = {
-            **{name: any(name in own for own in settings.own) for name in OFF},
-            "loss_scale": options.loss_scale is not None,  # before `nonfinite`, which it implies
-            "nonfinite": options.nonfinite != "propagate",
-            "zero_grad": options.zero_grad,
-            "accumulate": options.accumulate > 1,
-            "copy_to": options.copies is not None,
-            "measure": bool(options.measure),
-        }
-        for name, is_used in used.items():
-            if is_used:
-                raise ValueError(f"`{name}` needs parameters in host memory, got arrays on a CUDA device")
-
     def prepare(self, settings: Settings, threads: int) -> int:
         """Fill the record for these settings and return its address."""
+        self._fill(settings)
+        parameters, record = self._parameters, self.record
+        size = 2 * tables.CHUNK_LENGTH * parameters.dtype.itemsize
+        if "scratch" not in self._keep or self._keep["scratch"].nbytes < threads * size:
+            self._keep["scratch"] = aligned(threads * 2 * tables.CHUNK_LENGTH, parameters.dtype)
+            self._keep["private"] = aligned(threads * PRIVATE // 8, np.dtype(np.int64))
+        record["scratch"], record["scratch_size"] = tables.address(self._keep["scratch"]), size
+        record["private"] = tables.address(self._keep["private"])
+        record["loss_scale"] = tables.address(self.options.loss_scale._record) if self.options.loss_scale else 0
+        record["summed"] = tables.address(self.summed)
+        return tables.address(record)
+
+    def _fill(self, settings: Settings) -> None:
+        """Fill what the record has for any memory."""
         self.used = True
         parameters, record, options = self._parameters, self.record, self.options
         n, n_blocks = len(parameters.names), int(self._first_blocks[-1])
@@ -148,32 +148,21 @@ class Extras:
         for name in ("squares", "update_squares", "param_squares"):
             record[name] = self._zeros(name, 2 * n_blocks)
         record["bad"] = self._zeros("bad", n, np.int64)
-        record["summed"] = tables.address(self.summed)
-        record["loss_scale"] = tables.address(options.loss_scale._record) if options.loss_scale else 0
         for name in ("tensor_norms", "tensor_update_norms", "tensor_param_norms", "factors"):
             record[name] = self._zeros(name, n)
         record["row_norms"] = self._zeros("row_norms", len(rows))
-        if _averages(settings):
+        if averages(settings):
             self.allocate("average")
             record["averages"] = self._addresses("average")
         else:
             record["averages"] = 0
         record["sums"] = self._addresses("accumulated") if options.accumulate > 1 else 0
         record["copies"] = 0 if options.copies is None else self._table("copies", options.copies.addresses())
-        itemsize = parameters.dtype.itemsize
-        size = 2 * tables.CHUNK_LENGTH * itemsize
-        if "scratch" not in self._keep or self._keep["scratch"].nbytes < threads * size:
-            self._keep["scratch"] = aligned(threads * 2 * tables.CHUNK_LENGTH, parameters.dtype)
-            self._keep["private"] = aligned(threads * PRIVATE // 8, np.dtype(np.int64))
-        record["scratch"], record["scratch_size"] = tables.address(self._keep["scratch"]), size
-        record["private"] = tables.address(self._keep["private"])
-        return tables.address(record)
 
     def _addresses(self, name: str) -> int:
         """Table of the addresses of a buffer's parts. None is 0, so that a tensor without elements counts too."""
         start, itemsize = address(self.buffers[name]), self._parameters.dtype.itemsize
-        starts = list(accumulate(self._parameters.sizes, initial=0))[:-1]
-        return self._table(name, start + np.array(starts, np.int64) * itemsize)
+        return self._table(name, [start + part.start * itemsize for part in self._parts[1]])
 
     def unused(self) -> int:
         """Note that steps do nothing but the update. Return the address that says so, 0."""
@@ -264,7 +253,7 @@ class Extras:
     def explain_not_finite(self, parameters: Parameters) -> NoReturn:
         """Raise the error that names the first array with an element that is not finite."""
         k = int(self.record["first_bad"][0])
-        here = int(self._keep["bad"][k])
+        here = int(self._kept("bad")[k])
         others = int(self.record["nonfinite"][0]) - here
         elements = "element that is" if here == 1 else "elements that are"
         more = f" (and {others} in other arrays)" if others else ""
@@ -309,17 +298,21 @@ class Extras:
             found["per_tensor"] = {name: self._of_tensor(k, found) for k, name in enumerate(self._parameters.names)}
         return found
 
+    def _kept(self, name: str) -> Array:
+        """The numbers of a table, one for each tensor."""
+        return self._keep[name]
+
     def _of_tensor(self, k: int, whole: Mapping[str, Any]) -> dict[str, Any]:
         keys = {"grad_norm": "tensor_norms", "update_norm": "tensor_update_norms", "param_norm": "tensor_param_norms"}
-        numbers = {name: None if whole[name] is None else float(self._keep[x][k]) for name, x in keys.items()}
-        return {**numbers, "nonfinite": None if whole["nonfinite"] is None else int(self._keep["bad"][k])}
+        numbers = {name: None if whole[name] is None else float(self._kept(x)[k]) for name, x in keys.items()}
+        return {**numbers, "nonfinite": None if whole["nonfinite"] is None else int(self._kept("bad")[k])}
 
 
 def _measured(norm: Any) -> float | None:
     return None if norm == tables.NOT_MEASURED else float(norm)
 
 
-def _averages(settings: Settings) -> bool:
+def averages(settings: Settings) -> bool:
     """Whether a group keeps an average."""
     return any("ema_decay" in own for own in settings.own)
 
@@ -337,10 +330,11 @@ def merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 def extras_of(given: Mapping[str, Any], parameters: Parameters, convention: str) -> Extras:
     """The options of an optimizer with these checked arguments."""
-    copies = None
-    if given["copy_to"] is not None:  # on a device, the engine refuses it
-        copies = CopyTo(parameters, given["copy_to"]) if parameters.device is None else given["copy_to"]
-    return Extras(
+    copies = None if given["copy_to"] is None else CopyTo(parameters, given["copy_to"])
+    kind: type[Extras] = Extras
+    if parameters.device is not None:
+        from .device_extras import DeviceExtras as kind
+    return kind(
         parameters,
         Options(
             given["nonfinite"], given["zero_grad"], int(given["accumulate"]), given["accumulate_mode"] == "mean",

@@ -1,12 +1,11 @@
 """The state arrays of an optimizer: one buffer per slot of its rule."""
 
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
-from pyfastlr.arrays.host import LINE, Array, address
+from pyfastlr.arrays.host import Array, address
 from pyfastlr.arrays.parameters import Parameters
 from pyfastlr_kernels import tables
 from pyfastlr_kernels.rules import Rule
@@ -40,11 +39,8 @@ class State:
         self._parts: dict[str, list[slice]] = {}
         for slot in rule.slots:
             dtype = np.dtype(slot.storage or params.dtype)
-            pad = 1 if params.layout is not None else LINE // dtype.itemsize
-            padded = [-(-size // pad) * pad for size in params.sizes]
-            starts = list(accumulate(padded, initial=0))
-            self.buffers[slot.name] = params.zeros(starts[-1], dtype)
-            self._parts[slot.name] = [slice(a, a + n) for a, n in zip(starts, params.sizes, strict=False)]
+            size, self._parts[slot.name] = params.parts(dtype)
+            self.buffers[slot.name] = params.zeros(size, dtype)
         for name, values in self.initial.items():
             if any(values):
                 self.buffers[name][:] = self._start(name)

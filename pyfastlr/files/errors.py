@@ -29,13 +29,13 @@ class Problem(ValueError):
     """What is wrong with a file, without its path."""
 
 
-def path_text(path: Any, name: str = "path") -> str:
-    """Check the path of a file, and convert it to a str."""
+def path_text(path: Any, name: str = "path", kind: str = "file") -> str:
+    """Check the path of a file or folder, and convert it to a str."""
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"`{name}` must be a str or os.PathLike, got {path!r:.80}")
     text = os.fsdecode(path)
     if not text or "\0" in text:
-        raise ValueError(f"`{name}` must be the name of a file, got {text!r:.80}")
+        raise ValueError(f"`{name}` must be the path of a {kind}, got {text!r:.80}")
     return text
 
 

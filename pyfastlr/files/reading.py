@@ -80,7 +80,7 @@ class Reader:
         start = self._bytes(0, LENGTH)
         length, most = int.from_bytes(start, "little"), min(self.size - LENGTH, LARGEST_HEADER)
         if length > most:
-            raise Problem(f"the header must be at most {most:,} bytes, got {length:,}: it is no safetensors file")
+            raise Problem(f"the header must be at most {most:,} bytes, got {length:,}: it is not a safetensors file")
         header = self._bytes(LENGTH, length)
         layout = parse(header, self.size)
         if not layout.is_ours:

@@ -11,9 +11,9 @@ from .moment import check_formula, moment_of
 
 
 def to_keras(opt: Optimizer, *, learning_rate: bool | None = None) -> dict[str, Any]:
-    """Export the state for ``load_own_variables`` of the same optimizer in Keras 3, once that is built.
+    """Export the state for ``load_own_variables`` of the same optimizer in Keras 3, which must be built.
 
-    The parameters themselves are not in it. Keras' next update is then the one that `opt` would make.
+    The parameters are not part of it. Keras' next update is then the one that `opt` would make.
 
     Parameters
     ----------

@@ -24,13 +24,13 @@ def from_keras(
 ) -> None:
     """Continue a run of Keras 3: load the variables of its optimizer. After an error, nothing is changed.
 
-    The parameters themselves are not in it: copy them too. The next update is then the one that Keras would make.
+    The parameters are not part of it: copy them too. The next update is then the one that Keras would make.
 
     Parameters
     ----------
     variables : list or dict
-        ``optimizer.variables``, or the optimizer; or a dict of arrays by their paths; or by "0", "1", ..., as
-        ``optimizer.save_own_variables`` makes it and as the files of Keras have it. From SGD, RMSprop, Adagrad, Adam,
+        ``optimizer.variables``, the optimizer itself, or a dict of arrays. Its keys are the paths of the variables, or
+        "0", "1", ..., as in ``optimizer.save_own_variables`` and Keras' files. From SGD, RMSprop, Adagrad, Adam,
         AdamW, Nadam, Adamax, Adadelta, Lion or Ftrl. Averages (``use_ema=True``) become ``opt.ema``; without them, the
         average starts anew, as a partly accumulated gradient does. The loss scale and controllers stay.
     opt : Optimizer

@@ -19,7 +19,7 @@ from .reading import converted, count, number
 def to_optax(opt: Optimizer, like: Any, *, hyperparameters: bool = True, cast: bool = False) -> Any:
     """Export the state for the ``update`` of the same optimizer in optax.
 
-    The parameters themselves are not in it. optax's next update is then the one that `opt` would make.
+    The parameters are not part of it. optax's next update is then the one that `opt` would make.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ def from_optax(
 ) -> None:
     """Continue a run of optax: load the state of its optimizer. After an error, nothing is changed.
 
-    The parameters themselves are not in it: copy them too. The next update is then the one that optax would make.
+    The parameters are not part of it: copy them too. The next update is then the one that optax would make.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ _DECOUPLED = "decoupled_weight_decay"
 def to_torch(opt: Optimizer, *, tensors: bool | None = None) -> dict[str, Any]:
     """Export the state for ``load_state_dict`` of the same optimizer in torch.
 
-    The parameters themselves are not in it. torch's next update is then the one that `opt` would make.
+    The parameters are not part of it. torch's next update is then the one that `opt` would make.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def to_torch(opt: Optimizer, *, tensors: bool | None = None) -> dict[str, Any]:
         "state" and "param_groups", with the keys of the installed torch. The groups are those of `opt` that have
         arrays, first the base group. Hyperparameters are the numbers for the next update; of a schedule, its value.
         Arrays without an update have no entry, as in torch. The average of the parameters, a partly accumulated
-        gradient, the loss scale and clipping have no place in it.
+        gradient, the loss scale and clipping are left out.
 
     Raises
     ------

@@ -25,7 +25,7 @@ def from_torch(
 ) -> None:
     """Continue a run of torch: load the ``state_dict()`` of its optimizer. After an error, nothing is changed.
 
-    The parameters themselves are not in it: copy them too. The next update is then the one that torch would make.
+    The parameters are not part of it: copy them too. The next update is then the one that torch would make.
 
     Parameters
     ----------
@@ -38,8 +38,8 @@ def from_torch(
         Of the same class (`AMSGrad` for ``amsgrad=True``), in torch's convention or one with the same formula.
     names : sequence of str, optional
         Names of the parameters in `opt`, in torch's order: the groups one after the other. Without it, torch's
-        "param_names" are used if they are the names in `opt`. Otherwise parameters are matched in order: groups with
-        arrays must then be as many and as large as torch's, or torch must have one group, in the order of `opt`.
+        "param_names" are used if they are the names in `opt`. Otherwise parameters are matched in order: `opt` must
+        then have as many groups with arrays as torch, of the same sizes, or torch one group in the order of `opt`.
     steps : int, optional
         Updates done, where the schedules of `opt` continue; 0 restarts them. The default is the largest count. SGD does
         not count: the default is then 1 if there is a momentum buffer, and an optimizer with schedules needs `steps`.

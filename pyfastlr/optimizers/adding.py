@@ -159,7 +159,7 @@ def _state(optimizer: "Optimizer", parameters: Parameters, group: Mapping[str, A
 def _extras(optimizer: "Optimizer", parameters: Parameters, copies: CopyTo | None) -> Extras:
     """Options with the counts, average and accumulated gradients of the old arrays. A new one's average is itself."""
     old = optimizer._extras
-    new = Extras(parameters, old.options._replace(copies=copies), optimizer._convention)
+    new = type(old)(parameters, old.options._replace(copies=copies), optimizer._convention)
     calls, averaged = int(old.record["calls"][0]), int(old.record["averaged"][0])
     new.record["calls"], new.record["averaged"], new.last = calls, averaged, old.results()
     new.summed[: len(old.summed)] = old.summed

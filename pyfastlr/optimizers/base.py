@@ -378,8 +378,8 @@ class Optimizer(Options):
             those that the arrays would have had in the constructor. All have the dtype of the others.
         **group
             The group's hyperparameters: numbers, schedules, callables or controllers, as in the constructor's `groups`.
-            What is left out, the group has from the base group. With `copy_to`, also the arrays of `copy_to`, entered
-            in the same way. Where the base group's `lr_scale` has arrays, the new group needs an `lr_scale` too.
+            The base group's values apply to what is left out. With `copy_to`, give the arrays of `copy_to` too. They
+            are entered in the same way. If the base group's `lr_scale` has arrays, the new group needs an `lr_scale`.
 
         Raises
         ------
@@ -416,9 +416,9 @@ class Optimizer(Options):
     # --- Saving and restoring -----------------------------------------------------------------------------------------
 
     def save(self, path: Path, *, progress: Callable[[int, int], Any] | None = None) -> None:
-        """Save the state to a file, which replaces an older one. `pyfastlr.save` saves the parameters too.
+        """Save the state to a file. It replaces an older file. `pyfastlr.save` saves the parameters too.
 
-        After a crash at any moment, even of the machine, the old file or the new one is there, whole. Steps of other
+        After a crash at any moment, even of the machine, the old file or the new one is there, whole. Steps in other
         threads wait until the file is written.
 
         Parameters
@@ -436,7 +436,7 @@ class Optimizer(Options):
         RuntimeError
             If the average is swapped in (`swap_ema`); if a schedule calls it; if `progress` changes the optimizer.
         ValueError
-            If `path` is not the place of a file, or an array's name cannot be in a file ("..", control characters).
+            If `path` is not the path of a file, or if an array's name has ".." or control characters.
 
         Examples
         --------
@@ -461,12 +461,12 @@ class Optimizer(Options):
         ----------
         path : str or os.PathLike
         hyperparameters, strict, cast : bool
-            As of `load_state_dict`.
+            As in `load_state_dict`.
 
         Returns
         -------
         Loaded
-            As of `load_state_dict`.
+            As in `load_state_dict`.
 
         Raises
         ------
@@ -479,12 +479,27 @@ class Optimizer(Options):
         RuntimeError
             If the average is swapped in (`swap_ema`).
 
+        Examples
+        --------
+        >>> import os, tempfile, numpy as np, pyfastlr as flr
+        >>> opt = flr.SGD(np.zeros(2), lr=0.1, momentum=0.9)
+        >>> opt.step(np.ones(2))
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> path = os.path.join(folder.name, "sgd.safetensors")
+        >>> opt.save(path)
+        >>> resumed = flr.SGD(np.zeros(2), lr=0.5, momentum=0.9)
+        >>> resumed.load(path)
+        Loaded(missing=(), unexpected=())
+        >>> resumed.steps, resumed.lr  # the saved rate
+        (1, 0.1)
+        >>> folder.cleanup()
+
         Notes
         -----
-        A new optimizer, which has made no updates and whose `state` was not used, needs a few mebibytes of memory for
-        this. Any other needs as much as the state, because the old state must stay until the whole file was read.
+        Parameters in the file are not loaded: `pyfastlr.load` returns them.
 
-        The parameters of the file are not loaded: `pyfastlr.load` returns them.
+        Loading into a new optimizer needs a few mebibytes of memory. If the optimizer has made updates, or its `state`
+        was used, loading needs memory for a second state, because the old one must stay until the whole file was read.
         """
         return load_state(self, path, hyperparameters, strict, cast)
 
@@ -524,10 +539,10 @@ class Optimizer(Options):
 
         Notes
         -----
-        Of the hyperparameters, numbers and schedules are saved, also those of S.torch, S.keras and S.optax and those of
-        your own classes. Other callables, the arrays of `lr_scale` and controllers are only noted; of controllers, the
-        state is saved. The constructor's other arguments (accumulate, nonfinite, threads, ...) are not saved.
-        `flatten_state` converts the dict for files.
+        Hyperparameters that are numbers or schedules are saved, including schedules of S.torch, S.keras, S.optax and
+        your own classes. For another callable, arrays of `lr_scale` or a controller, the dict says only that there was
+        one; the state of a controller is saved. The constructor's other arguments (accumulate, nonfinite, threads, ...)
+        are not saved. `save` writes the state to a file, and `flatten_state` converts the dict for other formats.
         """
         with self._lock.reading():
             self._lock.pause()
@@ -546,20 +561,20 @@ class Optimizer(Options):
         ----------
         state : dict
             From an optimizer of the same class, convention and dtype, over arrays with the same names and shapes. The
-            container may be of another kind: dict, list or `Flat`, in any memory. An average is loaded with or without
-            `ema_decay`, and without one in the dict, the average starts anew. A loss scale, or a gradient of which part
-            has been accumulated, needs an optimizer with that option; a dict without a loss scale leaves the
-            optimizer's as it is.
+            container may be of another kind (dict, list or `Flat`) and in other memory. An average is loaded even if
+            `ema_decay` is None. If the dict has no average, the average starts anew. A saved loss scale or partly
+            accumulated gradient needs an optimizer with that option. If the dict has no loss scale, the optimizer's
+            stays as it is.
         hyperparameters : bool
-            Restore the hyperparameters of all groups. The saved numbers and schedules replace those of the constructor,
-            also a callable. What cannot be saved must be there: for a callable, the constructor must have given one at
-            the same place, for arrays of `lr_scale`, arrays, and for a controller, one of the same class, which stays
-            the same object and gets the saved state. The groups must have the same arrays, in any order. False keeps
-            the optimizer's own hyperparameters, as for states from before they were saved. A saved controller where it
-            has none of that class is left out then.
+            Restore the hyperparameters of all groups. The saved numbers and schedules replace the optimizer's own. What
+            cannot be saved must be in the optimizer at the same place: a callable where there was one, arrays of
+            `lr_scale`, or a controller of the same class. The controller stays the same object and gets the saved
+            state. The groups must have the same arrays, in any order. False keeps the optimizer's own hyperparameters;
+            a saved controller where it has none of that class is left out then. States from before hyperparameters were
+            saved keep them too.
         strict : bool
-            Whether the state must have exactly the optimizer's arrays. If False, arrays are loaded by name, and those
-            that the state lacks keep their state and counts. An array of another shape is always an error.
+            Whether the state must have exactly the optimizer's arrays. If False, the arrays that both have are loaded.
+            Those that the state lacks keep their state and counts. An array of another shape is always an error.
         cast : bool
             Convert a state of float64 to float32, or of float32 to float64. Counts are exact.
 
@@ -590,8 +605,8 @@ class Optimizer(Options):
 
         Notes
         -----
-        The arrays of `state` are read, not copied first, unless they overlap those that are written. Of `stats`, the
-        rate is restored; the rest is measured again at the next step.
+        The arrays of `state` are not copied first, unless they overlap the optimizer's. Of `stats`, only the rate is
+        restored. The next step measures the rest again.
 
         Other libraries: torch also restores the hyperparameters of all groups, matches arrays by their order alone, and
         casts without asking. Keras matches by order too, and optax's state has no hyperparameters unless

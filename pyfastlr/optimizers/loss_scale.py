@@ -88,6 +88,8 @@ class LossScale:
     If `accumulate` calls have been skipped before the update is complete, the scale shrinks at once, because it may be
     too high for all of them. The gradients that have been accumulated are unscaled, so they stay valid.
 
+    For parameters on a CUDA device, the scale changes there, and reading it waits for the device.
+
     Other libraries: torch's `GradScaler` gives the same sequence of scales, but its `unscale_`, `step` and `update` are
     three calls. It goes on down to zero, from where it never recovers. With accumulated gradients, torch drops the
     whole update if one call is not finite. Keras' `LossScaleOptimizer` always doubles and halves.
@@ -113,6 +115,7 @@ class LossScale:
     @property
     def scale(self) -> float:
         """What to multiply the next loss by."""
+        self._refresh()
         return float(self._record["scale"][0])
 
     @property
@@ -149,8 +152,15 @@ class LossScale:
     def _belong_to(self, optimizer: Any) -> None:
         self._owner = weakref.ref(optimizer)
 
+    def _refresh(self) -> None:
+        """Wait for a device that may change the scale."""
+        optimizer = None if self._owner is None else self._owner()
+        if optimizer is not None:
+            optimizer._engine.refresh()
+
     def _export(self) -> dict[str, Any]:
         """State, for the optimizer's."""
+        self._refresh()
         scale, finite, skipped = (self._record[key][0].item() for key in _STATE)
         return {"scale": scale, "finite": finite, "skipped": skipped}
 

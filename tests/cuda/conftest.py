@@ -6,8 +6,8 @@ import os
 import pytest
 
 # Helpers import what they help with; --doctest-modules would import them for their doctests, of which they have none.
-collect_ignore = ["broken.py", "emulated.py", "fakedriver.py", "ptxemu.py", "ptxmemory.py", "ptxops.py", "sass.py",
-                  "vectors.py"]  # fmt: skip
+collect_ignore = ["beside.py", "broken.py", "emulated.py", "fakedriver.py", "ptxemu.py", "ptxmemory.py", "ptxops.py",
+                  "sass.py", "vectors.py"]  # fmt: skip
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 
 

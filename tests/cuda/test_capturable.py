@@ -89,6 +89,28 @@ def test_replay_counts_and_numbers_can_be_set_between(device):
         opt.lr = S.Constant(0.1)
 
 
+@pytest.mark.parametrize("write", ["number", "state", "reset", "restored"])
+def test_what_the_host_writes_leaves_the_devices_counts(device, write):
+    """The host's counts are a copy: writing a number must not bring it back, and writing counts must replace them."""
+    lent, g = Array(device, numbers(4)), Array(device, np.ones(4))
+    opt = flr.Adam(lent, lr=0.5, capturable=True)
+    empty = opt.state_dict()
+    hyper = opt._hyper.saved()
+    for _ in range(3):
+        opt.step(g)  # nothing has read the counts since
+    if write == "number":
+        opt.lr = 0.25
+    elif write == "restored":
+        opt._hyper.restore(hyper)
+    elif write == "state":
+        opt.load_state_dict(empty)
+    else:
+        opt.reset()
+    opt.step(g)
+    counted = 4 if write in ("number", "restored") else 1
+    assert (opt.steps, opt.state_dict()["counts"].tolist()) == (counted, [counted])
+
+
 def test_callable_is_compiled_for_the_device(device):
     lent = Array(device, np.zeros(1))
     opt = flr.SGD(lent, lr=lambda n: 0.5 / (n + 1), capturable=True)

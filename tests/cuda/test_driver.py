@@ -60,6 +60,23 @@ def test_steps_of_a_dict_are_those_of_the_host(driver, capturable):
     assert [threads for *_, threads in driver.launches] == ([1, THREADS] * 4 if capturable else [THREADS] * 4)
 
 
+@pytest.mark.parametrize("options", [{"clip_norm": 1.0, "ema_decay": 0.5}, {"clip_norm": 1.0, "nonfinite": "raise"}],
+                         ids="-".join)  # fmt: skip
+def test_steps_with_options_are_those_of_the_host(driver, options):
+    """Each is several launches in the caller's stream; only a step that may raise waits, once."""
+    (p, on_p), (g, on_g) = pair(driver, 300), pair(driver, 300, 1)
+    host, opt = flr.Adam(p, lr=0.1, **options), flr.Adam(on_p, lr=0.1, **options)
+    for k in range(3):
+        waits = driver.waits
+        host.step(g)
+        opt.step(on_g, stream=7)
+        assert k == 0 or driver.waits - waits == (1 if "nonfinite" in options else 0)
+    assert on_p.host.tobytes() == p.tobytes()
+    assert opt.stats == host.stats
+    assert set(driver.launches) == {(7, 1, THREADS)}
+    assert len(driver.launches) == 3 * (4 if "nonfinite" in options else 3)
+
+
 def test_a_step_in_the_current_context_pushes_none_and_waits_for_nothing(driver):
     _, p = pair(driver, 300)
     _, g = pair(driver, 300, 1)

@@ -43,6 +43,42 @@ def test_steps_are_those_of_the_cpu(case, dtype):
     assert b.state_dict()["counts"].tolist() == a.state_dict()["counts"].tolist()
 
 
+OPTIONS = (
+    {"clip_norm": 0.5, "clip_norm_each": 0.3, "measure": ("per_tensor",)},
+    {"clip_value": 0.5, "ema_decay": 0.9},
+    {"nonfinite": "skip", "clip_norm": 1.0},
+    {"nonfinite": "raise"},
+)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("options", OPTIONS, ids="-".join)
+def test_options_are_those_of_the_cpu(options, dtype):
+    sizes = (1, 3, 257, 100_003)
+    host = [numbers(n, n, dtype) for n in sizes]
+    lent = [to_device(x) for x in host]
+    a, b = flr.Adam(host, lr=0.01, **options), flr.Adam(lent, lr=0.01, **options)
+    for k in range(4):
+        g = [numbers(n, n + k, dtype) for n in sizes]
+        if k == 2 and "nonfinite" in options:
+            g[3][-1] = np.nan
+        on_device = [to_device(x) for x in g]
+        if k == 2 and options.get("nonfinite") == "raise":
+            for opt, x in ((a, g), (b, on_device)):
+                with pytest.raises(FloatingPointError, match=r"`grads\[3\]` must be finite"):
+                    opt.step(x)
+        else:
+            a.step(g)
+            b.step(on_device)
+        assert repr(b.stats._replace(lr=None)) == repr(a.stats._replace(lr=None))  # sums have the same bits
+    bound = 2e-5 if dtype == "float32" else 4e-14
+    pairs = [(host, lent), (a.ema, b.ema)] if "ema_decay" in options else [(host, lent)]
+    for x, y in ((x, y) for xs, ys in pairs for x, y in zip(xs, ys, strict=True)):
+        got = y.copy_to_host() if hasattr(y, "copy_to_host") else y.copy()
+        np.testing.assert_allclose(got, x, rtol=bound, atol=bound)
+    assert b.steps == a.steps
+
+
 def test_cupy_arrays_are_updated_in_place_on_the_current_stream():
     cp = pytest.importorskip("cupy")
     host = numbers(1003)

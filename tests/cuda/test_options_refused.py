@@ -1,4 +1,4 @@
-"""Parameters on a CUDA device: every optimizer refuses each option of a step by name, in every way to set it."""
+"""Options of a step that parameters on a CUDA device do not have: every optimizer refuses each of them by name."""
 
 import numpy as np
 import pytest
@@ -13,18 +13,9 @@ from pyfastlr.arrays import device as device_arrays  # noqa: E402
 from pyfastlr.optimizers.base import registry  # noqa: E402
 
 OPTIONS = {
-    "clip_norm": 1.0,
-    "clip_norm_each": S.Constant(1.0),
-    "clip_value": lambda n: 1.0,
-    "ema_decay": 0.9,
-    "nonfinite": "skip",
-    "zero_grad": True,
     "accumulate": 2,
-    "copy_to": None,
-    "loss_scale": None,
-    "measure": ("per_tensor",),
 }
-HYPER = ("clip_norm", "clip_norm_each", "clip_value", "ema_decay")
+WITH_CAPTURABLE = {"ema_decay": 0.9, "nonfinite": "skip", "loss_scale": None}
 each_class = pytest.mark.parametrize("cls", registry, ids=lambda cls: cls.__name__)
 
 
@@ -45,36 +36,35 @@ def refusal(name):
 
 @each_class
 @pytest.mark.parametrize("capturable", [False, True])
-def test_each_option_of_the_constructor(device, cls, capturable):
-    for name, value in OPTIONS.items():
-        p = params(device)
-        if name == "copy_to":
-            value = params(device)
-        if name == "loss_scale":
-            value = flr.LossScale()
-        with refusal(name):
-            cls(p, 0.1, capturable=capturable, **{name: value})
-        assert all((x.host == 1).all() for x in p.values())
-        if name == "loss_scale":
-            flr.SGD(np.zeros(3), loss_scale=value)  # still free
-        if name in HYPER:
-            with refusal(name):
-                cls(p, 0.1, capturable=capturable, groups=[{"params": "b", name: value}])
+@pytest.mark.parametrize("name", OPTIONS)
+def test_each_option_that_is_not_there(device, cls, capturable, name):
+    p = params(device)
+    with refusal(name):
+        cls(p, 0.1, capturable=capturable, **{name: OPTIONS[name]})
+    assert all((x.host == 1).all() for x in p.values())
 
 
 @each_class
-def test_options_that_are_set_later(device, cls):
-    opt = cls(params(device), 0.1, groups=[{"params": "b"}])
-    for name in HYPER:
-        for value in (OPTIONS[name], 0.5, S.Constant(0.5)):
-            with refusal(name):
-                setattr(opt, name, value)
-            with refusal(name):
-                opt.groups[1][name] = value
-        setattr(opt, name, None)
-        assert getattr(opt, name) is None
-        assert name not in dict(opt.groups[1])
-    assert opt.stats == flr.Stats()
+def test_each_option_that_capturable_does_not_have(device, cls):
+    for name, value in WITH_CAPTURABLE.items():
+        value = flr.LossScale() if name == "loss_scale" else value
+        with pytest.raises(ValueError, match=f"`{name}` must be .* with `capturable`"):
+            cls(params(device), 0.1, capturable=True, **{name: value})
+        if name == "loss_scale":
+            flr.SGD(np.zeros(3), loss_scale=value)  # still free
+
+
+@each_class
+def test_an_average_that_is_set_later_with_capturable(device, cls):
+    opt = cls(params(device), 0.1, groups=[{"params": "b"}], capturable=True)
+    refused = pytest.raises(ValueError, match="`ema_decay` must be left out with `capturable`")
+    for value in (0.9, S.Constant(0.5)):
+        with refused:
+            opt.ema_decay = value
+        with refused:
+            opt.groups[1]["ema_decay"] = value
+    assert opt.ema_decay is None
+    assert "ema_decay" not in dict(opt.groups[1])
     for call in (opt.swap_ema, opt.averaged().__enter__):
         with pytest.raises(RuntimeError, match="needs an average"):
             call()

@@ -17,14 +17,21 @@ import pytest
 pytest.importorskip("numba_cuda", reason='needs pip install "pyfastlr[cudatool]"')
 
 from cases import CASES
+from pyfastlr.arrays import device as device_arrays
 
 SIZES = (1, 5, 130)
+# Options that have all kernels between them.
+OPTIONS = (
+    {"clip_norm": 0.5, "clip_norm_each": 0.3},
+    {"clip_norm": 0.5, "nonfinite": "raise", "zero_grad": True, "measure": ("update_norm", "param_norm")},
+    {"clip_value": 0.5, "clip_norm": 2.0, "ema_decay": 0.5, "measure": ("per_tensor",)},
+)
 
 
 class Simulated:
     """A device whose memory is the host's, with guards around every array."""
 
-    multiprocessors = 1
+    multiprocessors, number = 1, 0
     GUARD = 16
 
     def __init__(self):
@@ -56,19 +63,29 @@ class Simulated:
     def write(self, address, array, stream):
         self.fill(address, array)
 
+    def read(self, address, array):
+        ctypes.memmove(array.ctypes.data, address, array.nbytes)
+
     def kernel(self, name, make, bounds):
         from pyfastlr_kernels.cuda.compiler import cuda
 
         function, signature = make()
-        return cuda.jit(function), [kind.instance_class for kind in signature.args[5:]]  # the tuples of numbers
+        return cuda.jit(function), signature.args
 
     def start(self, launches, stream, then=()):
         for (function, kinds), grid, threads, arguments, _ in launches:
             values = iter([np.ctypeslib.as_array(x)[()] for x in arguments])
-            head = [int(next(values)) for _ in range(4)] + [next(values)]
-            function[grid, threads](*head, *(kind(*islice(values, len(kind._fields))) for kind in kinds))
+            function[grid, threads](*(_argument(kind, values) for kind in kinds))
         for count in then:
             count()
+
+
+def _argument(kind, values):
+    """An argument of that type: an address, a number, or a tuple of numbers."""
+    if hasattr(kind, "instance_class"):
+        return kind.instance_class(*islice(values, len(kind.fields)))
+    value = next(values)
+    return int(value) if value.dtype.kind == "i" else value
 
 
 @pytest.mark.cudasim
@@ -85,6 +102,21 @@ def test_simulated_kernel_has_the_bits_of_the_cpu(case, dtype):
     v.run()
     device.take()
     v.assert_same_bits()
+
+
+@pytest.mark.cudasim
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(options))
+def test_simulated_options_have_the_bits_of_the_host(options, dtype, monkeypatch):
+    from beside import Beside
+
+    device = Simulated()
+    monkeypatch.setattr(device_arrays, "device_of", lambda address: device)
+    pair = Beside(device, dtype, (5, 1030), options)
+    pair.step(inv_scale=0.5)
+    pair.step(missing=(0,))
+    device.take()
+    pair.check()
 
 
 def simulate(function, n):

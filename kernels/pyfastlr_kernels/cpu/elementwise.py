@@ -6,8 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
+from pyfastlr_kernels import stage_rules
 from pyfastlr_kernels.compile.intrinsics import put
-from pyfastlr_kernels.compile.options import PARTS
+from pyfastlr_kernels.compile.options import INLINED, PARTS
+
+clamped, moved_average = njit(**INLINED)(stage_rules.clamped), njit(**INLINED)(stage_rules.moved_average)
 
 
 class Loops(NamedTuple):
@@ -34,9 +37,7 @@ def make_loops(dtype):
     @njit(**PARTS)
     def clamp(n, out, x, scale, limit):
         for i in range(n):
-            y = x[i] * scale
-            y = limit if y > limit else y
-            put(out, i, -limit if y < -limit else y)
+            put(out, i, clamped(x[i], scale, limit))
 
     @njit(**PARTS)
     def difference(n, out, x):
@@ -46,7 +47,7 @@ def make_loops(dtype):
     @njit(**PARTS)
     def move_average(n, out, x, d, rest):
         for i in range(n):
-            put(out, i, d * out[i] + rest * x[i])
+            put(out, i, moved_average(out[i], x[i], d, rest))
 
     @njit(**PARTS)
     def copy(n, out, x):

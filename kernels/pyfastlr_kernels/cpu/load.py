@@ -19,9 +19,9 @@ LAUNCH_SOURCES = ("tables.py", "python_side.py", "cpu/launch.py", "cpu/pool.py",
                   "compile/options.py")  # fmt: skip
 SUM_SOURCES = ("tables.py", "reduce.py", "cpu/reduce.py", "compile/lanes.py", "compile/intrinsics.py",
                "compile/options.py", "compile/codegen.py")  # fmt: skip
-STAGES_SOURCES = ("reduce.py", "tables.py", "cpu/stages.py", "cpu/stage_norms.py", "cpu/stages_layout.py",
-                  "cpu/elementwise.py", "cpu/reduce.py", "compile/lanes.py", "compile/intrinsics.py",
-                  "compile/options.py", "compile/codegen.py")  # fmt: skip
+STAGES_SOURCES = ("reduce.py", "stage_rules.py", "tables.py", "cpu/stages.py", "cpu/stage_norms.py",
+                  "cpu/stages_layout.py", "cpu/elementwise.py", "cpu/reduce.py", "compile/lanes.py",
+                  "compile/intrinsics.py", "compile/options.py", "compile/codegen.py")  # fmt: skip
 DRIVE, LAUNCH, HELP, RUN = "pyfastlr_drive", "pyfastlr_launch", "pyfastlr_help", "pyfastlr_run"
 STAGES = "pyfastlr_stages"
 _STEP = (LAUNCH, HELP, RUN)

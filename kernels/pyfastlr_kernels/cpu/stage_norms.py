@@ -1,9 +1,7 @@
 """Norms for the stages (stages.py): sums of squares of chunks, and what they make of tensors and groups.
 
-A table of squares has the partial sum of each block of all tensors (pyfastlr_kernels/reduce.py), and after these a
-second number for each block. If a block's sum of float64 squares has overflowed, or may have lost bits, this is its sum
-with the elements multiplied by the power of two that such a sum needs. It is made while the block is in the cache. So
-each norm, of one tensor or of many, has the scale that its own total needs, and no norm needs a second walk.
+The sums have a fixed order (pyfastlr_kernels/reduce.py). What the two numbers of each block are, and how a norm is made
+of them, is in stage_rules.py.
 """
 
 from functools import cache
@@ -13,7 +11,8 @@ from numba import njit
 
 from pyfastlr_kernels.compile.intrinsics import pointer, put, record
 from pyfastlr_kernels.compile.options import INLINED, PARTS
-from pyfastlr_kernels.reduce import UNIT, norm_of, scale_for
+from pyfastlr_kernels.reduce import UNIT, scale_for
+from pyfastlr_kernels.stage_rules import make_norm, make_rescaled
 from pyfastlr_kernels.tables import TENSOR
 
 from .reduce import make_partials
@@ -22,7 +21,7 @@ ALL_ROWS = -1
 _WORD = 8  # bytes
 _ZERO64, _ZERO_F = np.int64(0), np.float64(0)
 
-norm_of, scale_for = njit(**INLINED)(norm_of), njit(**INLINED)(scale_for)
+scale_for, rescaled_sum = njit(**INLINED)(scale_for), njit(**INLINED)(make_rescaled(njit(**INLINED)))
 
 
 @njit(**INLINED)
@@ -53,24 +52,22 @@ def rescaled_at(job, o, squares):
 
 @njit(**PARTS)
 def chain(squares, rescaled, first, last, total, scale):
-    """Add the sums of blocks to a total, in their order, for elements multiplied by a scale.
-
-    A block that needs another scale is far smaller than the total: what it loses is below the total's last bit.
-    """
+    """Add the sums of blocks to a total, in their order, for elements multiplied by a scale."""
     for j in range(first, last):
         x = number(squares, j)
         if scale != 1.0:
-            x = number(rescaled, j) if scale_for(x) == scale else x * scale * scale
+            x = rescaled_sum(x, number(rescaled, j), scale)
         total += x
     return total
 
 
 @njit(**PARTS)
-def sum_over(job, o, squares, first, last, row, scale):
+def sum_over(where, scale):
     """Return the sum of squares of tensors first to last - 1 that are clipped with a row, or with any (ALL_ROWS).
 
     Gradients and updates are those of tensors that have a gradient. Of parameters, all count.
     """
+    job, o, squares, first, last, row = where
     total, rescaled = 0.0, rescaled_at(job, o, squares)
     for k in range(first, last):
         t = record(job.tensors, k, TENSOR)
@@ -85,11 +82,12 @@ def make_norms(dtype):
 
     - ``write_squares(job, o, squares, chunk, start)`` puts the sums of a chunk, whose elements are at `start`, into a
       table.
-    - ``norm(job, o, squares, first, last, row, factor)`` returns the norm of tensors (`sum_over`), times a factor.
+    - ``norm((job, o, squares, first, last, row), factor)`` returns the norm of tensors (`sum_over`), times a factor.
     - ``tensor_norms(job, o, squares, out, factor)`` writes the norm of each tensor, times a factor.
     """
     partials, itemsize = make_partials(dtype), np.dtype(dtype).itemsize
-    may_vanish = itemsize == 8  # squares of float32 numbers neither overflow nor vanish
+    may_vanish = itemsize == 8
+    norm = njit(**PARTS)(make_norm(njit(**INLINED), sum_over, may_vanish))
 
     @njit(**PARTS)
     def write_squares(job, o, squares, c, start):
@@ -104,17 +102,8 @@ def make_norms(dtype):
                     partials(start + k * (UNIT * itemsize), n, rescaled + (block + k) * _WORD, (scale,))
 
     @njit(**PARTS)
-    def norm(job, o, squares, first, last, row, factor):
-        total, scale = sum_over(job, o, squares, first, last, row, 1.0), 1.0
-        if may_vanish:
-            scale = scale_for(total)
-            if scale != 1.0:
-                total = sum_over(job, o, squares, first, last, row, scale)
-        return norm_of(total, scale, factor)
-
-    @njit(**PARTS)
     def tensor_norms(job, o, squares, out, factor):
         for k in range(job.n_tensors):
-            put_number(out, k, norm(job, o, squares, k, k + 1, ALL_ROWS, factor))
+            put_number(out, k, norm((job, o, squares, k, k + 1, ALL_ROWS), factor))
 
     return write_squares, norm, tensor_norms

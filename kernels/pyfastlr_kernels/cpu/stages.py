@@ -20,7 +20,7 @@ from numba import njit, types
 
 from pyfastlr_kernels.compile.intrinsics import call_drive, pointer, record
 from pyfastlr_kernels.compile.options import INLINED, PARTS
-from pyfastlr_kernels.reduce import FACTORS
+from pyfastlr_kernels.stage_rules import continues, make_factor, make_scaling, unscale
 from pyfastlr_kernels.tables import (
     AROUND,
     BEGIN,
@@ -53,25 +53,17 @@ from .stages_layout import CHUNK_AT, PRIVATE, TENSOR_AT
 STAGES = types.void(types.int64, types.int64, types.int64)
 _ROW = row_dtype(())
 _WORD = 8  # bytes
-_FLOAT32_MIN, _FLOAT32_MAX = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 _JOB_WORDS, _TENSOR_WORDS = JOB.itemsize // _WORD, TENSOR_SIZE // _WORD
 
-_torch, _keras, _optax = (njit(**INLINED)(FACTORS[name]) for name in FACTORS)
-CONVENTIONS = tuple(FACTORS)
+unscale, continues = njit(**INLINED)(unscale), njit(**INLINED)(continues)
+after_skip, after_update = (njit(**INLINED)(x) for x in make_scaling(njit(**INLINED)))
+tensor_factor = njit(**INLINED)(make_factor(njit(**INLINED)))
 
 
 @njit(**INLINED)
 def row(job, o, k):
     """The common part of a group's row, whatever its rule has besides."""
     return record(job.rows + k * o.row_size, 0, _ROW)
-
-
-@njit(**INLINED)
-def clip_factor(convention, norm, limit):
-    """Factor for gradients of that norm: never 1 for a NaN norm, always 1 for an infinite limit."""
-    if convention == 0:
-        return _torch(norm, limit)
-    return _keras(norm, limit) if convention == 1 else _optax(norm, limit)
 
 
 @njit(**INLINED)
@@ -89,10 +81,9 @@ def set_factors(o, job):
         if t.g == 0:
             continue
         clip_row = word(o.clip_rows, t.row)
-        factor = clip_factor(o.convention, number(o.row_norms, clip_row), row(job, o, clip_row).clip_norm)
-        if o.each != 0:
-            own = number(o.tensor_norms, k) * factor
-            factor *= clip_factor(o.convention, own, row(job, o, t.row).clip_norm_each)
+        limit, own_limit = row(job, o, clip_row).clip_norm, row(job, o, t.row).clip_norm_each
+        norm, own = number(o.row_norms, clip_row), number(o.tensor_norms, k)
+        factor = tensor_factor(o.convention, norm, limit, o.each, own, own_limit)
         if factor != 1.0:
             o.clipped = 1
         put_number(o.factors, k, factor)
@@ -109,39 +100,17 @@ def count_bad(o, n_tensors):
                 o.first_bad = k
 
 
-# The scale of the loss changes as in torch's GradScaler, in float32, once per update. A step changes it here, not in
-# Python, so that no interrupt and no other thread comes between a step and its change.
-
-
-@njit(**PARTS)
-def lower(s):
-    """Lower the loss scale. It stays where its inverse is finite: from zero it could not recover."""
-    new = np.float64(np.float32(s.scale * s.backoff))
-    if new >= _FLOAT32_MIN:
-        s.scale = new
-    s.finite, s.skipped = 0, 0
+# A step changes the scale of the loss here, not in Python, so that no interrupt and no other thread comes between them.
 
 
 @njit(**PARTS)
 def count_skipped(s, every):
-    """Count a skipped call. As many as an update takes lower the scale at once: it may be why none succeeds."""
-    s.skipped += 1
-    if s.skipped >= every:
-        lower(s)
+    s.scale, s.finite, s.skipped = after_skip(s.scale, s.finite, s.skipped, every, s.backoff)
 
 
 @njit(**PARTS)
 def count_update(s):
-    """Change the loss scale after an update: lower it if a call was skipped, or raise it after enough updates."""
-    if s.skipped != 0:
-        lower(s)
-        return
-    s.finite += 1
-    if s.finite >= s.interval:
-        new = np.float64(np.float32(s.scale * s.growth))
-        if new <= _FLOAT32_MAX:
-            s.scale = new
-        s.finite = 0
+    s.scale, s.finite, s.skipped = after_update(s.scale, s.finite, s.skipped, s.growth, s.backoff, s.interval)
 
 
 def make_stages(dtype):
@@ -188,10 +157,7 @@ def make_stages(dtype):
 
     @njit(**INLINED)
     def unscale_of(job, o):
-        """Factor that makes the gradient in memory the one that the user means: unscaled, or the mean."""
-        if o.every > 1:
-            return 1.0 / o.every if o.mean != 0 else 1.0
-        return job.grad_scale * job.sign
+        return unscale(o.every, o.mean, job.grad_scale * job.sign)
 
     @njit(**PARTS)
     def count_tensors(job, o):
@@ -242,7 +208,7 @@ def make_stages(dtype):
             if o.nonfinite != 0:
                 unscale = job.grad_scale * job.sign
                 tensor_norms(job, o, o.squares, o.tensor_norms, unscale)
-                o.grad_norm = norm(job, o, o.squares, 0, job.n_tensors, ALL_ROWS, unscale)
+                o.grad_norm = norm((job, o, o.squares, 0, job.n_tensors, ALL_ROWS), unscale)
                 refuse(job, o)
             elif o.every > 1 or o.norms != 0:
                 job.what = MEASURE
@@ -263,8 +229,8 @@ def make_stages(dtype):
         tensor_norms(job, o, o.squares, o.tensor_norms, unscale)
         for r in range(o.n_rows):
             if word(o.clip_rows, r) == r:  # of the tensors that are clipped together
-                put_number(o.row_norms, r, norm(job, o, o.squares, 0, job.n_tensors, r, unscale))
-        o.grad_norm = norm(job, o, o.squares, 0, job.n_tensors, ALL_ROWS, unscale)
+                put_number(o.row_norms, r, norm((job, o, o.squares, 0, job.n_tensors, r), unscale))
+        o.grad_norm = norm((job, o, o.squares, 0, job.n_tensors, ALL_ROWS), unscale)
         if o.value == 0:
             count_tensors(job, o)
             if o.nonfinite != 0 and o.policy != PROPAGATE and o.every == 1:
@@ -320,10 +286,10 @@ def make_stages(dtype):
         if o.averages != 0:
             average = at(word(o.averages, c.tensor), c.first)
             d = real(row(job, o, t.row).ema_decay)
-            if o.averaged == 0 or d == zero:  # also where the average is NaN
-                copy(c.size, average, p)
-            else:
+            if continues(o.averaged, d):
                 move_average(c.size, average, p, d, one - d)
+            else:
+                copy(c.size, average, p)
         if o.copies != 0:
             copy(c.size, at(word(o.copies, c.tensor), c.first), p)
 
@@ -332,10 +298,10 @@ def make_stages(dtype):
         job.what = 0
         if o.update_norms != 0:
             tensor_norms(job, o, o.update_squares, o.tensor_update_norms, 1.0)
-            o.update_norm = norm(job, o, o.update_squares, 0, job.n_tensors, ALL_ROWS, 1.0)
+            o.update_norm = norm((job, o, o.update_squares, 0, job.n_tensors, ALL_ROWS), 1.0)
         if o.param_norms != 0:
             tensor_norms(job, o, o.param_squares, o.tensor_param_norms, 1.0)
-            o.param_norm = norm(job, o, o.param_squares, 0, job.n_tensors, ALL_ROWS, 1.0)
+            o.param_norm = norm((job, o, o.param_squares, 0, job.n_tensors, ALL_ROWS), 1.0)
         if o.averages != 0:
             o.averaged += 1
         if o.loss_scale != 0:

@@ -21,7 +21,7 @@ from cuda.bindings import driver
 from pyfastlr_kernels.compile.first_use import whole
 from pyfastlr_kernels.compile.sources import hash_sources
 
-from .step import Launch
+from .launch import Launch
 
 _RING = 64  # host copies that may be in flight: a host that is this many steps ahead waits for the oldest
 
@@ -176,7 +176,7 @@ def _image(
     return cache.kept(f"{name}-sm{cc[0]}{cc[1]}", f"{digest()}.cubin", build)
 
 
-_SOURCES = ("reduce.py", "rules", "curves.py", "compat_curves.py", "tables.py", "cuda")
+_SOURCES = ("reduce.py", "stage_rules.py", "rules", "curves.py", "compat_curves.py", "tables.py", "cuda")
 
 
 @cache

@@ -14,10 +14,10 @@ import numpy as np
 from pyfastlr_kernels import rules
 from pyfastlr_kernels import tables as host_tables
 from pyfastlr_kernels.rules import contract
-from pyfastlr_kernels.tables import COUNT, FOLD_RULE, TENSOR
+from pyfastlr_kernels.tables import COUNT, FOLD_RULE, OK, TENSOR
 
 from .compiler import SIMULATED, device_function, subroutine, types
-from .tables import BINDING, NUMBERS, Curve
+from .tables import AT, BINDING, NUMBERS, Curve
 
 if SIMULATED:
     from .simulated_memory import numbers, put_numbers, put_word, scaled, word
@@ -53,11 +53,21 @@ def make_schedules(scheduled: Sequence[tuple[Curve, Sequence[int]]]) -> Any:
     return device_function(evaluate)
 
 
+def make_evaluate(schedules: Any) -> Any:
+    """Make the kernel of one thread that only evaluates schedules: ``(rows, steps)``."""
+
+    def evaluate(rows, steps):
+        schedules(rows, word(steps))
+
+    return evaluate, types.void(types.int64, types.int64)
+
+
 def make_advance(rule: rules.Rule, fold: Callable[..., Any], dtype: str, schedules: Any) -> Any:
     """Make the kernel of one thread, and its signature: a whole step except the update of the arrays.
 
-    ``(tensors, n_tensors, bindings, counts, rows, table, steps)`` are addresses. The rows are config rows as on the
-    host; the kernel writes the folded numbers to ``table``, in the parameters' dtype.
+    ``(tensors, n_tensors, bindings, counts, rows, table, steps, options)`` are addresses. The rows are config rows as
+    on the host; the kernel writes the folded numbers to ``table``, in the parameters' dtype. If `options` is not 0
+    and the status of that record is not OK, the step is skipped, and nothing is done.
     """
     real = np.dtype(dtype).type
     zero, width, carry_like = real(0), NUMBERS * np.dtype(dtype).itemsize, rule.carry
@@ -78,7 +88,9 @@ def make_advance(rule: rules.Rule, fold: Callable[..., Any], dtype: str, schedul
     carried = types.UniTuple(types.float64, len(carry_like)) if carry_like else types.Tuple(())
     fold_one = subroutine(fold_one, lambda *_: carried)
 
-    def advance(tensors, n_tensors, bindings, counts, rows, table, steps):
+    def advance(tensors, n_tensors, bindings, counts, rows, table, steps, options):
+        if options != 0 and word(options + AT.status) != OK:
+            return
         schedules(rows, word(steps))
         last, last_row, last_count = -1, -1, -1
         before, after = carry_like, carry_like
@@ -95,4 +107,4 @@ def make_advance(rule: rules.Rule, fold: Callable[..., Any], dtype: str, schedul
                 put_numbers(counts + k * _COUNT + _CARRY, after, 0.0)
         put_word(steps, word(steps) + 1)
 
-    return advance, types.void(*(types.int64,) * 7)
+    return advance, types.void(*(types.int64,) * 8)

@@ -301,13 +301,11 @@ def square_exactly(typingctx, x):
 
 
 @intrinsic
-def increase(typingctx, address, last):
-    """Increment a uint32, which wraps to 0 after `last`; return its old value as float64."""
+def add_word(typingctx, address, value):
+    """Add to an int64 that other threads may add to as well."""
 
     def code(context, builder, sig, args):
-        kind = ir.FunctionType(_I32, [_I32.as_pointer(_GLOBAL), _I32])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.nvvm.atomic.load.inc.32.p1i32")
-        old = builder.call(function, [_pointer(builder, args[0], _I32), builder.trunc(args[1], _I32)])
-        return builder.uitofp(old, _DOUBLE)
+        builder.atomic_rmw("add", _pointer(builder, args[0], _I64), args[1], "monotonic")
+        return context.get_dummy_value()
 
-    return types.float64(types.int64, types.int64), code
+    return types.void(types.int64, types.int64), code

@@ -1,4 +1,4 @@
-"""One step on the device: tables that stay there, kernels that are loaded once, and one launch.
+"""One step on the device: tables that stay there, kernels that are loaded once, and one launch; more with options.
 
 The phases are those of the CPU: fold, update, commit (the caller binds gradients and evaluates schedules). The host
 folds in float64 as the CPU's drive does, once for all tensors that share group, count and carry. If all of them do, the
@@ -20,30 +20,13 @@ from pyfastlr_kernels import tables as host_tables
 from pyfastlr_kernels.rules import Rule
 from pyfastlr_kernels.rules.contract import common_numbers, numbers_like
 
+from .launch import Launch
+from .stages import OnDevice, Stages
 from .tables import BINDING, BLOCKS, NUMBERS, THREADS
 
+OPTION_FIELDS = ("clip_norm", "clip_norm_each", "clip_value", "ema_decay")
 _record: Any = namedtuple  # with fields that are known only at run time
 REAL = {"float32": ctypes.c_float, "float64": ctypes.c_double}
-
-
-class Launch(NamedTuple):
-    """A kernel, its blocks, their threads, its arguments as ctypes cells, and a ctypes array of these cells' addresses.
-
-    A launch may be started again with other values in its cells, because the driver copies them before it returns.
-    """
-
-    kernel: Any
-    grid: int
-    threads: int
-    arguments: Sequence[Any]
-    places: Any
-
-    @classmethod
-    def of(cls, kernel: Any, grid: int, threads: int, arguments: Sequence[Any]) -> "Launch":
-        """Make a launch with the addresses of its arguments."""
-        return cls(
-            kernel, grid, threads, arguments, (ctypes.c_void_p * len(arguments))(*map(ctypes.addressof, arguments))
-        )
 
 
 class Device(Protocol):
@@ -105,6 +88,8 @@ class Step:
         counts and steps.
     by_element
         Whether a tensor may have a rate per element or be frozen.
+    options
+        What a step does besides the update.
     """
 
     def __init__(
@@ -118,6 +103,7 @@ class Step:
         counts: Any,
         steps: Any,
         by_element: bool = False,
+        options: OnDevice | None = None,
     ) -> None:
         self._device, self._dtype, self._tensors = device, dtype, tensors
         self._rows, self._counts, self._steps = rows, counts, steps
@@ -139,6 +125,12 @@ class Step:
         for address, x in zip(self._at, (tensors, table, self._block), strict=True):
             device.fill(address, x)
         self._launches: dict[bool, Launch] = {}
+        self._stages: Stages | None = None
+        if options is not None:
+            places = (self._at[0], n, self._at[1], self._grid)
+            self._stages = Stages(device, rule, self._fold, dtype, self._by_element, options, *places)
+            self._live_rows = device.allocate(rows.nbytes)
+            self._rows_written: bytes | None = None
         # If all tensors have a gradient and share row, count and carry, a step folds once and writes only numbers. The
         # flag holds no count: a step reads counts from the arrays, which change in calls that Ctrl-C cannot separate.
         self._one_row = len(set(tensors["row"].tolist())) == 1
@@ -165,9 +157,9 @@ class Step:
         folded, indices = self._fold_each(active)
         launches = []
         if self._grid and active.size:
-            launches = [self._prepared(gradients, folded, indices, scale, stream)]
+            launches = self._prepared(gradients, folded, indices, scale, stream)
         self._commit(launches, stream, self._counted(active, folded, indices))
-        self._together = self._one_row and len(folded) == 1 and active.size == len(gradients)
+        self._together = self._stages is None and self._one_row and len(folded) == 1 and active.size == len(gradients)
 
     # --- Phases -------------------------------------------------------------------------------------------------------
 
@@ -186,25 +178,42 @@ class Step:
 
     def _prepared(
         self, gradients: Sequence[int], folded: list[Folded], indices: Any, scale: float, stream: int
-    ) -> Launch:
-        """Return the launch with its arguments, after copying what it reads to the device."""
-        by_value = len(folded) == 1
-        launch = self._launch(by_value)
-        if by_value:
-            numbers = (*folded[0].common, *folded[0].h, *folded[0].r)
-            launch.arguments[3].value = gradients[0] if len(gradients) == 1 else 0
-        else:
-            numbers = ()
-            launch.arguments[3].value = self._at[2] + len(gradients) * BINDING.itemsize
+    ) -> list[Launch]:
+        """Return the launches with their arguments, after copying what they read to the device."""
+        by_value = len(folded) == 1 and self._stages is None
+        if not by_value:
             for k, x in enumerate(folded):
                 self._table[k, : len(x.common)] = x.common
                 first = host_tables.FOLD_RULE
                 self._table[k, first : first + len(x.h) + len(x.r)] = (*x.h, *x.r)
         if not (by_value and len(gradients) == 1):
             self._bind(gradients, indices, stream)
-        for cell, value in zip(launch.arguments[4:], (scale, *numbers), strict=True):
+        table = self._at[2] + len(gradients) * BINDING.itemsize
+        if self._stages is not None:
+            rows = self._rows_on_device(stream)
+            checks = self._stages.check(self._at[2], rows, scale)
+            if self._stages.refuse is not None:
+                self._device.start(checks, stream)
+                self._stages.refuse()
+                checks = []
+            return [*checks, *self._stages.update(self._at[2], table, rows, scale)]
+        launch = self._launch(by_value)
+        numbers: tuple[float, ...] = ()
+        if by_value:
+            numbers = (*folded[0].common, *folded[0].h, *folded[0].r)
+            table = gradients[0] if len(gradients) == 1 else 0
+        for cell, value in zip(launch.arguments[3:], (table, scale, *numbers), strict=True):
             cell.value = value
-        return launch
+        return [launch]
+
+    def _rows_on_device(self, stream: int) -> int:
+        """Address of rows with the current numbers of the options."""
+        content = self._rows[list(OPTION_FIELDS)].tobytes()
+        if content != self._rows_written:
+            self._rows_written = None
+            self._device.write(self._live_rows.address, self._rows, stream)
+            self._rows_written = content
+        return int(self._live_rows.address)
 
     def _counted(self, active: Any, folded: list[Folded], indices: Any) -> Any:
         """Return counts and carries after the step."""

@@ -95,14 +95,16 @@ def make_line(element: Any, lanes: int) -> Any:
     return device_function({2: two, 4: four}[lanes])
 
 
-def make_chunk(rule: rules.Rule, dtype: str, by_element: bool) -> Any:
-    """Make the update of one chunk by one thread block."""
+def make_chunk(element: Any, dtype: str, by_element: bool) -> Any:
+    """Make the update of one chunk by one thread block, from the update of an element.
+
+    Its first argument is the thread's index: the simulator has one only in the module of the kernel itself.
+    """
     zero, itemsize = np.dtype(dtype).type(0), np.dtype(dtype).itemsize
     lanes = LINE // itemsize
-    element = make_element(rule, types.float32 if dtype == "float32" else types.float64, by_element)
     line = make_line(element, lanes)
 
-    def chunk(n, p, g, k, s, h, r, scale, common):
+    def chunk(thread, n, p, g, k, s, h, r, scale, common):
         decays = common.l2 != 0 or common.decoupled != 0 or common.independent != 0
         head, body = n, 0
         bits = (p ^ g) | differing(s, p)
@@ -111,7 +113,7 @@ def make_chunk(rule: rules.Rule, dtype: str, by_element: bool) -> Any:
         if bits & (LINE - 1) == 0:
             head = min(n, (-p & (LINE - 1)) // itemsize)
             body = (n - head) // lanes * lanes
-        i = head + lanes * cuda.threadIdx.x
+        i = head + lanes * thread
         while i < head + body:
             at = i * itemsize
             # Without `uncounted`, the compiler makes two loops of this one and unrolls them: 96 registers, not 85.
@@ -121,7 +123,7 @@ def make_chunk(rule: rules.Rule, dtype: str, by_element: bool) -> Any:
             store_line(p + at, ps)
             store_lines(s, at, ss, zero)
             i += lanes * THREADS
-        i = cuda.threadIdx.x
+        i = thread
         while i < n - body:  # before the first line and after the last
             at = (i if i < head else i + body) * itemsize
             k1 = load(k + at, zero) if by_element and k != 0 else common.moves
@@ -134,6 +136,21 @@ def make_chunk(rule: rules.Rule, dtype: str, by_element: bool) -> Any:
     return subroutine(chunk, lambda *_: types.void)
 
 
+def make_place(rule: rules.Rule, chunk: Any, dtype: str, by_element: bool) -> Any:
+    """Make the update of a chunk by its places in the tables; `others` are arrays that go with the state."""
+    zero, itemsize = np.dtype(dtype).type(0), np.dtype(dtype).itemsize
+    s_like = (zero,) * len(rule.slots)
+
+    def one_chunk(thread, t, c, g, others, scale, common, h, r):
+        at = word(c + _FIRST) * itemsize
+        k = word(t + _SCALE) if by_element else 0
+        s = moved(words(t + _STATES, s_like) + others, at)
+        k = k + at if k != 0 else 0
+        chunk(thread, word(c + _SIZE), word(t + _P) + at, g + at, k, s, h, r, scale, common)
+
+    return device_function(one_chunk)
+
+
 def make_update(rule: rules.Rule, fold: Callable[..., Any], dtype: str, by_element: bool, by_value: bool) -> Any:
     """Make the update kernel of a rule and its signature.
 
@@ -144,17 +161,8 @@ def make_update(rule: rules.Rule, fold: Callable[..., Any], dtype: str, by_eleme
     real = types.float32 if dtype == "float32" else types.float64
     zero, itemsize = np.dtype(dtype).type(0), np.dtype(dtype).itemsize
     h_like, r_like = contract.numbers_like(rule, fold, np.dtype(dtype).type)
-    common_like, s_like, n_h = contract.Common(zero, zero, zero, zero), (zero,) * len(rule.slots), len(h_like)
-    chunk = make_chunk(rule, dtype, by_element)
-
-    def one_chunk(t, c, g, scale, common, h, r):
-        at = word(c + _FIRST) * itemsize
-        k = word(t + _SCALE) if by_element else 0
-        s = moved(words(t + _STATES, s_like), at)
-        k = k + at if k != 0 else 0
-        chunk(word(c + _SIZE), word(t + _P) + at, g + at, k, s, h, r, scale, common)
-
-    one_chunk = device_function(one_chunk)
+    common_like, n_h = contract.Common(zero, zero, zero, zero), len(h_like)
+    one_chunk = make_place(rule, make_chunk(make_element(rule, real, by_element), dtype, by_element), dtype, by_element)
 
     def update_by_value(tensors, chunks, bindings, g, scale, common, h, r):
         c = chunks + _CHUNK * cuda.blockIdx.x
@@ -162,7 +170,7 @@ def make_update(rule: rules.Rule, fold: Callable[..., Any], dtype: str, by_eleme
         t = tensors + _TENSOR * k
         g = g if g != 0 else word(bindings + _BINDING * k)
         if g != 0:
-            one_chunk(t, c, g, scale, common, h, r)
+            one_chunk(cuda.threadIdx.x, t, c, g, (), scale, common, h, r)
 
     def update_from_table(tensors, chunks, bindings, table, scale):
         c = chunks + _CHUNK * cuda.blockIdx.x
@@ -172,8 +180,8 @@ def make_update(rule: rules.Rule, fold: Callable[..., Any], dtype: str, by_eleme
         if g != 0:
             row = table + itemsize * NUMBERS * word(b + _FOLD_INDEX)
             h, r = row + itemsize * FOLD_RULE, row + itemsize * (FOLD_RULE + n_h)
-            one_chunk(tensors + _TENSOR * k, c, g, scale, numbers(row, common_like), numbers(h, h_like),
-                      numbers(r, r_like))  # fmt: skip
+            one_chunk(cuda.threadIdx.x, tensors + _TENSOR * k, c, g, (), scale, numbers(row, common_like),
+                      numbers(h, h_like), numbers(r, r_like))  # fmt: skip
 
     tables = (types.int64,) * 4
     if not by_value:

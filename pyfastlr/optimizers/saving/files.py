@@ -12,9 +12,10 @@ import numpy as np
 
 from pyfastlr.arrays import flat, tree
 from pyfastlr.arrays.flat import Flat
-from pyfastlr.arrays.host import DTYPES, as_ndarray
+from pyfastlr.arrays.host import DTYPES, as_ndarray, describe
 from pyfastlr.files import BadFile, Reader, write
 from pyfastlr.files.errors import Path
+from pyfastlr.optimizers.options import Options
 
 from . import containers, plain
 from .flat_state import join, joined, parts
@@ -33,11 +34,11 @@ class Saved(NamedTuple):
     Attributes
     ----------
     params : array, dict, list or Flat
-        Nested as they were saved, in new arrays; None if the file has no parameters.
+        New arrays, nested as they were saved; None if the file has no parameters.
     state : dict or None
-        For `load_state_dict`; None if the file was saved without an optimizer.
+        Pass it to `load_state_dict`. None if the file was saved without an optimizer.
     extra : dict
-        The other arguments of `save`.
+        The extra keyword arguments of `save`.
 
     Examples
     --------
@@ -60,10 +61,10 @@ class Saved(NamedTuple):
 def save(
     path: Path, params: Any, opt: "Optimizer | None" = None, *, progress: Progress | None = None, **extra: Any
 ) -> None:
-    """Save parameters, the state of an optimizer, and anything plain, to one file, which replaces an older one.
+    """Save parameters, an optimizer's state and extra values to one file. It replaces an older file.
 
-    After a crash at any moment, even of the machine, the old file or the new one is there, whole. All is from the same
-    moment: steps of other threads wait until the file is written.
+    After a crash at any moment, even of the machine, the old file or the new one is there, whole. Everything in the
+    file is from one moment: steps in other threads wait until it is written.
 
     Parameters
     ----------
@@ -71,15 +72,15 @@ def save(
         A symbolic link is followed. A file that is replaced keeps its mode. By convention the name ends in
         ``.safetensors``.
     params : array, dict, list or Flat
-        Arrays of any dtype but objects, strings, times, float128, complex128 and complex256. They may be nested, and of
-        other libraries (torch, ...).
+        Arrays of bools, integers, float16, float32, float64 or complex64, nested freely. Arrays of other libraries
+        (torch, ...) are loaded as numpy arrays.
     opt : Optimizer, optional
-        Everything is saved that an exact resume needs, as by `state_dict`.
+        Its state is saved, with everything that `state_dict` returns.
     progress : callable, optional
         Called as ``progress(done, total)`` with bytes while the file is written, and once when it is on the disk. An
         exception in it ends the call; the old file stays.
     **extra
-        Numbers, strings, None, arrays, and lists, tuples and dicts of these. `load` returns them equal.
+        Numbers, strings, None, numpy arrays, and lists, tuples and dicts of these. `load` returns equal values.
 
     Raises
     ------
@@ -112,12 +113,19 @@ def save(
     -----
     The file has safetensors' layout, so ``safetensors.numpy.load_file(path)`` reads it too: the arrays of the
     parameters are ``params.<name>``, those of the state ``state.<slot>.<name>``. The last array has checksums (CRC-32)
-    of the header and of each mebibyte. Nothing is pickled. The arrays are written piece by piece, so a few mebibytes of
-    memory are needed.
+    of the header and of each mebibyte. Nothing is pickled. The arrays are written piece by piece, which needs a few
+    mebibytes of memory. docs/saving.md has the exact format, and what an exact resume needs.
 
     Other libraries: ``torch.save`` and ``np.savez`` overwrite the old file in place, so a crash or a full disk leaves
     neither file; safetensors renames, but does not sync, and has no checksums.
     """
+    if isinstance(params, Options):
+        raise TypeError(
+            f"`params` must be arrays, got the optimizer {type(params).__name__}: save(path, params, opt) saves both, "
+            f"and opt.save(path) the state alone"
+        )
+    if not (opt is None or isinstance(opt, Options)):
+        raise TypeError(f"`opt` must be an optimizer of pyfastlr or None, got {describe(opt)}")
     arrays, metadata = _of_params(params)
     _save(path, opt, arrays, metadata, progress, extra)
 
@@ -135,7 +143,7 @@ def _save(
     progress: Progress | None,
     extra: Mapping[str, Any],
 ) -> None:
-    if progress is not None and not callable(progress):
+    if not (progress is None or callable(progress)):
         raise TypeError(f"`progress` must be callable or None, got {plain.short(progress)}")
     if extra:
         metadata["extra"] = _text({"extra": plain.encode(dict(extra), "extra", "extra", arrays)}, "extra")
@@ -192,16 +200,17 @@ def _of_params(params: Any) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def load(path: Path) -> Saved:
-    """Read a file that `save` wrote, to new arrays. Every checksum is compared.
+    """Load a file that `save` wrote, into new arrays. Every checksum is compared.
 
     Parameters
     ----------
     path : str or os.PathLike
+        A file from `save`, `Optimizer.save` or `Checkpoints`.
 
     Returns
     -------
     Saved
-        params, state and extra.
+        Its attributes are params, state and extra.
 
     Raises
     ------

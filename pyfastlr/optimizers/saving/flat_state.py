@@ -36,7 +36,7 @@ def flatten_state(state: Mapping[str, Any]) -> dict[str, Array]:
     -------
     dict of str to ndarray
         ``state.<slot>.<name>`` for each state array, with the dotted name of its parameter (a single array has no name:
-        ``state.<slot>``), ``average.<name>`` and ``accumulated.<name>`` where there are such, ``counts`` (int64, one
+        ``state.<slot>``), ``average.<name>`` and ``accumulated.<name>`` if there are any, ``counts`` (int64, one
         per array), ``carry`` (float64), and ``__state__``, uint8: everything else as JSON in UTF-8. The arrays are
         those of `state`, not copies.
 
@@ -76,8 +76,8 @@ def unflatten_state(arrays: Mapping[str, Any]) -> dict[str, Any]:
     ----------
     arrays : mapping of str to ndarray
         From `flatten_state`, also as `np.load` or safetensors return it. Lists of numbers, as JSON has them, are
-        converted to the array's dtype, if that is exact. Names that a file also has for other things (``params``,
-        ``extra``, ``__checksums__``) are left out.
+        converted to the array's dtype, if that is exact. The other names of a file from `save` (``params``,
+        ``extra``, ``__checksums__``) are ignored.
 
     Returns
     -------

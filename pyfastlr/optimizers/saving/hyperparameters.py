@@ -27,7 +27,7 @@ from .plain import short
 if TYPE_CHECKING:
     from pyfastlr.optimizers.base import Optimizer
 
-_KEEP = "give the optimizer one there, or load with hyperparameters=False, which keeps its own"
+_KEEP = "give the optimizer {} there, or load with hyperparameters=False, which keeps its own"
 _NO_CONTROLLER = "the optimizer has the controller {}, which would be lost: load with hyperparameters=False"
 
 
@@ -179,16 +179,21 @@ def _read_one(here: Any, value: Any, label: str) -> Any:
     if kind == "callable":
         if not callable(here) or is_controller(here):
             raise ValueError(
-                f"`{label}` needs a callable, because {short(content)} cannot be saved, got {_shown(here)}: {_KEEP}"
+                f"`{label}` needs a callable, because {short(content)} cannot be saved, got {_shown(here)}: "
+                f"{_KEEP.format('one')}"
             )
         return here
     if kind == "controller":
         if not isinstance(content, str) or not (callable(here) and is_controller(here)) or kind_of(here) != content:
-            raise ValueError(f"`{label}` needs a controller of type {short(content)}, got {_shown(here)}: {_KEEP}")
+            raise ValueError(
+                f"`{label}` needs a controller of type {short(content)}, got {_shown(here)}: {_KEEP.format('one')}"
+            )
         return here
     if kind == "arrays":
         if here is None or is_scalar(here):
-            raise ValueError(f"`{label}` needs arrays, which are not saved, got {_shown(here)}: {_KEEP}")
+            raise ValueError(
+                f"`{label}` needs arrays, which are not saved, got {_shown(here)}: {_KEEP.format('arrays')}"
+            )
         return here
     raise ValueError(f"`{label}` must have the key schedule, callable, controller or arrays, got {short(kind)}")
 

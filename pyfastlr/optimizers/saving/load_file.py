@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyfastlr.arrays.host import address
-from pyfastlr.files import Reader
+from pyfastlr.files import BadFile, Reader
 from pyfastlr.files.errors import Path
 
 from . import loading, writing
@@ -30,23 +30,32 @@ def load_state(optimizer: "Optimizer", path: Path, hyperparameters: bool, strict
     """`Optimizer.load`."""
     writing.check_outside(optimizer)
     with Reader(path) as file:
-        contents = Contents(file)
-        if "state" not in contents.data:
-            raise ValueError(f"{file.path}: it must have the state of an optimizer, got a file that was saved without")
-        arrays = _empty(file)
-        large = {name: x for name, x in arrays.items() if name.partition(".")[0] in _LARGE}
-        file.read_into({name: x for name, x in arrays.items() if name not in large}, everything=False)
-        with optimizer._lock.held:
-            optimizer._lock.pause()
-            in_place = _is_new(optimizer) and contents.data["state"].get("dtype") == optimizer._parameters.dtype.name
-            if not in_place:
-                file.read_into(large)
-            found = loading.checked(optimizer, contents.state(arrays, buffers=False), hyperparameters, strict, cast)
-            if in_place:
-                _read_in_place(optimizer, file, large, found)
-            else:
-                writing.write(optimizer, found.pairs, found.controllers, found.settings, what="load()")
-            return found.loaded
+        try:
+            return _load(optimizer, file, hyperparameters, strict, cast)
+        except (TypeError, ValueError) as error:
+            if not isinstance(error, BadFile):  # which names the file itself
+                error.add_note(f"`state` was read from the file {file.path}")
+            raise
+
+
+def _load(optimizer: "Optimizer", file: Reader, hyperparameters: bool, strict: bool, cast: bool) -> Loaded:
+    contents = Contents(file)
+    if "state" not in contents.data:
+        raise ValueError(f"{file.path}: it must have the state of an optimizer, got a file that was saved without one")
+    arrays = _empty(file)
+    large = {name: x for name, x in arrays.items() if name.partition(".")[0] in _LARGE}
+    file.read_into({name: x for name, x in arrays.items() if name not in large}, everything=False)
+    with optimizer._lock.held:
+        optimizer._lock.pause()
+        in_place = _is_new(optimizer) and contents.data["state"].get("dtype") == optimizer._parameters.dtype.name
+        if not in_place:
+            file.read_into(large)
+        found = loading.checked(optimizer, contents.state(arrays, buffers=False), hyperparameters, strict, cast)
+        if in_place:
+            _read_in_place(optimizer, file, large, found)
+        else:
+            writing.write(optimizer, found.pairs, found.controllers, found.settings, what="load()")
+        return found.loaded
 
 
 def _empty(file: Reader) -> dict[str, Any]:

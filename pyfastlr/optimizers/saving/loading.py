@@ -1,6 +1,7 @@
 """Read a `state_dict`: everything is checked and put into the optimizer's order before anything is written."""
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,6 +16,7 @@ from pyfastlr_kernels import tables
 from pyfastlr_kernels.rules import RULES
 
 from . import hyperparameters, options
+from .files import Saved
 from .matching import Loaded, Match, numbers
 from .options import LARGEST, count
 from .plain import TOO_DEEP, short
@@ -41,11 +43,18 @@ def checked(optimizer: "Optimizer", given: Any, hyper: bool = True, strict: bool
         if not isinstance(value, bool | np.bool_):
             raise TypeError(f"`{name}` must be True or False, got {short(value)}")
     if not isinstance(given, Mapping):
-        raise TypeError(f"`state` must be a dict from state_dict(), got {describe(given)}")
+        raise TypeError(f"`state` must be a dict from state_dict(), got {describe(given)}{_advice(given)}")
     try:
         return _checked(optimizer, upgraded(given), hyper, strict, cast)
     except RecursionError:
         raise ValueError(f"`state` {TOO_DEEP}") from None
+
+
+def _advice(given: Any) -> str:
+    """End of the error for what was passed instead of a state."""
+    if isinstance(given, str | os.PathLike):
+        return ": load(path) reads a file"
+    return ": pass its attribute `state`" if isinstance(given, Saved) else ""
 
 
 def _checked(optimizer: "Optimizer", given: dict[str, Any], hyper: bool, strict: bool, cast: bool) -> Checked:

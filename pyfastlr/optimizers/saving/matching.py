@@ -70,10 +70,21 @@ class Match:
         known = set(params.names)
         unexpected = tuple(name for name in found if name not in known)
         wrong = [x for x, k in zip(need, self.places, strict=True) if k is not None and self._saved[k] != x]
-        if len(found) != len(self._saved) or wrong or (strict and (missing or unexpected)):
-            raise ValueError(f"`state['structure']` must be {_shown(need)}, got {_shown(self._saved)}")
+        if len(found) != len(self._saved):
+            raise ValueError(f"`state['structure']` must have each name once, got {short(self.names)}")
         if len(missing) == len(need):
-            raise ValueError(f"`state['structure']` must have an array of {_shown(need)}, got {_shown(self._saved)}")
+            raise ValueError(
+                f"`state['structure']` must have an array of the optimizer, {_shown(need)}, got {_shown(self._saved)}"
+            )
+        if strict and (missing or unexpected):
+            raise ValueError(
+                f"`state['structure']` must have the arrays of the optimizer, got missing names {short(list(missing))} "
+                f"and unknown names {short(list(unexpected))}: strict=False loads the arrays that both have"
+            )
+        if wrong:
+            name, shape = wrong[0]
+            what = f"have {name!r}" if name else "be a single array"
+            raise ValueError(f"`state['structure']` must {what} of shape {shape}, got {self._saved[found[name]][1]}")
         self.loaded = Loaded(missing, unexpected)
 
     @property
@@ -136,10 +147,10 @@ def _structure(value: Any) -> list[tuple[str, tuple[int, ...]]]:
 
 
 def _shown(structure: Structure) -> str:
-    """Names and shapes in an error. A single array has no name."""
+    """Names in an error. A single array has no name."""
     if [name for name, _ in structure] == [""]:
         return f"a single array of shape {structure[0][1]}"
-    return repr(list(structure))
+    return short([name for name, _ in structure])
 
 
 def _cast(x: Array, dtype: Any, label: str) -> Array:

@@ -59,8 +59,10 @@ def checked(optimizer: "Optimizer", given: Mapping[str, Any], match: Match) -> l
     if average is not None:
         mapping(average, "average", ("updates", "values"))
         averaged = count(average["updates"], "state['average']['updates']", 1)
-        if optimizer._parameters.device is not None:
-            raise ValueError("`state['average']` needs parameters in host memory, got arrays on a CUDA device")
+        if optimizer.capturable:
+            raise ValueError(
+                "`state['average']` must be None with `capturable`, which has no `ema_decay`: got an average"
+            )
         parts["average"] = match.tensors(average["values"], "state['average']['values']")
         if not extras.has_average:
             now = optimizer._parameters.inside_tensors()

@@ -20,7 +20,8 @@ from pyfastlr.arrays.host import describe, is_native
 from pyfastlr.files import strict_json
 
 _TAGS = ("float", "tuple", "dict", "array", "scalar")
-_FLOATS = ("inf", "-inf", "nan")
+_FLOATS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
+_NEED = "numbers, strings, None, numpy arrays, lists, tuples or dicts"
 TOO_DEEP = "must not be nested so deeply"
 _DEPTH = 200  # containers inside each other; more could perhaps be saved, but not read back by a deeper stack
 _DIGITS = 4300  # Python's own limit for text
@@ -40,7 +41,7 @@ def encode(value: Any, label: str, name: str, arrays: dict[str, Any], depth: int
         raise ValueError(f"`{label[:40]}...` {TOO_DEEP}: at most {_DEPTH} lists, tuples and dicts inside each other")
     if isinstance(value, np.ndarray | np.generic):
         if value.dtype.kind not in "biuf" or not (isinstance(value, np.generic) or is_native(value)):
-            raise TypeError(f"`{label}` must be numbers, strings, None, lists, dicts or arrays, got {describe(value)}")
+            raise TypeError(f"`{label}` must be {_NEED}, got {describe(value)}")
         while name in arrays:  # as for the keys "a.b" and "a" with "b" inside
             name += "_"
         arrays[name] = np.asarray(value)
@@ -66,7 +67,7 @@ def encode(value: Any, label: str, name: str, arrays: dict[str, Any], depth: int
         if _looks_tagged(value) or not all(type(key) is str for key in value):
             return {"dict": items}
         return dict(items)
-    raise TypeError(f"`{label}` must be numbers, strings, None, lists, dicts or arrays, got {short(value)}")
+    raise TypeError(f"`{label}` must be {_NEED}, got {short(value)}")
 
 
 def decode(value: Any, label: str, take: Callable[..., Any]) -> Any:

@@ -52,7 +52,7 @@ def export(optimizer: "Optimizer", live: bool = False) -> dict[str, Any]:
             {"group": row, "name": name, "state": saved_state(controller)}
             for (row, name), controller in optimizer._hyper.controllers().items()
         ],
-        **options.export(optimizer, live),
+        **options.export(optimizer, not copied),
         "used_lr": None if math.isnan(used_lr) else used_lr,  # by the last update, for `stats`
         "hyperparameters": hyperparameters.export(optimizer),
         "maximize": optimizer.maximize,
