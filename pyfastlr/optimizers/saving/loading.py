@@ -171,7 +171,8 @@ def _controllers(
             group = rows[group]
         controller = there.get((group, name)) if named else None
         kind = entry["state"].get("type") if isinstance(entry["state"], Mapping) else None
-        fits = controller is not None and kind in (None, hyperparameters.kind_of(controller))
+        # A kind that is no name is damage, which `trial` refuses.
+        fits = controller is not None and (not isinstance(kind, str) or kind == hyperparameters.kind_of(controller))
         if named and rows is not None and not (hyper or fits):
             continue
         if controller is None:
