@@ -443,8 +443,9 @@ def test_cached_caller_is_compiled_again_when_the_norm_changes(run, tmp_path):
     assert run(NORM_PROGRAM) == ["5.0", "1.5", "0"]
     assert run(NORM_PROGRAM) == ["5.0", "1.5", "1"]
     edited = tmp_path / "pyfastlr_kernels" / "reduce.py"
-    text = edited.read_text(encoding="utf-8")
-    edited.write_text(text.replace("return math.sqrt(total) / scale", "return 2 * math.sqrt(total)"), encoding="utf-8")
+    text, line = edited.read_text(encoding="utf-8"), "return math.sqrt(total) * factor / scale"
+    assert text.count(line) == 1
+    edited.write_text(text.replace(line, "return 2 * math.sqrt(total)"), encoding="utf-8")
     assert run(NORM_PROGRAM) == ["10.0", "0.75", "0"]
     assert run(NORM_PROGRAM) == ["10.0", "0.75", "1"]
 

@@ -33,7 +33,7 @@ LAYERS = {
     "pyfastlr.optimizers": {"engines", "arrays", "files", "schedules", "rules", "tables", "compile"},
     "pyfastlr.kernels": {"optimizers", "engines", "rules", "reduce", "compile", "cpu", "njit", "njit_norms", "stamps"},
     "pyfastlr.numpy_reference": set(),
-    "pyfastlr.checkpoints": {"optimizers", "files"},
+    "pyfastlr.checkpoints": {"optimizers", "files", "arrays"},
     "pyfastlr.interop": {"optimizers", "engines", "arrays", "rules"},
     "pyfastlr": {"schedules", "arrays", "optimizers", "files", "checkpoints", "kernels", "tune", "interop"},
     "pyfastlr.__main__": {"cli"},

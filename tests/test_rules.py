@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cases import CASES
+from pyfastlr.engines.hyper import OFF
 from pyfastlr_kernels import tables
 from pyfastlr_kernels.rules import RULES, contract
 
@@ -66,7 +67,7 @@ def test_purity_test_sees_a_literal():
 def hyperparameters(opt):
     """Input of a fold, zero for hyperparameters that the convention lacks."""
     settings = opt._hyper.current
-    numbers = {field: settings.source(0, field) for field in opt._hyper.fields}
+    numbers = {field: settings.source(0, field) for field in opt._hyper.fields if field not in OFF}
     return {**dict.fromkeys(RULES[opt.rule].hyper, 0.0), **tables.constants(opt._parameters.dtype), **numbers}
 
 
