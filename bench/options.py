@@ -11,7 +11,7 @@ from pyfastlr.benchmark.work import EXTRAS, Work, one
 
 ADAMW = next(x for x in VARIANTS if x.name == "adamw")
 PEER = 1.8  # torch's fused step with what it needs around it, divided by ours
-ONE_READ = 1.05  # time with clip_norm / without, divided by the same of the empty loop, which reads g once more
+ONE_READ = 1.05  # time with clip_norm, divided by that of the empty loop, which reads g once more too
 SMALL = 0.15e-6  # seconds that clip_norm may add to a small step
 
 
@@ -42,9 +42,11 @@ def against_torch(found: Sequence[Row]) -> tuple[str, bool] | None:
 
 def one_read(found: Sequence[Row]) -> tuple[str, bool] | None:
     """Compare what a clipped norm costs with what one more read of the gradients costs the empty loop."""
+    share = _minimum(found, OURS) / _minimum(found, LIMIT)
     cost, needed = (_minimum(found, x) / _minimum(found, y) for x, y in ((OURS, PLAIN_OURS), (LIMIT, PLAIN_LIMIT)))
-    return f"with / without {cost:.3f}, of the empty loop {needed:.3f}, <= {ONE_READ} times that", (
-        cost <= ONE_READ * needed
+    return (
+        f"{share:.3f} times the empty loop, <= {ONE_READ} (with / without: {cost:.3f}, the empty loop {needed:.3f})",
+        share <= ONE_READ,
     )
 
 
@@ -77,6 +79,6 @@ def costs(seconds: float, max_n: int, measure: Callable[..., Comparison] = compa
 
 _COMPARED = {
     against_torch: (OURS.name, "torch fused"),
-    one_read: (OURS.name, PLAIN_OURS.name, LIMIT.name, PLAIN_LIMIT.name),
+    one_read: (OURS.name, LIMIT.name),
     a_little: (OURS.name, PLAIN_OURS.name),
 }
