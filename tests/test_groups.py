@@ -398,6 +398,12 @@ def two(**options):
         ("learning_rate", 1.0, " may only set 'lr', 'lr_scale', .*, got 'learning_rate': use `lr`$"),
         ("lrs", 1.0, " may only set 'lr', 'lr_scale', .*, got 'lrs': did you mean `lr`\\?$"),
         ("zzz", 1.0, " may only set 'lr', 'lr_scale', .*, got 'zzz'$"),
+        (
+            "loss_scale",
+            flr.LossScale(),
+            " may only set .*, got 'loss_scale': `loss_scale` is the whole optimizer's, so",
+        ),
+        ("accumulate", 2, " may only set .*, got 'accumulate': .* so give it to the constructor$"),
         ("lr", -1.0, r"\['lr'\]` must be a finite number >= 0, got -1.0$"),
         ("lr", "1", r"\['lr'\]` must be a finite number >= 0, a schedule or a callable, got '1'$"),
         ("lr", S.Cosine, r"\['lr'\]` must be .* got the class Cosine: call it, as in Cosine\(...\)$"),

@@ -7,16 +7,12 @@ import numpy as np
 import pytest
 
 from pyfastlr import schedules as S
-from pyfastlr.engines import host
 from step_options import CONTAINERS, Meant, contained, drawn, drawn_gradients, expected, leaves, names_in, norm, resumed
 from test_updates import assert_parameter, assert_state, each_case, each_dtype, origin
 
+pytestmark = pytest.mark.usefixtures("parallel_from_the_first_chunk")
+
 INF, RARE = math.inf, 12  # combinations of each optimizer and dtype
-
-
-@pytest.fixture(autouse=True)
-def _parallel_from_the_first_chunk(monkeypatch):
-    monkeypatch.setattr(host, "PARALLEL_ABOVE", 0)
 
 
 class Falling(S.Controller):

@@ -10,8 +10,9 @@ import pytest
 import pyfastlr as flr
 from interrupts import everywhere, interrupted, needs_faithful_traces
 from processes import in_thread
-from pyfastlr.engines import host, plain_launch
 from step_options import CONTAINERS, contained, drawn_gradients, leaves, moment, names_in
+
+pytestmark = pytest.mark.usefixtures("parallel_from_the_first_chunk")
 
 EXTRAS = {
     "nothing": {},
@@ -21,18 +22,6 @@ EXTRAS = {
     "calls": {"accumulate": 3, "ema_decay": 0.5},
     "sum and value": {"accumulate": 3, "accumulate_mode": "sum", "clip_value": 0.5, "clip_norm": 2.0},
 }
-
-
-@pytest.fixture(autouse=True)
-def _parallel_from_the_first_chunk(monkeypatch):
-    monkeypatch.setattr(host, "PARALLEL_ABOVE", 0)
-
-
-@pytest.fixture(params=["compiled", "plain"])
-def either_launch(request, monkeypatch):
-    """Both launches: the one in Python is for numpys whose records are not known."""
-    if request.param == "plain":
-        monkeypatch.setattr(plain_launch, "is_needed", lambda: True)
 
 
 class Subject:

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 import pyfastlr as flr
 import sums
 from cases import CASES
-from pyfastlr.engines import host
 from step_options import CONTAINERS, contained, drawn_gradients, factor, leaves, names_in
+
+pytestmark = pytest.mark.usefixtures("parallel_from_the_first_chunk")
 
 ASKED = os.environ.get("PYFASTLR_EXAMPLES")
 few = settings(max_examples=int(ASKED or 4), deadline=None, derandomize=not ASKED)
@@ -55,11 +56,6 @@ PAIRS = (
     ("clip_norm", "clip_norm_each"),
     ("loss_scale", "accumulate"),
 )
-
-
-@pytest.fixture(autouse=True)
-def _parallel_from_the_first_chunk(monkeypatch):
-    monkeypatch.setattr(host, "PARALLEL_ABOVE", 0)
 
 
 def now(x, n):

@@ -10,21 +10,11 @@ import pytest
 import pyfastlr as flr
 from processes import Beside, run
 from pyfastlr import schedules as S
-from pyfastlr.engines import host, plain_launch
 from step_options import moment
 
+pytestmark = pytest.mark.usefixtures("parallel_from_the_first_chunk")
+
 HYPER = {"clip_norm": 0.5, "clip_norm_each": 0.25, "clip_value": 0.125, "ema_decay": 0.5}
-
-
-@pytest.fixture(autouse=True)
-def _parallel_from_the_first_chunk(monkeypatch):
-    monkeypatch.setattr(host, "PARALLEL_ABOVE", 0)
-
-
-@pytest.fixture(params=["compiled", "plain"])
-def either_launch(request, monkeypatch):
-    if request.param == "plain":
-        monkeypatch.setattr(plain_launch, "is_needed", lambda: True)
 
 
 # --- Schedules --------------------------------------------------------------------------------------------------------

@@ -8,9 +8,10 @@ import pytest
 import pyfastlr as flr
 import sums
 from pyfastlr import schedules as S
-from pyfastlr.engines import host
 from step_options import factor, norm
 from test_updates import magnitudes
+
+pytestmark = pytest.mark.usefixtures("parallel_from_the_first_chunk")
 
 SIZES = (0, 1, 3, 7, 1023, 1024, 1025, 4097, 100_003)
 FLOATS = ("float32", "float64")
@@ -20,11 +21,6 @@ ALL = {
 }  # fmt: skip
 each_dtype = pytest.mark.parametrize("dtype", FLOATS)
 CONVENTIONS = ("torch", "keras", "optax")
-
-
-@pytest.fixture(autouse=True)
-def _parallel_from_the_first_chunk(monkeypatch):
-    monkeypatch.setattr(host, "PARALLEL_ABOVE", 0)
 
 
 def gradients(n, dtype, count, low=-12, high=2, seed=0):

@@ -7,22 +7,12 @@ import pytest
 
 import pyfastlr as flr
 import sums
-from pyfastlr.engines import host, plain_launch
+
+pytestmark = pytest.mark.usefixtures("parallel_from_the_first_chunk")
 
 MEASURE = ("update_norm", "param_norm", "per_tensor")
 SIZES = (1, 7, 8, 9, 15, 17, 1023, 1024, 1025, 16_384, 16_393, 33_001)
 TINY = float(np.finfo(np.float64).smallest_subnormal)
-
-
-@pytest.fixture(autouse=True)
-def _parallel_from_the_first_chunk(monkeypatch):
-    monkeypatch.setattr(host, "PARALLEL_ABOVE", 0)
-
-
-@pytest.fixture(params=["compiled", "plain"])
-def either_launch(request, monkeypatch):
-    if request.param == "plain":
-        monkeypatch.setattr(plain_launch, "is_needed", lambda: True)
 
 
 def magnitudes(rng, n, size, dtype="float64"):

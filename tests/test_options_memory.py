@@ -4,16 +4,8 @@ import numpy as np
 import pytest
 
 import pyfastlr as flr
-from pyfastlr.engines import plain_launch
 from step_options import moment
 from test_bad_input import read_only, unaligned
-
-
-@pytest.fixture(params=["compiled", "plain"])
-def either_launch(request, monkeypatch):
-    if request.param == "plain":
-        monkeypatch.setattr(plain_launch, "is_needed", lambda: True)
-
 
 P = np.ones(8)
 BAD_COPIES = {

@@ -14,12 +14,9 @@ from processes import run
 from pyfastlr.engines import host
 from pyfastlr_kernels.cpu import pool
 
+pytestmark = pytest.mark.usefixtures("parallel_from_the_first_chunk")
+
 N = 200_003
-
-
-@pytest.fixture(autouse=True)
-def _parallel_from_the_first_chunk(monkeypatch):
-    monkeypatch.setattr(host, "PARALLEL_ABOVE", 0)
 
 
 def trained(p, threads, steps=3):

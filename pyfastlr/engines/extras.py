@@ -201,7 +201,7 @@ class Extras:
             pairs += [(kept, p), (p, average), (average, kept)]
         return [*pairs, (self.record["swapped"], np.array([swapped]))]
 
-    # --- Saved state (optimizers/saving/) -------------------------------------------------------------------------
+    # --- Saved state (optimizers/saving/) -----------------------------------------------------------------------------
 
     def progress_pairs(self, calls: int, summed: Any, averaged: int) -> list[tuple[Any, Any]]:
         """Counts of calls and updates, each with its new value. The last call is forgotten."""

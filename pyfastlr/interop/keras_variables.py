@@ -60,9 +60,10 @@ def _by_path(entries: Sequence[tuple[str, Any]], opt: Optimizer) -> Sorted:
         if ending == ACCUMULATOR:
             raise ValueError(f"`{label}` must not be there: gradients that are being accumulated cannot be moved")
         if ending not in wanted:
+            endings = " or ".join(map(repr, [ITERATION, RATE, *sorted(wanted - {AVERAGE})]))
             raise ValueError(
                 f"`{label}` must be a variable of Keras' {opt.peers['keras']} like `opt` ({opt.rule}), with a name "
-                f"that ends in {sorted(wanted - {AVERAGE})}, got another"
+                f"that ends in {endings}, got {str(path)!r:.80}"
             )
         arrays.setdefault(ending, []).append((label, x))
         models.setdefault(ending, []).append(name.removesuffix(f"_{ending}"))

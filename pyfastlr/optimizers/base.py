@@ -215,7 +215,11 @@ class Optimizer(Options):
     @classmethod
     def _advice(cls, name: str, known: Sequence[str]) -> str:
         """End of the error for a name that a group may not set."""
-        return f": {cls.missing[name]}" if name in cls.missing else hint(name, known)
+        if name in cls.missing:
+            return f": {cls.missing[name]}"
+        if name in cls.fields and not cls.fields[name].is_hyperparameter:
+            return f": `{name}` is the whole optimizer's, so give it to the constructor"
+        return hint(name, known)
 
     # --- The step -----------------------------------------------------------------------------------------------------
 

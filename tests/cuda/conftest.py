@@ -41,6 +41,17 @@ REASONS = {
 }
 
 
+@pytest.fixture
+def device(monkeypatch):
+    """Emulated device, whose memory all arrays of `emulated.Array` are in."""
+    from emulated import Device
+    from pyfastlr.arrays import device as device_arrays
+
+    found = Device((9, 0), fused=False)
+    monkeypatch.setattr(device_arrays, "device_of", lambda address: found)
+    return found
+
+
 def pytest_collection_modifyitems(items):
     for marker, reason in REASONS.items():
         marked = [item for item in items if marker in item.keywords]

@@ -7,9 +7,8 @@ pytest.importorskip("numba_cuda", reason='needs pip install "pyfastlr[cudatool]"
 pytestmark = pytest.mark.cudatool
 
 import pyfastlr as flr  # noqa: E402
-from emulated import Array, Device  # noqa: E402
+from emulated import Array  # noqa: E402
 from pyfastlr import schedules as S  # noqa: E402
-from pyfastlr.arrays import device as device_arrays  # noqa: E402
 from vectors import KERNELS  # noqa: E402
 
 SCHEDULES = [
@@ -20,13 +19,6 @@ SCHEDULES = [
     0.5 * S.Cosine(0.1, 6).warmup(2).clip(0.01, 0.1) + S.Linear(0.1, 0.0, 5).every(2),
     S.Linear(0.1, 0.2, 3).then(S.Constant(0.1).delay(2), at=4),
 ]  # fmt: skip
-
-
-@pytest.fixture
-def device(monkeypatch):
-    emulated = Device((9, 0), fused=False)
-    monkeypatch.setattr(device_arrays, "device_of", lambda address: emulated)
-    return emulated
 
 
 def numbers(n, seed=0):

@@ -10,16 +10,8 @@ pytest.importorskip("numba_cuda", reason='needs pip install "pyfastlr[cudatool]"
 pytestmark = pytest.mark.cudatool
 
 import pyfastlr as flr  # noqa: E402
-from emulated import Array, Device  # noqa: E402
+from emulated import Array  # noqa: E402
 from pyfastlr import schedules as S  # noqa: E402
-from pyfastlr.arrays import device as device_arrays  # noqa: E402
-
-
-@pytest.fixture
-def device(monkeypatch):
-    emulated = Device((9, 0), fused=False)
-    monkeypatch.setattr(device_arrays, "device_of", lambda address: emulated)
-    return emulated
 
 
 def numbers(n, seed=0, dtype=np.float32):

@@ -10,18 +10,10 @@ pytestmark = pytest.mark.cudatool
 
 import pyfastlr as flr  # noqa: E402
 from beside import Beside, numbers  # noqa: E402
-from emulated import Array, Device  # noqa: E402
-from pyfastlr.arrays import device as device_arrays  # noqa: E402
+from emulated import Array  # noqa: E402
 
 SIZES = (5, 9000, 3)
 ALL = ("update_norm", "param_norm", "per_tensor")
-
-
-@pytest.fixture
-def device(monkeypatch):
-    emulated = Device((9, 0), fused=False)
-    monkeypatch.setattr(device_arrays, "device_of", lambda address: emulated)
-    return emulated
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

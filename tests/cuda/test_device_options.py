@@ -13,18 +13,10 @@ import pyfastlr as flr  # noqa: E402
 from beside import Beside, numbers  # noqa: E402
 from emulated import Array, Device  # noqa: E402
 from pyfastlr import schedules as S  # noqa: E402
-from pyfastlr.arrays import device as device_arrays  # noqa: E402
 from vectors import KERNELS  # noqa: E402
 
 SIZES = (5, 1300, 3)
 dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
-
-
-@pytest.fixture
-def device(monkeypatch):
-    emulated = Device((9, 0), fused=False)
-    monkeypatch.setattr(device_arrays, "device_of", lambda address: emulated)
-    return emulated
 
 
 # --- Clipping and measuring -------------------------------------------------------------------------------------------

@@ -11,17 +11,9 @@ pytestmark = pytest.mark.cudatool
 
 import pyfastlr as flr  # noqa: E402
 from beside import Beside  # noqa: E402
-from emulated import Array, Device  # noqa: E402
-from pyfastlr.arrays import device as device_arrays  # noqa: E402
+from emulated import Array  # noqa: E402
 
 SIZES = (5, 1300, 3)
-
-
-@pytest.fixture
-def device(monkeypatch):
-    emulated = Device((9, 0), fused=False)
-    monkeypatch.setattr(device_arrays, "device_of", lambda address: emulated)
-    return emulated
 
 
 def lent(device, x=1.0, n=8, dtype=np.float32):

@@ -7,9 +7,8 @@ pytest.importorskip("numba_cuda", reason='needs pip install "pyfastlr[cudatool]"
 pytestmark = pytest.mark.cudatool
 
 import pyfastlr as flr  # noqa: E402
-from emulated import Array, Device  # noqa: E402
+from emulated import Array  # noqa: E402
 from pyfastlr import schedules as S  # noqa: E402
-from pyfastlr.arrays import device as device_arrays  # noqa: E402
 from pyfastlr.optimizers.base import registry  # noqa: E402
 
 OPTIONS = {
@@ -17,13 +16,6 @@ OPTIONS = {
 }
 WITH_CAPTURABLE = {"ema_decay": 0.9, "nonfinite": "skip", "loss_scale": None}
 each_class = pytest.mark.parametrize("cls", registry, ids=lambda cls: cls.__name__)
-
-
-@pytest.fixture
-def device(monkeypatch):
-    emulated = Device((9, 0), fused=False)
-    monkeypatch.setattr(device_arrays, "device_of", lambda address: emulated)
-    return emulated
 
 
 def params(device):
