@@ -21,6 +21,7 @@ LAYERS = {
     "pyfastlr_kernels.compat_curves": {"pyfastlr_kernels.curves"},
     "pyfastlr_kernels.stamps": set(),
     "pyfastlr_kernels.rules": {"pyfastlr_kernels.tables"},
+    "pyfastlr_kernels.printing": set(),
     "pyfastlr_kernels.compile": {"reduce"},
     "pyfastlr_kernels.cpu": {"rules", "tables", "reduce", "stage_rules", "python_side", "compile"},
     "pyfastlr_kernels.cuda": {"rules", "tables", "reduce", "stage_rules", "compile"},
