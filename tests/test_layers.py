@@ -32,6 +32,7 @@ LAYERS = {
     "pyfastlr.files": set(),
     "pyfastlr.engines": {"arrays", "schedules", "rules", "tables", "reduce", "python_side", "compile", "cpu", "cuda"},
     "pyfastlr.optimizers": {"engines", "arrays", "files", "schedules", "rules", "tables", "compile"},
+    "pyfastlr.capi": {"pyfastlr", "optimizers", "engines", "rules", "tables", "reduce", "stage_rules", "printing"},
     "pyfastlr.kernels": {"optimizers", "engines", "rules", "reduce", "compile", "cpu", "njit", "njit_norms", "stamps"},
     "pyfastlr.numpy_reference": set(),
     "pyfastlr.checkpoints": {"optimizers", "files", "arrays"},

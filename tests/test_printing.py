@@ -30,7 +30,7 @@ from pyfastlr_kernels.printing import (
     scaled,
 )
 from pyfastlr_kernels.printing.expressions import Value
-from pyfastlr_kernels.rules import RULES, contract
+from pyfastlr_kernels.rules import RULES, asgd, contract, ftrl
 
 HEAD = "#include <math.h>\n#include <stdbool.h>\n#include <stdint.h>\n"
 FLAGS = ("-std=c99", "-O2", "-ffp-contract=off", "-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror",
@@ -88,7 +88,7 @@ def library(tmp_path, printer, *exported, head=""):
 
 
 def test_every_rule_and_fold_prints(tmp_path):
-    printer = Printer(C, constants=DECAYS)
+    printer = Printer(C, constants=DECAYS, names={ftrl.Rates: "ftrl_rates"})
     for name, rule in RULES.items():
         for fold in rule.folds.values():
             h, r, _ = printer.function(fold, [ROW, FLOAT64, Tuple((FLOAT64,) * len(rule.carry))]).returns.items
@@ -461,3 +461,10 @@ def test_a_name_is_given_once():
     printer.function(clip, [FLOAT64])
     with pytest.raises(Unprintable, match="another function has the name clip already"):
         printer.function(curves.clip, [INT64, SCHEDULE, FLOAT64, FLOAT64])
+
+
+def test_a_structure_has_its_own_name():
+    printer = Printer(C)
+    printer.record_name(Record(ftrl.Rates, FLOAT64))
+    with pytest.raises(Unprintable, match="another structure has the name rates_f64 already"):
+        printer.record_name(Record(asgd.Rates, FLOAT64))

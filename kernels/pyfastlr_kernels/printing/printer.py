@@ -203,13 +203,11 @@ class Printer:
     def record_name(self, kind: Record) -> str:
         """Print the structure of a NamedTuple, unless it has been; return its name."""
         if kind not in self._structures:
-            family, own = kind.cls.__module__.rpartition(".")[2], kind.cls.__name__
-            own = "".join(
-                f"_{x.lower()}" if x.isupper() and own[k - 1].islower() else x.lower() for k, x in enumerate(own)
-            )
-            own = own.lstrip("_")
-            name = own if own.replace("_", "").startswith(family) else f"{family}_{own}"
-            name = self.names.get(kind.cls, name) + self.target.suffixes[kind.item]
+            name = self.names.get(kind.cls, kind.cls.__name__.lower()) + self.target.suffixes[kind.item]
+            if name in self._structures.values():
+                raise Unprintable(
+                    f"{kind.cls!r}: another structure has the name {name} already: give it one in `names`"
+                )
             self._structures[kind] = name
             fields = ", ".join(kind.fields)
             said = commented((kind.cls.__doc__ or "").strip())
@@ -233,6 +231,9 @@ class Printer:
         if kind.full not in self._tuples:
             parts = [self.type_text(x).removeprefix("struct ").replace(" ", "_") for x in kind.full]
             joined = f"{parts[0]}_{len(parts)}" if len(set(parts)) == 1 else "_and_".join(parts)
+            for suffix in self.target.suffixes.values():
+                if all(part.endswith(suffix) for part in parts):
+                    joined = joined.replace(f"{suffix}_and_", "_and_")
             self.name_tuple(kind, joined, [f"x{k}" for k in range(len(parts))])
         return self._tuples[kind.full]
 
