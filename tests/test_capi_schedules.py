@@ -4,8 +4,8 @@ import ctypes
 import math
 
 import pytest
-from c_library import compiler, library
 
+from c_library import compiler, library
 from foreign_schedules import ROWS, ours
 from pyfastlr import schedules as S
 from pyfastlr.capi.source_schedules import CURVES, SCHEDULE, SHAPE, schedules_header

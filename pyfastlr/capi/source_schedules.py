@@ -12,7 +12,7 @@ from pyfastlr_kernels.printing.statements import wrapped
 
 
 class Kind(NamedTuple):
-    """What a parameter is: its type for the printer, what it needs in words, and when it is refused, as a condition of C."""
+    """What a parameter is: its type for the printer, what it needs, and the condition of C under which it is refused."""
 
     type: Any
     words: str
@@ -95,8 +95,8 @@ CURVES = tuple(
 _HEAD = """\
 /*
  * Schedules: the learning rate of update n, which counts from 0. (t counts from 1: `config.lr` of update t is the
- * schedule at t - 1.) A schedule is NaN if an argument is out of the range that is given here, or n is not between 0 and
- * 2^53. A step then returns FASTLR_ERROR_LR.
+ * schedule at t - 1.) A schedule is NaN if an argument is out of the range that is given here, or if n is not between 0
+ * and 2^53. A step then returns FASTLR_ERROR_LR.
  *
  * A schedule that is built from another one takes it as a function with the data that it needs:
  *
