@@ -12,7 +12,7 @@ from pyfastlr_kernels.printing.statements import wrapped
 
 
 class Kind(NamedTuple):
-    """What a parameter is: its type for the printer, what it needs, and the condition of C under which it is refused."""
+    """A parameter: its type for the printer, what it needs, and the condition of C under which it is refused."""
 
     type: Any
     words: str
