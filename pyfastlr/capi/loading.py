@@ -26,16 +26,17 @@ class Found(NamedTuple):
 
 
 def declarations(text: str) -> str:
-    r"""Return the declarations of a header as cffi takes them: without comments, macros and the C++ guards.
+    r"""Return the declarations of a header as cffi takes them: without comments, C++ guards, and macros but numbers.
 
     Examples
     --------
-    >>> declarations("#define FASTLR_API\nFASTLR_API int fastlr_version(void); /* the number */\n")
-    'int fastlr_version(void);'
+    >>> print(declarations("#define FASTLR_API\n#define N 7\nFASTLR_API int f(void); /* 7 */\n"))
+    #define N 7
+    int f(void);
     """
     text = re.sub(r"/\*.*?\*/", " ", text, flags=re.DOTALL)
     text = re.sub(r"^#ifdef __cplusplus\n.*?^#endif.*?\n", "", text, flags=re.DOTALL | re.MULTILINE)
-    text = re.sub(r"^[ \t]*#(?:.*\\\n)*.*$", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^[ \t]*#(?!define \w+ \d+$)(?:.*\\\n)*.*$", "", text, flags=re.MULTILINE)
     lines = (line.rstrip() for line in re.sub(r"\bFASTLR_API\b[ \t]*", "", text).splitlines())
     return "\n".join(line for line in lines if line)
 
