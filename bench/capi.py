@@ -5,17 +5,18 @@ neither folds nor counts. No call goes through Python, whose 0.3 us would hide w
 """
 
 import ctypes
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
+from pyfastlr import capi
 from pyfastlr.benchmark.interleave import Run, Times, interleave
 from pyfastlr.benchmark.report import disturbed, times
 from pyfastlr.benchmark.variants import Variant
-from pyfastlr.capi import ffi, lib
+from pyfastlr.capi.source_classes import CLASSES
 from pyfastlr.optimizers import Optimizer
 from pyfastlr_kernels import python_side, tables
 from pyfastlr_kernels.compile.intrinsics import call_drive
@@ -112,18 +113,18 @@ def in_c(variant: Variant, p: Any, g: Any) -> tuple[Callable[[int], None], Any]:
     config = configured(opt)
     states = {x: y if isinstance(y, np.ndarray) else y[0] for x, y in opt.state_dict()["state"].items()}
     arrays = [p, g, *states.values()]
-    function = getattr(lib, f"fastlr_{name}_step")
-    kinds = [x.cname for x in ffi.typeof(function).args]
+    function = getattr(capi.lib, f"fastlr_{name}_step")
+    kinds = [x.cname for x in capi.ffi.typeof(function).args]
     carry = np.array([1.0, *[0.0] * 3])
-    given: list[int] = [int(ffi.cast("intptr_t", config)), AT]
-    if kinds[2] == "double const *":
-        getattr(lib, f"fastlr_{name}_carry_init")(ffi.from_buffer("double[]", carry))
+    given: list[int] = [int(capi.ffi.cast("intptr_t", config)), AT]
+    if kinds[2] == "double *":  # float32 has no other double
+        getattr(capi.lib, f"fastlr_{name}_carry_init")(capi.ffi.from_buffer("double[]", carry))
         given.append(carry.ctypes.data)
-    names = state_names(name)
+    names = next(x for x in CLASSES if x.prefix == name).states
     given += [p.ctypes.data, g.ctypes.data, *(states[x].ctypes.data if x in states else 0 for x in names), 0, p.size]
     assert len(given) == len(kinds), kinds
     prototype = ctypes.CFUNCTYPE(ctypes.c_int, *(ctypes.c_int64,) * len(kinds))
-    step = prototype(int(ffi.cast("intptr_t", ffi.addressof(lib, f"fastlr_{name}_step"))))
+    step = prototype(int(capi.ffi.cast("intptr_t", capi.ffi.addressof(capi.lib, f"fastlr_{name}_step"))))
     assert step(*given) == 0, name
     arguments = tuple(given)
 
@@ -138,27 +139,23 @@ def in_c(variant: Variant, p: Any, g: Any) -> tuple[Callable[[int], None], Any]:
 def configured(opt: Optimizer) -> Any:
     """Return the C config with the hyperparameters of an optimizer."""
     name = type(opt).__name__.lower()
-    config = ffi.new(f"fastlr_{name}_config *")
-    convention = getattr(lib, f"FASTLR_{opt.convention.upper()}")
-    code = getattr(lib, f"fastlr_{name}_config_init_for")(config, convention)
+    config = capi.ffi.new(f"fastlr_{name}_config *")
+    convention = getattr(capi.lib, f"FASTLR_{opt.convention.upper()}")
+    code = getattr(capi.lib, f"fastlr_{name}_config_init_for")(config, convention)
     assert code == 0, name
-    for field, _ in ffi.typeof(config[0]).fields:
-        if field in opt.groups[0] and field != "decay":
-            setattr(config, field, opt.groups[0][field])
-        elif field in type(opt).fields and field not in ("convention", "decay", "loss_scale"):
-            setattr(config, field, getattr(opt, field))
-    config.decay = getattr(lib, f"FASTLR_{str(opt.groups[0]['decay']).upper()}")
+    for field, value in hyperparameters(opt, [name for name, _ in capi.ffi.typeof(config[0]).fields]):
+        setattr(config, field, getattr(capi.lib, f"FASTLR_{value.upper()}") if field == "decay" else value)
     return config
 
 
-def state_names(name: str) -> list[str]:
-    """Return the names of a step's states, in the order of its arguments."""
-    from pyfastlr.capi.source import header
-
-    text = header()
-    start = text.index(f"fastlr_{name}_step(")
-    names = [x.split()[-1].lstrip("*") for x in text[start : text.index(")", start)].split(",")]
-    return names[names.index("g") + 1 : -2]
+def hyperparameters(opt: Optimizer, fields: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    """Yield names and values of the fields of a C config that a Python optimizer has too."""
+    group = opt.groups[0]
+    for field in fields:
+        if field in group:
+            yield field, group[field]
+        elif field in type(opt).fields and field != "convention" and getattr(opt, field, None) is not None:
+            yield field, getattr(opt, field)
 
 
 @njit

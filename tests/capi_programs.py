@@ -5,16 +5,15 @@ Every buffer ends where the next page can neither be read nor written. A step is
 each update. With the argument `tensors`, it is made over a table of three tensors instead.
 """
 
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
 
+from bench.capi import hyperparameters
 from cases import CASES, Case
-from pyfastlr.capi.source import header
+from pyfastlr.capi.source_classes import CLASSES, Class
 
 SIZE = 67  # not a multiple of any vector's length
 CUTS = (0, 20, 20)  # where the three tensors begin; the second is empty
@@ -22,23 +21,7 @@ DTYPES = {"float32": "", "float64": "_f64"}  # and the functions' suffixes
 KINDS = ("coupled", "decoupled", "independent")
 
 
-@dataclass(frozen=True)
-class Step:
-    """The parameters of an optimizer's step function between `g` and the range."""
-
-    states: tuple[str, ...]
-    carries: bool
-
-
-@cache
-def steps() -> dict[str, Step]:
-    """Optimizers in the header, by their lower-case names."""
-    found = {}
-    for name, arguments in re.findall(r"^FASTLR_API int fastlr_(\w+)_step\(([^)]*)\);", header(), re.MULTILINE):
-        names = [x.split()[-1].lstrip("*") for x in arguments.split(",")]
-        g = names.index("g")
-        found[name] = Step(tuple(names[g + 1 : -2]), "carry" in names)
-    return found
+STEPS = {x.prefix: x for x in CLASSES}  # by the optimizers' names in C
 
 
 @dataclass(frozen=True)
@@ -190,7 +173,7 @@ static void *load(const char *path)
 {
     FILE *file = fopen(path, "rb");
     void *memory;
-    long size;
+    long size = 0;
     if (file == NULL || fseek(file, 0, SEEK_END) != 0 || (size = ftell(file)) < 0 || fseek(file, 0, SEEK_SET) != 0)
         fail("the data cannot be read");
     memory = malloc((size_t)size);
@@ -272,12 +255,12 @@ int main(int argc, char **argv)
 """
 
 
-def _functions(name: str, step: Step) -> str:
-    count, text = len(step.states), ""
+def _functions(name: str, cls: Class) -> str:
+    count, text = len(cls.states), ""
     s = [f"s{k}" for k in range(count)]
     for dtype, suffix in DTYPES.items():
         c = {"float32": "float", "float64": "double"}[dtype]
-        start = [f"check(fastlr_{name}_carry_init(carry));"] if step.carries else []
+        start = [f"check(fastlr_{name}_carry_init(carry));"] if cls.carry else []
         if s:
             start.append(f"check(fastlr_{name}_state_init{suffix}(config, {', '.join(s)}, 0, SIZE));")
         text += _RUN % {
@@ -288,42 +271,33 @@ def _functions(name: str, step: Step) -> str:
             "suffix": suffix,
             "cuts": ", ".join(map(str, CUTS)),
             "declare": "".join([
-                *(["double carry[4];\n    "] if step.carries else []),
+                *(["double carry[4];\n    "] if cls.carry else []),
                 *(f"{c} *s{k} = used >> {k} & 1 ? ({c} *)buffer({2 + k}, bytes) : NULL;\n    " for k in range(count)),
             ]),
             "start": "\n    ".join(start),
             "lr": "lr" if name == "rprop" else "lr * rate[t - 1]",
             "table": "\n                ".join(f"tensors[i].state[{k}] = {x} == NULL ? NULL : {x} + first[i];"
                                                for k, x in enumerate(s)),
-            "carry": "carry, " if step.carries else "",
+            "carry": "carry, " if cls.carry else "",
             "states": "".join(f"{x}, " for x in s),
-            "next": f"check(fastlr_{name}_next(config, t, carry));" if step.carries else "",
+            "next": f"check(fastlr_{name}_next(config, t, carry));" if cls.carry else "",
             "save": "\n    ".join(f"save({x}, bytes);" for x in s),
         }  # fmt: skip
     return text
 
 
-def assignments(opt: Any, fields: Any, target: str = "config") -> list[str]:
+def assignments(opt: Any, fields: Any) -> list[str]:
     """C statements that give a config the hyperparameters of a Python optimizer."""
-    lines = []
-    for field, value, kind in hyperparameters(opt, fields):
-        if field == "decay":
-            lines.append(f"{target}.decay = FASTLR_{value.upper()};")
-        elif kind.kind == "array":
-            lines += [f"{target}.{field}[{k}] = {float(x)!r};" for k, x in enumerate(value)]
+    kinds, lines = {name: field.type for name, field in fields}, []
+    for name, value in hyperparameters(opt, kinds):
+        if name == "decay":
+            lines.append(f"config.decay = FASTLR_{value.upper()};")
+        elif kinds[name].kind == "array":
+            lines += [f"config.{name}[{k}] = {float(x)!r};" for k, x in enumerate(value)]
         else:
-            lines.append(f"{target}.{field} = {int(value) if kind.cname.startswith('int') else float(value)!r};")
+            is_flag = kinds[name].cname.startswith("int")
+            lines.append(f"config.{name} = {int(value) if is_flag else float(value)!r};")
     return lines
-
-
-def hyperparameters(opt: Any, fields: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Fields of a config that a Python optimizer has too: the name, its value, and the field's C type."""
-    group = opt.groups[0]
-    for field, described in fields:
-        if field in group:
-            yield field, group[field], described.type
-        elif field in type(opt).fields and field != "convention" and getattr(opt, field, None) is not None:
-            yield field, getattr(opt, field), described.type
 
 
 @cache
@@ -331,11 +305,11 @@ def program() -> str:
     """Text of the program, valid as C99 and as C++."""
     from pyfastlr.capi import ffi
 
-    text = _HEAD % {"size": SIZE} + "".join(_functions(name, step) for name, step in steps().items())
+    text = _HEAD % {"size": SIZE} + "".join(_functions(name, x) for name, x in STEPS.items())
     calls = []
     for run in RUNS:
         opt, name = run.make(np.zeros(SIZE)), run.c_name
-        used = sum(1 << steps()[name].states.index(x) for x in run.case.state)
+        used = sum(1 << STEPS[name].states.index(x) for x in run.case.state)
         lines = [
             f"fastlr_{name}_config config;",
             f"check(fastlr_{name}_config_init_for(&config, FASTLR_{opt.convention.upper()}));",

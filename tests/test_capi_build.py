@@ -162,6 +162,15 @@ def test_names_on_other_systems(target, library):
     assert compilers.TARGETS[target] in Compiler(("zig", "cc"), True).flags(target)
 
 
+def test_zig_gets_what_its_runtime_lacks():
+    """Else the library would always use the loops of the lowest level."""
+    gcc, zig = Compiler(("cc",), False), Compiler(("zig", "cc"), True)
+    assert list(gcc.files(HEADER, SOURCE)) == ["fastlr.h", "fastlr.c"]
+    assert list(zig.files(HEADER, SOURCE, "x86_64-linux")) == ["fastlr.h", "fastlr.c", "cpu_levels.c"]
+    for target in ("aarch64-linux", "x86_64-windows", "aarch64-macos"):
+        assert list(zig.files(HEADER, SOURCE, target)) == ["fastlr.h", "fastlr.c"]
+
+
 # --- The files --------------------------------------------------------------------------------------------------------
 
 

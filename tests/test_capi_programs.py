@@ -18,6 +18,7 @@ import pytest
 
 import capi_programs
 from pyfastlr import capi
+from pyfastlr.capi import zig_runtime
 from pyfastlr.capi.compilers import FLAGS, TARGETS, Compiler
 from pyfastlr.capi.source import header, source
 
@@ -165,25 +166,57 @@ def test_library_for_another_system(target, tmp_path):
     content = built.library.read_bytes()
     assert content.startswith(magic)
     assert b"fastlr_adamw_step_tensors_f64" in content
+    if target == "x86_64-linux" and shutil.which("objdump"):
+        assert "%zmm" in disassembled(built.library)  # the levels
     if target.endswith("linux"):
         machine = {"x86_64": 62, "aarch64": 183}[target.partition("-")[0]]
         assert int.from_bytes(content[18:20], "little") == machine
 
 
+def disassembled(path):
+    return subprocess.run(["objdump", "-d", path], capture_output=True, text=True, check=True).stdout
+
+
 def test_zig_does_not_compile_for_this_processor_only(tmp_path):
-    """The baseline is x86-64 v1; higher levels are chosen at run time."""
     there(Toolchain((*ZIG, "cc"), under=("objdump",)))
     if not X86:
         pytest.skip("for x86-64")
     path = tmp_path / "lib.so"
-    path.write_bytes(Compiler((*ZIG, "cc"), is_zig=True).library(header(), source()))
-    text = subprocess.run(["objdump", "-d", path], capture_output=True, text=True, check=True).stdout
-    assert "%zmm" in text
-    plain = Compiler((*ZIG, "cc", NO_CLONES), is_zig=True).library(header(), source())
-    path.write_bytes(plain)
-    text = subprocess.run(["objdump", "-d", path], capture_output=True, text=True, check=True).stdout
+    path.write_bytes(Compiler((*ZIG, "cc", NO_CLONES), is_zig=True).library(header(), source()))
+    text = disassembled(path)
     assert "%xmm" in text
     assert "%ymm" not in text
+
+
+PRINT_LEVEL = """
+#include <stdio.h>
+int main(void)
+{
+    __builtin_cpu_init();
+    printf("%d%d%d\\n", !!__builtin_cpu_supports("x86-64-v2"), !!__builtin_cpu_supports("x86-64-v3"),
+           !!__builtin_cpu_supports("x86-64-v4"));
+    return 0;
+}
+"""
+
+
+@pytest.mark.skipif(not X86, reason="levels of x86-64")
+def test_level_of_the_processor_under_zig(tmp_path):
+    """zig's runtime knows none, so ours must agree with gcc's, on this processor and on emulated ones."""
+    there(Toolchain((*ZIG, "cc")))
+    there(Toolchain())
+    (tmp_path / "print.c").write_text(PRINT_LEVEL)
+    (tmp_path / zig_runtime.NAME).write_text(zig_runtime.SOURCE)
+    compile_by(("gcc", "print.c", "-o", "gcc"), tmp_path)
+    compile_by((*ZIG, "cc", *FLAGS, *WARNINGS, "-mcpu=x86_64", "print.c", zig_runtime.NAME, "-o", "zig"), tmp_path)
+
+    def level(*command):
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    assert level(tmp_path / "zig") == level(tmp_path / "gcc")
+    if shutil.which("qemu-x86_64"):
+        for processor, found in {"Conroe": "000", "Nehalem": "100", "Haswell": "110"}.items():
+            assert level("qemu-x86_64", "-cpu", processor, tmp_path / "zig") == f"{found}\n"
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "zig"])

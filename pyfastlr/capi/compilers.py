@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from . import zig_runtime
+
 #: Flags that keep the bits: C99, no fused multiply-add, and no errno or trap that would keep a loop from vectorising.
 FLAGS = ("-std=c99", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
 _LIBRARY = ("-shared", "-fvisibility=hidden", "-DFASTLR_BUILD", "-s")
@@ -133,6 +135,12 @@ class Compiler(NamedTuple):
             said = done.stdout.decode(errors="replace").strip()[-4000:]
             raise CompileError(f"{self} failed with status {done.returncode}: {said or 'it printed nothing'}")
 
+    def files(self, header: str, source: str, target: str | None = None) -> dict[str, str]:
+        """Text of all files of the library, by name."""
+        needs_levels = self.is_zig and zig_runtime.is_needed(target)
+        more = {zig_runtime.NAME: zig_runtime.SOURCE} if needs_levels else {}
+        return {"fastlr.h": header, "fastlr.c": source, **more}
+
     def library(self, header: str, source: str, target: str | None = None) -> bytes:
         """Compile ``fastlr.c`` and return the library's content.
 
@@ -141,14 +149,14 @@ class Compiler(NamedTuple):
         CompileError, ValueError
             As `run` and `flags`.
         """
-        flags = self.flags(target)
+        flags, files = self.flags(target), self.files(header, source, target)
         with tempfile.TemporaryDirectory(prefix="pyfastlr-") as temporary:
             folder = Path(temporary)
-            (folder / "fastlr.h").write_bytes(header.encode())
-            (folder / "fastlr.c").write_bytes(source.encode())
-            name = system(target).library
-            self.run([*flags, "fastlr.c", "-lm", "-o", name], folder)
-            return (folder / name).read_bytes()
+            for name, text in files.items():
+                (folder / name).write_bytes(text.encode())
+            library = system(target).library
+            self.run([*flags, *(x for x in files if x.endswith(".c")), "-lm", "-o", library], folder)
+            return (folder / library).read_bytes()
 
 
 def system(target: str | None) -> System:

@@ -68,7 +68,8 @@ def built() -> Found:
     """
     texts = header(), source()
     compiler = find()
-    key = (*texts, compiler.identity, compiler.flags(), sys.platform, platform.machine())
+    files = compiler.files(*texts)
+    key = (files, compiler.identity, compiler.flags(), sys.platform, platform.machine())
     suffix = {"win32": "dll", "darwin": "dylib"}.get(sys.platform, "so")
     name = f"libfastlr-{hashlib.sha256(repr(key).encode()).hexdigest()[:20]}.{suffix}"
     path, image = cache.kept_library(name, lambda: _compile(compiler, texts))
