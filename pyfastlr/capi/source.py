@@ -8,6 +8,7 @@ from .source_errors import NAMES, number, texts
 from .source_header import header_text
 from .source_optimizers import classes_text
 from .source_rules import make_printer, rules_text
+from .source_schedules import schedules_header, schedules_text
 from .source_steps import steps_text
 
 _HEAD = """\
@@ -184,6 +185,7 @@ def header() -> str:
     errors = "\n".join(f"    FASTLR_ERROR_{name} = {number(name)}," for name in NAMES).removesuffix(",")
     parts = [_HEAD.format(version=version_number(), errors=errors, states=MAX_STATES), _FUNCTIONS]
     parts += [header_text(c) + "\n" for c in CLASSES]
+    parts.append(schedules_header() + "\n")
     parts.append("#ifdef __cplusplus\n}\n#endif\n\n#endif\n")
     return "".join(parts)
 
@@ -193,4 +195,4 @@ def source() -> str:
     said = "\n".join(f'    case FASTLR_ERROR_{name}:\n        return "{text}";' for name, text in texts().items())
     printer = make_printer()
     head = _SOURCE.format(version=pyfastlr.__version__, states=MAX_STATES, texts=said)
-    return "\n".join([head, rules_text(printer), steps_text(), classes_text()])
+    return "\n".join([head, rules_text(printer), steps_text(), classes_text(), schedules_text(printer)])
