@@ -141,8 +141,8 @@ class Compiler(NamedTuple):
         more = {zig_runtime.NAME: zig_runtime.SOURCE} if needs_levels else {}
         return {"fastlr.h": header, "fastlr.c": source, **more}
 
-    def library(self, header: str, source: str, target: str | None = None) -> bytes:
-        """Compile ``fastlr.c`` and return the library's content.
+    def library(self, header: str, source: str, target: str | None = None, more: Sequence[str] = ()) -> bytes:
+        """Compile ``fastlr.c`` and return the library's content; `more` are further flags.
 
         Raises
         ------
@@ -155,7 +155,7 @@ class Compiler(NamedTuple):
             for name, text in files.items():
                 (folder / name).write_bytes(text.encode())
             library = system(target).library
-            self.run([*flags, *(x for x in files if x.endswith(".c")), "-lm", "-o", library], folder)
+            self.run([*flags, *more, *(x for x in files if x.endswith(".c")), "-lm", "-o", library], folder)
             return (folder / library).read_bytes()
 
 

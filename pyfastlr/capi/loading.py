@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from pyfastlr_kernels.compile import cache
 from pyfastlr_kernels.compile.first_use import once
 
-from .compilers import Compiler, NoCompiler, find
+from . import processor
+from .compilers import NoCompiler, find
 from .source import header, source
 
 
@@ -59,7 +60,8 @@ def installed() -> Found | None:
 def built() -> Found:
     """Return a library from the cache; if it is not there, compile it.
 
-    Its name has a hash of all that determines its code: the sources, the compiler, its flags and the system.
+    It is for this machine's processor. Its name has a hash of all that determines its code: the sources, the compiler,
+    its flags and the system.
 
     Raises
     ------
@@ -68,16 +70,12 @@ def built() -> Found:
     """
     texts = header(), source()
     compiler = find()
-    files = compiler.files(*texts)
-    key = (files, compiler.identity, compiler.flags(), sys.platform, platform.machine())
+    files, flags = compiler.files(*texts), processor.flags()
+    key = (files, compiler.identity, compiler.flags(), flags, sys.platform, platform.machine())
     suffix = {"win32": "dll", "darwin": "dylib"}.get(sys.platform, "so")
     name = f"libfastlr-{hashlib.sha256(repr(key).encode()).hexdigest()[:20]}.{suffix}"
-    path, image = cache.kept_library(name, lambda: _compile(compiler, texts))
+    path, image = cache.kept_library(name, lambda: compiler.library(*texts, more=flags))
     return Found(_in_a_folder_of_this_process(name, image) if path is None else path, texts[0])
-
-
-def _compile(compiler: Compiler, texts: tuple[str, str]) -> bytes:
-    return compiler.library(*texts)
 
 
 def _in_a_folder_of_this_process(name: str, image: bytes) -> Path:
