@@ -131,6 +131,20 @@ def every_small_gradient() -> list[dict[str, Any]]:
     return found
 
 
+def every_c_step(seconds: float, max_n: int) -> list[dict[str, Any]]:
+    """Compare the C library's steps with the driver's, and print their targets."""
+    from . import capi  # compiles the library
+
+    print("The C library: time of a step / the driver's, and what it takes more than the bare loop, each with medians")
+    print(capi.HEAD)
+    found = []
+    for x in capi.against_driver(seconds, max_n):
+        print(x, flush=True)
+        found.append(x.as_json())
+    print()
+    return found
+
+
 def first() -> dict[str, float]:
     """Measure new processes, and print."""
     found = first_step()
@@ -152,6 +166,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rules", action="store_true", help="also compare every optimizer with the time of its bytes")
     parser.add_argument("--peers", action="store_true", help="also compare every optimizer with every peer")
     parser.add_argument("--options", action="store_true", help="also measure clipping, unscaling and averaging")
+    parser.add_argument("--capi", action="store_true", help="also compare the C library with the driver")
     parser.add_argument("--subnormal", action="store_true", help="also measure long runs of zero and tiny gradients")
     parser.add_argument("--json", type=Path, help="save the results to this file")
     options = parser.parse_args(arguments)
@@ -180,6 +195,8 @@ def main(arguments: list[str] | None = None) -> int:
         more["peers"] = [asdict(row) for row in every_peer(options.seconds / 6, options.max_n)]
     if options.options:
         more["options"] = [asdict(row) for row in every_option(options.seconds, options.max_n)]
+    if options.capi:
+        more["capi"] = every_c_step(options.seconds / 10, options.max_n)
     if options.subnormal:
         more["subnormal"] = every_small_gradient()
     more["first_step"] = first()

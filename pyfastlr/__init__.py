@@ -36,6 +36,7 @@ from .optimizers import save as save
 from .optimizers import unflatten_state as unflatten_state
 
 if TYPE_CHECKING:
+    from . import capi as capi
     from . import kernels as kernels
     from . import tune as tune
     from .interop import from_keras as from_keras
@@ -60,7 +61,7 @@ if not TYPE_CHECKING:  # checkers know the names
     def __getattr__(name: str) -> Any:
         from importlib import import_module
 
-        if name in ("interop", "kernels", "tune"):  # imported only when asked for: `kernels` needs numba
+        if name in ("capi", "interop", "kernels", "tune"):  # imported only when asked for: `kernels` needs numba
             return import_module(f".{name}", __name__)
         if name.startswith(("from_", "to_")) and name in __all__:
             return getattr(import_module(".interop", __name__), name)

@@ -32,18 +32,30 @@ LAYERS = {
     "pyfastlr.files": set(),
     "pyfastlr.engines": {"arrays", "schedules", "rules", "tables", "reduce", "python_side", "compile", "cpu", "cuda"},
     "pyfastlr.optimizers": {"engines", "arrays", "files", "schedules", "rules", "tables", "compile"},
-    "pyfastlr.capi": {"pyfastlr", "optimizers", "engines", "rules", "tables", "reduce", "stage_rules", "printing"},
+    "pyfastlr.capi": {
+        "pyfastlr",
+        "files",
+        "compile",
+        "optimizers",
+        "engines",
+        "rules",
+        "tables",
+        "reduce",
+        "stage_rules",
+        "printing",
+    },
     "pyfastlr.kernels": {"optimizers", "engines", "rules", "reduce", "compile", "cpu", "njit", "njit_norms", "stamps"},
     "pyfastlr.numpy_reference": set(),
     "pyfastlr.checkpoints": {"optimizers", "files", "arrays"},
     "pyfastlr.interop": {"optimizers", "engines", "arrays", "rules"},
-    "pyfastlr": {"schedules", "arrays", "optimizers", "files", "checkpoints", "kernels", "tune", "interop"},
+    "pyfastlr": {"schedules", "arrays", "optimizers", "files", "checkpoints", "kernels", "tune", "interop", "capi"},
     "pyfastlr.__main__": {"cli"},
     "pyfastlr.tune": {"optimizers", "engines", "arrays", "schedules", "compile", "rules", "tables", "plot"},
     "pyfastlr.demo": {"pyfastlr", "optimizers", "schedules", "numpy_reference"},
     "pyfastlr.plot": {"demo", "schedules"},
     "pyfastlr.cli": {
         "pyfastlr",
+        "capi",
         "tune",
         "optimizers",
         "files",
@@ -69,7 +81,8 @@ LAYERS = {
         "cpu",
     },
 }
-LATE = {("pyfastlr.plot", "pyfastlr.demo"), ("pyfastlr.cli", "pyfastlr.benchmark")}  # else a circle of layers
+# Else a circle of layers.
+LATE = {("pyfastlr.plot", "pyfastlr.demo"), ("pyfastlr.cli", "pyfastlr.benchmark"), ("pyfastlr", "pyfastlr.capi")}
 
 
 def layer_of(module):

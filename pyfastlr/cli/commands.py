@@ -13,6 +13,7 @@ from rich.table import Table
 import pyfastlr
 
 from .bench import bench
+from .build_capi import build_capi
 from .checkpoint import checkpoint
 from .console import check_picture, fail, under_way, usage_errors, writing
 from .find_lr import find_lr
@@ -211,4 +212,5 @@ def warmup(
 
 app.add_typer(checkpoint)
 app.command()(bench)
+app.command()(build_capi)
 app.command()(find_lr)

@@ -24,8 +24,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import llvmlite.binding as llvm
-
 from .sources import hash_sources, version_of
 
 _MAGIC = b"pyfastlr object 1\n"
@@ -65,6 +63,8 @@ def _user_directory() -> str:
 @cache
 def target() -> tuple[str, str]:
     """Return LLVM's name and features of this CPU."""
+    import llvmlite.binding as llvm  # the C library (pyfastlr.capi) keeps its files here where LLVM may be missing
+
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
@@ -106,6 +106,25 @@ def kept(name: str, suffix: str, make: Callable[[], bytes]) -> bytes:
     return image
 
 
+def kept_library(name: str, make: Callable[[], bytes]) -> tuple[Path | None, bytes]:
+    """Return the path and the code of that shared library; if it is not in the cache, make it and write it there.
+
+    The file is for the system's loader, so its sha256 comes last: loaders ignore what follows the library. The path is
+    None if the cache cannot be used.
+    """
+    place = directory()
+    path = place and place / name
+    image = _read(path, at_end=True) if path else None
+    if image is None:
+        image = make()
+        compiled.append(name)
+        if path is None:
+            _warn("this user has no home directory; set PYFASTLR_CACHE_DIR")
+        elif not _write(path, image, at_end=True):
+            path = None
+    return path, image
+
+
 _warned: list[str] = []
 
 
@@ -127,7 +146,12 @@ def _trusted(place: Path) -> bool:
     return False
 
 
-def _read(path: Path) -> bytes | None:
+def _seal(image: bytes) -> bytes:
+    """Return what shows that a file is whole."""
+    return _MAGIC + hashlib.sha256(image).digest()
+
+
+def _read(path: Path, at_end: bool = False) -> bytes | None:
     try:
         if not _trusted(path.parent):
             return None
@@ -137,37 +161,43 @@ def _read(path: Path) -> bytes | None:
     except OSError as problem:
         _warn(str(problem))
         return None
-    head = len(_MAGIC) + 32
-    image = content[head:]
-    if content[:head] != _MAGIC + hashlib.sha256(image).digest():
+    size = len(_MAGIC) + 32
+    seal, image = (content[-size:], content[:-size]) if at_end else (content[:size], content[size:])
+    if seal != _seal(image):
         _warn(f"{path} is damaged and is compiled again")
         return None
     _mark_used(path)
     return image
 
 
-def _write(path: Path, image: bytes) -> None:
-    """Write the file. Only this user may change it; others may read it if the umask allows."""
+def _write(path: Path, image: bytes, at_end: bool = False) -> bool:
+    """Write the file; return whether that worked. Only this user may change it; others may read it if the umask allows.
+
+    The seal is at the beginning or at the end.
+    """
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         if not _trusted(path.parent):
-            return
+            return False
         temporary = path.parent / f".{path.name}-{secrets.token_hex(8)}.tmp"
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o644)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(_MAGIC + hashlib.sha256(image).digest() + image)
+                file.write(image + _seal(image) if at_end else _seal(image) + image)
             os.replace(temporary, path)
         except BaseException:
             os.unlink(temporary)
             raise
     except OSError as problem:
         _warn(str(problem))
+        return False
+    return True
 
 
 # --- Unused files -----------------------------------------------------------------------------------------------------
 
 _DAY = 24 * 3600.0  # seconds
+_SUFFIXES = (".o", ".cubin", ".so", ".dylib", ".dll", ".tmp")
 
 
 def _mark_used(path: Path) -> None:
@@ -184,7 +214,7 @@ def files() -> Iterator[Path]:
     place = directory()
     if place is not None and place.is_dir():
         for path in sorted(place.iterdir()):
-            if path.suffix in (".o", ".cubin", ".tmp") and path.is_file():
+            if path.suffix in _SUFFIXES and path.is_file():
                 yield path
 
 
