@@ -51,7 +51,8 @@ class Frame:
         for name, items in (("args", self.arguments), ("rets", self.results)):
             self._list(name, [item for item, _ in items], [1] * len(items))
         if plan is not None:
-            self._list("attrs", [_record(ARRAY, dtype=S64, size=len(plan), data=address(plan))], [ARRAY_ATTRIBUTE])
+            self.attribute = _record(ARRAY, dtype=S64, size=len(plan), data=address(plan))
+            self._list("attrs", [self.attribute], [ARRAY_ATTRIBUTE])
 
     def _list(self, name: str, items: Sequence[np.ndarray], types: Sequence[int]) -> None:
         table, kinds = np.array([*map(address, items)], np.int64), np.array(types, np.int32)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pyfastlr.optimizers import Optimizer
-from pyfastlr.optimizers.fields import hint
+from pyfastlr.optimizers.fields import StartNumber, hint
 from pyfastlr.optimizers.options import Options
 
 from .settings import read
@@ -14,9 +14,28 @@ from .transformation import Transformation, transformation
 
 # Of the arguments that all classes share, those that make sense here; `mask` is ours.
 _COMMON = ("weight_decay", "decay", "lr_scale", "convention", "maximize", "threads")
-_MASK = """\
+# What is explained otherwise than in the classes.
+_TEXTS = {
+    "lr": """\
+lr : float >= 0, Schedule, or callable
+    Learning rate. A schedule of pyfastlr is evaluated inside the compiled program, in float64. Any other callable, such
+    as a schedule of optax, is called with the traced count, an int32. The count is 0 for the first update. The rate, as
+    all hyperparameters, may also be an array of jax, a traced one too: a program that gets it as an argument is not
+    compiled again.""",
+    "mask": """\
 mask : tree of bool like params, or function of params that returns one, optional
-    Which arrays weight decay applies to. The default is all."""
+    Which arrays weight decay applies to. The default is all.""",
+    "lr_scale": """\
+lr_scale : float > 0, optional
+    Factor of the rate.""",
+    "convention": """\
+convention : {{{conventions}}}, optional
+    Library whose formula and defaults are used (docs/conventions.md).""",
+}
+# Rprop's rate is no rate.
+_START = """\
+lr : float >= 0
+    The initial step size of each element. It must be known when `init` is called."""
 _HINTS = {
     "clip_norm": "put `optax.clip_by_global_norm` before it in an `optax.chain`",
     "clip_norm_each": "put `optax.clip_by_block_rms` or your own transformation before it in an `optax.chain`",
@@ -45,7 +64,7 @@ def factory(name: str, cls: type[Optimizer], **defaults: Any) -> Callable[..., T
         parameter(
             x,
             parameter.POSITIONAL_OR_KEYWORD if x == "lr" else parameter.KEYWORD_ONLY,
-            default=defaults.get(x, cls.fields[x].default),
+            default=None if x == "lr_scale" else defaults.get(x, cls.fields[x].default),
         )
         for x in names
     ]
@@ -75,15 +94,19 @@ def _documented(name: str, cls: type[Optimizer], names: list[str], defaults: Map
     doc = inspect.cleandoc(cls.__doc__ or "")
     intro, _, rest = doc.partition("Parameters\n----------\n")
     entries = {x.partition(" : ")[0]: x.rstrip() for x in re.split(r"\n(?=\w)", rest.partition("\nRaises\n------\n")[0])}
+    known = ", ".join(f'"{x}"' for x in cls.conventions)
+    texts = {x: text.format(conventions=known) for x, text in _TEXTS.items()}
+    if isinstance(cls.fields["lr"], StartNumber):
+        texts["lr"] = _START
     # Defaults in the class's help are those of its first convention.
-    shown = [re.sub(r", default [^\n]*", "", entries[x], count=1) for x in names]
-    shown.insert(names.index("decay") + 1, _MASK)
+    shown = [texts.get(x) or re.sub(r", default [^\n]*", "", entries[x], count=1) for x in names]
+    shown.insert(names.index("decay") + 1, texts["mask"])
     convention = "optax" if "optax" in cls.conventions else next(iter(cls.conventions))
     values = {**{k: v for k, v in cls.conventions[convention].items() if v is not None}, **defaults}
-    known = ", ".join(f"{k}={v!r}" for k, v in values.items())
+    given = ", ".join(f"{k}={v!r}" for k, v in values.items())
     return (
         f"{intro}Parameters\n----------\n" + "\n".join(shown) + "\n\nReturns\n-------\nTransformation\n"
         "    With `init`, `update` and `apply`.\n\nRaises\n------\nTypeError, ValueError\n"
         "    If an argument has the wrong type or is out of range. Traced values are not checked.\n\nNotes\n-----\n"
-        f"The default `convention` is {convention!r}, with {known}. `pyfastlr.{cls.__name__}` has examples and sources.\n"
+        f"The default `convention` is {convention!r}, with {given}. `pyfastlr.{cls.__name__}` has examples and sources.\n"
     )

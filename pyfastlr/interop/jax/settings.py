@@ -31,7 +31,7 @@ class Operand:
         raise TypeError("a traced number has no value yet")
 
     def __repr__(self) -> str:
-        return f"an array of jax ({self.value.dtype}); only a Python number can be used here"
+        return f"an array of jax{_STATIC}"
 
 
 class Settings(NamedTuple):
@@ -66,7 +66,11 @@ class Settings(NamedTuple):
 def read(cls: type[Optimizer], arguments: Mapping[str, Any], mask: Any) -> Settings:
     """Check the arguments of an optimizer."""
     arguments = dict(arguments)
-    arguments["lr_scale"] = number(arguments["lr_scale"], "lr_scale", ABOVE_ZERO, also=_FROZEN)
+    for name, value in arguments.items():
+        if isinstance(value, jax.Array) and (name == "lr_scale" or not cls.fields[name].is_hyperparameter):
+            raise TypeError(f"`{name}` must be known when the program is compiled, got an array of jax{_STATIC}")
+    scale = arguments["lr_scale"]
+    arguments["lr_scale"] = 1.0 if scale is None else number(scale, "lr_scale", ABOVE_ZERO, also=_FROZEN)
     if arguments["convention"] is None and "optax" in cls.conventions:
         arguments["convention"] = "optax"
     # The class itself checks them, for one element.
@@ -81,6 +85,7 @@ def read(cls: type[Optimizer], arguments: Mapping[str, Any], mask: Any) -> Setti
     return Settings(cls, opt.rule, opt.convention or "", fields, initial, sign, arguments["threads"], mask)
 
 
+_STATIC = " (for `optax.inject_hyperparams`, name it in `static_args`)"
 _FROZEN = " for all parameters (to freeze some, use `optax.masked` or `optax.set_to_zero`)"
 
 
