@@ -59,4 +59,4 @@ OPTIMIZERS = {
     )
 }  # fmt: skip
 
-__all__ = [*OPTIMIZERS, "State", "Transformation", "schedule"]  # noqa: PLE0604
+__all__ = [*OPTIMIZERS, "State", "Transformation", "schedule"]

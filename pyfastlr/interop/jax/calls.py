@@ -106,7 +106,6 @@ def _call(call: Call, count: Any, carry: Any, numbers: Any, operands: Any, block
     return results[0], results[1] if carried else None, [tuple(rest[n * j : n * (j + 1)]) for j in range(1 + n_states)]
 
 
-@_call.defjvp
 def _refuse(call: Call, primals: Any, tangents: Any) -> NoReturn:
     raise NotImplementedError(
         f"a step of pyfastlr ({call.rule}) cannot be differentiated: where gradients must flow through an update, use "
@@ -114,6 +113,7 @@ def _refuse(call: Call, primals: Any, tangents: Any) -> NoReturn:
     )
 
 
+_call.defjvp(_refuse)
 _launch = partial(jax.jit, static_argnums=0, inline=True)(_call)
 
 
