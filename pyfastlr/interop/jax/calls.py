@@ -98,9 +98,11 @@ def _call(call: Call, count: Any, carry: Any, numbers: Any, operands: Any, block
     outputs = [count, *carried, *(x for block in written for x in block)]
     shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in outputs]
     n, first = len(blocks[0]), 2 + len(carried) + len(operands)
-    starts = [first, *(first + n * j for j in range(len(blocks) - n_states, len(blocks)))]
-    shared = [*range(1 + len(carried)), *(start + k for start in starts for k in range(n))]
-    aliases = {source: k for k, source in enumerate(shared)}
+    aliases = {k: k for k in range(1 + len(carried))}
+    for place, block in enumerate([0, *range(len(blocks) - n_states, len(blocks))]):
+        if place or call.kind == "update":  # a change goes elsewhere: gradients are seldom donated, so XLA would copy them
+            source, output = first + n * block, 1 + len(carried) + n * place
+            aliases |= {source + k: output + k for k in range(n)}
     results = _invoke(call.target(), arguments, shapes, aliases, call.plan.numbers(), call.direct)
     rest = results[1 + len(carried) :]
     return results[0], results[1] if carried else None, [tuple(rest[n * j : n * (j + 1)]) for j in range(1 + n_states)]
