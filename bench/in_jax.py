@@ -106,9 +106,7 @@ def check(work: Work, found: Mapping[str, Run], steps: int = 3) -> None:
                 raise Mismatch(f"{name} does not do the same work as {OURS} ({work.name}): array {k} {problem}")
 
 
-def in_jax(
-    seconds: float, max_n: int, measure: Callable[..., dict[str, Times]] = interleave
-) -> Iterator[Found]:
+def in_jax(seconds: float, max_n: int, measure: Callable[..., dict[str, Times]] = interleave) -> Iterator[Found]:
     """Measure every optimizer at every layout."""
     variants = {variant.name: variant for variant in VARIANTS}
     for label, (layout, must_lead) in LAYOUTS.items():

@@ -57,7 +57,7 @@ def make_fold(fold, options=PARTS):
 def make_drive(name, convention, dtype, by_element, changes=False):
     """Make the drive of a rule, as Python text; `by_element` if a tensor may have a rate per element or be frozen.
 
-    With `changes`, an update leaves the parameters alone, and stores what must be added to them at the tensor's `scale`.
+    With `changes`, an update leaves the parameters alone, and stores what must be added to them at `scale`.
     """
     rule = rules.RULES[name]
     fold = rule.folds[convention]

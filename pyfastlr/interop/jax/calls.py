@@ -99,8 +99,9 @@ def _call(call: Call, count: Any, carry: Any, numbers: Any, operands: Any, block
     shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in outputs]
     n, first = len(blocks[0]), 2 + len(carried) + len(operands)
     aliases = {k: k for k in range(1 + len(carried))}
+    # A change has memory of its own: gradients are seldom donated, so XLA would copy them.
     for place, block in enumerate([0, *range(len(blocks) - n_states, len(blocks))]):
-        if place or call.kind == "update":  # a change goes elsewhere: gradients are seldom donated, so XLA would copy them
+        if place or call.kind == "update":
             source, output = first + n * block, 1 + len(carried) + n * place
             aliases |= {source + k: output + k for k in range(n)}
     results = _invoke(call.target(), arguments, shapes, aliases, call.plan.numbers(), call.direct)
