@@ -78,8 +78,8 @@ def load_state(opt: Optimizer, state: State) -> None:
     Parameters
     ----------
     opt : Optimizer
-        Of the same class and convention, with arrays of the same names, shapes and dtypes. Its schedules continue at the
-        count; an average of the parameters starts anew.
+        Of the same class and convention, with arrays of the same names, shapes and dtypes. Its schedules continue at
+        the count; an average of the parameters starts anew.
     state : State
 
     Raises
