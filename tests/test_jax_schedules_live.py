@@ -97,6 +97,11 @@ def test_refused(make, error, words):
         make()
 
 
+def test_a_schedule_that_is_called_with_a_traced_count_says_what_to_use():
+    with pytest.raises(TypeError, match=r"got .*Tracer.*: inside a program of JAX, use pyfastlr.interop.jax.schedule"):
+        jax.jit(lambda n: COSINE(n))(3)
+
+
 def test_a_rate_has_no_derivative_by_the_count_but_does_not_hinder_others():
     rate = fj.schedule(COSINE)
     assert float(jax.grad(lambda x: x * rate(7))(2.0)) == np.float32(COSINE(7))

@@ -74,9 +74,17 @@ def is_direct(target: targets.Target) -> bool:
         warnings.warn(
             f"pyfastlr.interop.jax calls Python from compiled programs, which is slow: {problem}",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=_levels_to_user(),
         )
     return problem is None
+
+
+def _levels_to_user() -> int:
+    """Return the stack level, counted from the caller, of the first line outside this package and JAX."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(("pyfastlr.", "jax.", "optax.")):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def launch(call: Call, count: Any, carry: Any, numbers: Any, operands: Any, blocks: Sequence[Any]) -> Any:
