@@ -28,6 +28,8 @@ from pyfastlr.engines import host
 from . import subnormal
 from .all_optimizers import BYTES_SIZE, against_bytes, against_peers, slower_than, summary
 from .first_step import first_step
+from .in_jax import OURS as OURS_IN_JAX
+from .in_jax import in_jax
 from .options import costs
 from .scaling import ADAM, DEFAULT_MAX, QUANTILES, beside_neighbour, crossover, sweep
 from .targets import LAYOUTS, RATIOS, SECONDS, Verdict, judge, show
@@ -141,6 +143,17 @@ def every_c_step(seconds: float, max_n: int) -> list[dict[str, Any]]:
     for x in capi.against_driver(seconds, max_n):
         print(x, flush=True)
         found.append(x.as_json())
+    return found
+
+
+def every_step_in_jax(seconds: float, max_n: int) -> list[dict[str, Any]]:
+    """Measure steps inside programs of JAX, and print them beside optax."""
+    print(f"Steps jitted by JAX: best and median times (time divided by that of {OURS_IN_JAX})")
+    found = []
+    for x in in_jax(seconds, max_n):
+        print(x, flush=True)
+        figures = {name: {"minimum": t.minimum, "median": t.median, "spread": t.spread} for name, t in x.times.items()}
+        found.append({"optimizer": x.optimizer, "layout": x.layout, "verdict": x.verdict, "times": figures})
     print()
     return found
 
@@ -168,6 +181,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--options", action="store_true", help="also measure clipping, unscaling and averaging")
     parser.add_argument("--capi", action="store_true", help="also compare the C library with the driver")
     parser.add_argument("--subnormal", action="store_true", help="also measure long runs of zero and tiny gradients")
+    parser.add_argument("--jax", action="store_true", help="also compare steps inside programs of JAX with optax")
     parser.add_argument("--json", type=Path, help="save the results to this file")
     options = parser.parse_args(arguments)
     if options.json:
@@ -199,6 +213,8 @@ def main(arguments: list[str] | None = None) -> int:
         more["capi"] = every_c_step(options.seconds / 10, options.max_n)
     if options.subnormal:
         more["subnormal"] = every_small_gradient()
+    if options.jax:
+        more["jax"] = every_step_in_jax(options.seconds / 2, options.max_n)
     more["first_step"] = first()
     if options.json:
         options.json.write_text(json.dumps(report.as_json() | more, indent=1) + "\n", encoding="utf-8")

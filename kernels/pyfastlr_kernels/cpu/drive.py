@@ -54,8 +54,11 @@ def make_fold(fold, options=PARTS):
     return numbers
 
 
-def make_drive(name, convention, dtype, by_element):
-    """Make the drive of a rule, as Python text; `by_element` if a tensor may have a rate per element or be frozen."""
+def make_drive(name, convention, dtype, by_element, changes=False):
+    """Make the drive of a rule, as Python text; `by_element` if a tensor may have a rate per element or be frozen.
+
+    With `changes`, an update leaves the parameters alone, and stores what must be added to them at `scale`.
+    """
     rule = rules.RULES[name]
     fold = rule.folds[convention]
     real, itemsize = np.dtype(dtype).type, np.dtype(dtype).itemsize
@@ -66,7 +69,7 @@ def make_drive(name, convention, dtype, by_element):
     n_h = len(h_like)
     slots_like = tuple(np.dtype(slot.storage or dtype).type(0) for slot in rule.slots)
     numbers = make_fold(fold)
-    update = make_update(rule.update, False, sets=rule.sets)
+    update = make_update(rule.update, False, sets=rule.sets, changes=changes)
     update_by_element = make_update(rule.update, True, sets=rule.sets) if by_element else update
 
     @njit(**INLINED)
@@ -94,7 +97,9 @@ def make_drive(name, convention, dtype, by_element):
         s = pointers(addresses(job.tensors + c.tensor * TENSOR_SIZE + STATES_AT, slots_like), c.first, slots_like)
         grad_scale = real(job.grad_scale)
         k = t.scale + c.first * itemsize if t.scale != 0 else (job.zeros if common.moves == 0 else 0)
-        if by_element and k != 0:
+        if changes:
+            update(c.size, p, g, pointer(k, zero), s, h, r, grad_scale, common)
+        elif by_element and k != 0:
             update_by_element(c.size, p, g, pointer(k, zero), s, h, r, grad_scale, common)
         else:
             update(c.size, p, g, p, s, h, r, grad_scale, common)
