@@ -7,6 +7,8 @@ from .source_classes import CLASSES
 from .source_errors import NAMES, number, texts
 from .source_header import header_text
 from .source_optimizers import classes_text
+from .source_options import options_text
+from .source_options_header import options_header
 from .source_rules import MAX_STATES, make_printer, rules_text
 from .source_schedules import schedules_header, schedules_text
 from .source_steps import steps_text
@@ -208,6 +210,7 @@ def header() -> str:
     errors = "\n".join(f"    FASTLR_ERROR_{name} = {number(name)}," for name in NAMES).removesuffix(",")
     parts = [_HEAD.format(version=version_number(), errors=errors, states=tables.MAX_STATES), _FUNCTIONS]
     parts += [header_text(c) + "\n" for c in CLASSES]
+    parts.append(options_header())
     parts.append(schedules_header() + "\n")
     parts.append("#ifdef __cplusplus\n}\n#endif\n\n#endif\n")
     return "".join(parts)
@@ -218,5 +221,5 @@ def source() -> str:
     said = "\n".join(f'    case FASTLR_ERROR_{name}:\n        return "{text}";' for name, text in texts().items())
     printer = make_printer()
     head = _SOURCE.format(version=pyfastlr.__version__, states=MAX_STATES, tensor_states=tables.MAX_STATES, texts=said)
-    loops = [_BEGIN_LOOPS, rules_text(printer), _END_LOOPS]
+    loops = [_BEGIN_LOOPS, rules_text(printer), options_text(printer), _END_LOOPS]
     return "\n".join([head, *loops, steps_text(), classes_text(), schedules_text(printer)])

@@ -157,8 +157,12 @@ static double grad_scale_of(int32_t maximize, double inv_scale, double clip_fact
 
 
 def of_each(text: str) -> str:
-    """Return the text for both types of elements."""
-    return "\n".join(text.replace("REAL", REALS[kind]).replace("_fX", C.suffixes[kind]) for kind in (FLOAT32, FLOAT64))
+    """Return the text for both types of elements. _tX is the end of exported names, which float does not have."""
+    made = []
+    for kind in (FLOAT32, FLOAT64):
+        tail = "" if kind == FLOAT32 else C.suffixes[kind]
+        made.append(text.replace("REAL", REALS[kind]).replace("_fX", C.suffixes[kind]).replace("_tX", tail))
+    return "\n".join(made)
 
 
 def steps_text() -> str:
