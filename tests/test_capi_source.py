@@ -12,12 +12,7 @@ import pyfastlr as flr
 pytestmark = pytest.mark.skipif(compiler() is None, reason="needs a C compiler")
 SIZES = (0, 1, 3, 7, 33)
 DTYPES = ("float32", "float64")
-RUNS = [
-    (case, decay, dtype)
-    for case in CASES
-    for decay in (None, *case.row.decays)
-    for dtype in DTYPES
-]
+RUNS = [(case, decay, dtype) for case in CASES for decay in (None, *case.row.decays) for dtype in DTYPES]
 
 
 def run_id(run):
