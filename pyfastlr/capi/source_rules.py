@@ -195,13 +195,17 @@ class RuleText:
         real, suffix, n = REALS[kind], C.suffixes[kind], len(self.rule.slots)
         loaded = [f"s{j}[i]" for j in range(n)]
         state = f"(struct {('two', 'three')[n - 2]}{suffix}){{{', '.join(loaded)}}}" if n > 1 else "".join(loaded)
+        arrays = [f"{real} *restrict s{j}" for j in range(MAX_STATES)]
+        head = (
+            f"static FASTLR_CLONES void {self.loop_name(kind, form)}(const union update{suffix} *update, size_t n, "
+            f"{real} *restrict p, const {real} *restrict g, const {real} *restrict k, {', '.join(arrays)})"
+        )
+        unused = ([] if form.by_element else ["k"]) + [f"s{j}" for j in range(n, MAX_STATES)]
         lines = [
             f"const struct {self.name}_update{suffix} u = update->{self.name};",
-            f"{real} *restrict const p = a->p;",
-            f"const {real} *restrict const g = a->g;",
-            *([f"const {real} *restrict const k = a->lr_scale;"] if form.by_element else []),
-            *(f"{real} *restrict const s{j} = a->state[{j}];" for j in range(n)),
-            "for (size_t i = 0; i < a->n; i++) {",
+            *(f"(void){x};" for x in unused),
+            *(["FASTLR_UNROLL"] if n == 0 else []),  # bound by loads and stores
+            "for (size_t i = 0; i < n; i++) {",
         ]
         call = element.call("p[i]", "g[i]", "k[i]", state, "u.h", "u.r", "u.grad_scale", "u.common")
         if n:
@@ -212,10 +216,7 @@ class RuleText:
         else:
             lines.append(f"    p[i] = {call};")
         body = "\n".join(y for x in [*lines, "}"] for y in wrapped(f"    {x}"))
-        return (
-            f"static FASTLR_CLONES void {self.loop_name(kind, form)}(const union update{suffix} *update, "
-            f"const struct arrays{suffix} *a)\n{{\n{body}\n}}\n"
-        )
+        return "\n".join([*wrapped(head), "{", body, "}", ""])
 
     def loop_name(self, kind: Scalar, form: Form) -> str:
         """Return the name of a loop."""
@@ -228,23 +229,6 @@ class RuleText:
         return f"static const struct rule rule_{name} = {{\n    {listed},\n}};\n"
 
 
-_TYPES = """\
-struct arrays_f32 {
-    size_t n;
-    float *p;
-    const float *g;
-    float *state[FASTLR_STATES];
-    const float *lr_scale;
-};
-
-struct arrays_f64 {
-    size_t n;
-    double *p;
-    const double *g;
-    double *state[FASTLR_STATES];
-    const double *lr_scale;
-};
-"""
 _UNION = """\
 /* Numbers of one update by any rule; all begin as `any` does. */
 union update{suffix} {{
@@ -255,8 +239,10 @@ union update{suffix} {{
 {members}}};
 """
 _RULE = """\
-typedef void loop_f32(const union update_f32 *update, const struct arrays_f32 *a);
-typedef void loop_f64(const union update_f64 *update, const struct arrays_f64 *a);
+typedef void loop_f32(const union update_f32 *update, size_t n, float *restrict p, const float *restrict g,
+        const float *restrict k, float *restrict s0, float *restrict s1, float *restrict s2);
+typedef void loop_f64(const union update_f64 *update, size_t n, double *restrict p, const double *restrict g,
+        const double *restrict k, double *restrict s0, double *restrict s1, double *restrict s2);
 
 /* A rule. Its loops are without weight decay, with it, and both again with a rate per element. */
 struct rule {
@@ -271,7 +257,7 @@ struct rule {
 
 def rules_text(printer: Printer) -> str:
     """Return the text of all rules. What it needs is printed before it."""
-    parts = [hyper_text(), _TYPES]
+    parts = [hyper_text()]
     start = len(printer.parts)
     updates = dict.fromkeys(rule.update for rule in RULES.values())
     printer.function(contract.common_numbers, [ROW])
@@ -291,10 +277,10 @@ def rules_text(printer: Printer) -> str:
     for text in texts:
         printer.parts.append(f"/* --- {text.name} {'-' * (110 - len(text.name))} */\n")
         for kind in (FLOAT32, FLOAT64):
-            printer.suffix = C.suffixes[kind]
+            printer.suffix, printer.selects = C.suffixes[kind], True
             for loop in text.loops(kind):
                 printer.parts.append(loop)
-        printer.suffix = ""
+        printer.suffix, printer.selects = "", False
         printer.parts.append(text.rounding())
         for name in text.rules:
             fold = text.fold(name)

@@ -6,50 +6,54 @@ from .source_rules import REALS
 
 # In these texts, REAL is the type of the elements and _fX the suffix of names.
 _RUN = """\
-/* Update the elements of `a`. A frozen group's parameters keep their bits, and its state changes. */
+/* The arrays of a range: parameters, gradient, factors of the rate (or NULL), states. */
+struct arrays_fX {
+    size_t n;
+    REAL *p;
+    const REAL *g;
+    const REAL *k;
+    REAL *s[FASTLR_STATES];
+};
+
+/* Update a range. A frozen group's parameters keep their bits, and its state changes. */
 static void run_fX(const struct rule *rule, const union update_fX *u, const struct arrays_fX *a)
 {
     const struct common_fX c = u->any.common;
     const int decays = c.l2 != 0 || c.decoupled != 0 || c.independent != 0;
-    loop_fX *const loop = rule->loops_fX[decays + (a->lr_scale != NULL ? 2 : 0)];
+    loop_fX *const loop = rule->loops_fX[decays + (a->k != NULL ? 2 : 0)];
     if (c.moves != 0) {
-        loop(u, a);
+        loop(u, a->n, a->p, a->g, a->k, a->s[0], a->s[1], a->s[2]);
         return;
     }
-    REAL kept[FASTLR_KEPT];
-    struct arrays_fX part = *a;
-    part.p = kept;
-    for (size_t i = 0; i < a->n; i += FASTLR_KEPT) {
-        part.n = a->n - i < FASTLR_KEPT ? a->n - i : FASTLR_KEPT;
-        memcpy(kept, a->p + i, part.n * sizeof(REAL));
-        loop(u, &part);
-        part.g += part.n;
-        if (part.lr_scale != NULL)
-            part.lr_scale += part.n;
+    struct arrays_fX b = *a;
+    while (b.n > 0) {
+        REAL kept[FASTLR_KEPT];
+        const size_t n = b.n < FASTLR_KEPT ? b.n : FASTLR_KEPT;
+        memcpy(kept, b.p, n * sizeof(REAL));
+        loop(u, n, kept, b.g, b.k, b.s[0], b.s[1], b.s[2]);
+        b.n -= n;
+        b.p += n;
+        b.g += n;
+        b.k = b.k != NULL ? b.k + n : NULL;
         for (size_t j = 0; j < FASTLR_STATES; j++)
-            if (part.state[j] != NULL)
-                part.state[j] += part.n;
+            b.s[j] = b.s[j] != NULL ? b.s[j] + n : NULL;
     }
 }
 
 /* Check the arrays of a step, and put what its rule needs of them into `a`, from element `begin` on. */
-static int select_fX(const struct chosen *x, REAL *p, const REAL *g, REAL *const *state, const REAL *lr_scale,
+static int arrays_of_fX(const struct chosen *x, REAL *p, const REAL *g, REAL *const *state, const REAL *lr_scale,
         size_t begin, size_t end, struct arrays_fX *a)
 {
     if (p == NULL)
         return FASTLR_ERROR_P;
     if (g == NULL)
         return FASTLR_ERROR_G;
-    memset(a, 0, sizeof *a);
-    a->n = end - begin;
-    a->p = p + begin;
-    a->g = g + begin;
-    a->lr_scale = lr_scale != NULL ? lr_scale + begin : NULL;
+    *a = (struct arrays_fX){end - begin, p + begin, g + begin, lr_scale != NULL ? lr_scale + begin : NULL, {NULL}};
     for (size_t j = 0; j < x->n_slots; j++) {
         REAL *const s = state[x->slots[j].place];
         if (s == NULL)
             return x->slots[j].error;
-        a->state[j] = s + begin;
+        a->s[j] = s + begin;
     }
     return FASTLR_OK;
 }
@@ -63,7 +67,7 @@ static int step_fX(const struct chosen *x, const union update_fX *u, REAL *p, co
         return FASTLR_ERROR_RANGE;
     if (begin == end)
         return FASTLR_OK;
-    const int error = select_fX(x, p, g, state, lr_scale, begin, end, &a);
+    const int error = arrays_of_fX(x, p, g, state, lr_scale, begin, end, &a);
     if (error == FASTLR_OK)
         run_fX(x->rule, u, &a);
     return error;
@@ -97,11 +101,11 @@ static int step_tensors_fX(const struct chosen *x, const union update_fX *u, con
             first += t->size;
             if (from >= to || t->g == NULL)
                 continue;
-            REAL *state[FASTLR_STATES];
-            for (size_t j = 0; j < FASTLR_STATES; j++)
+            REAL *state[FASTLR_TENSOR_STATES];
+            for (size_t j = 0; j < FASTLR_TENSOR_STATES; j++)
                 state[j] = t->state[j];
             struct arrays_fX a;
-            const int error = select_fX(x, t->p, t->g, state, t->lr_scale, from, to, &a);
+            const int error = arrays_of_fX(x, t->p, t->g, state, t->lr_scale, from, to, &a);
             if (error != FASTLR_OK)
                 return error;
             if (doing)
@@ -153,8 +157,12 @@ static double grad_scale_of(int32_t maximize, double inv_scale, double clip_fact
 
 
 def of_each(text: str) -> str:
-    """Return the text for both types of elements."""
-    return "\n".join(text.replace("REAL", REALS[kind]).replace("_fX", C.suffixes[kind]) for kind in (FLOAT32, FLOAT64))
+    """Return the text for both types of elements. _tX is the end of exported names, which float does not have."""
+    made = []
+    for kind in (FLOAT32, FLOAT64):
+        tail = "" if kind == FLOAT32 else C.suffixes[kind]
+        made.append(text.replace("REAL", REALS[kind]).replace("_fX", C.suffixes[kind]).replace("_tX", tail))
+    return "\n".join(made)
 
 
 def steps_text() -> str:

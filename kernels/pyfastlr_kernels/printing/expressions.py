@@ -180,9 +180,13 @@ class Expressions:
     def _of_Compare(self, node: ast.Compare) -> Value:
         if len(node.ops) != 1 or type(node.ops[0]) not in _COMPARISONS:
             raise self.source.error(node, f"the comparison {python(node)} cannot be printed: only one of two numbers")
-        a, b, kind = self.together(self.value(node.left), self.value(node.comparators[0]), node)
+        left, right = node.left, node.comparators[0]
+        a, b, kind = self.together(self.value(left), self.value(right), node)
         if not isinstance(kind, Scalar):
             raise self.source.error(node, f"{named(kind)} cannot be compared")
+        # A rule has no literals, so it writes x > -x. For every number and NaN that is x > 0, which takes less time.
+        if isinstance(right, ast.UnaryOp) and ast.dump(right.operand) == ast.dump(left) and kind.is_float:
+            b = self.literal(0.0, kind, node)
         sign, binds = _COMPARISONS[type(node.ops[0])]
         return Value(f"{self.inside(a, _SUM)} {sign} {self.inside(b, _SUM)}", BOOL, binds)
 
@@ -208,6 +212,10 @@ class Expressions:
             return self.value(node.body if test.constant else node.orelse)
         a, b, kind = self.together(self.value(node.body), self.value(node.orelse), node)
         a, b = self.whole(a), self.whole(b)
+        if self.printer.selects and isinstance(kind, Scalar) and kind.is_float:
+            name = self.target.functions["select"][kind]
+            self.printer.need(name)
+            return self.call(name, [test, a, b], kind)
         text = f"{self.inside(test, _OR)} ? {self.inside(a, _OR)} : {self.inside(b, _OR)}"
         return Value(text, kind, _CHOICE)
 

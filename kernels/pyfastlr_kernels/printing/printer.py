@@ -46,6 +46,8 @@ class Printer:
         What has been printed: declarations and functions, in order. The caller may take them, and add its own.
     suffix : str
         Of the names of functions without float32.
+    selects : bool
+        Whether a choice between two floats is printed as a call of `select`, for loops that must vectorise.
 
     Examples
     --------
@@ -80,6 +82,7 @@ class Printer:
         self._needed: set[str] = set()
         self._open: list[Any] = []
         self.suffix = ""
+        self.selects = False
 
     # --- Functions ----------------------------------------------------------------------------------------------------
 

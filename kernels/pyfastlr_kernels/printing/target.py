@@ -74,6 +74,25 @@ _SMALLER = """\
 }}
 """
 
+_SELECT = """\
+/*
+ * a if the test is true, else b. Of integers, gcc makes a choice; of floats, it may make branches that it cannot
+ * vectorise.
+ */
+{linkage} {type} select{suffix}(bool test, {type} a, {type} b)
+{{
+#if defined(__GNUC__) && !defined(__clang__)
+    {bits} x, y;
+    memcpy(&x, &a, sizeof x);
+    memcpy(&y, &b, sizeof y);
+    x = test ? x : y;
+    memcpy(&a, &x, sizeof a);
+    return a;
+#else
+    return test ? a : b;
+#endif
+}}
+"""
 _RESERVED = """
 auto bool break case char const continue default do double else enum extern false float for goto if inline int long
 register restrict return short signed sizeof static struct switch true typedef union unsigned void volatile while
@@ -85,12 +104,16 @@ _SUFFIXES = {BOOL: "_bool", INT64: "_i64", FLOAT32: "_f32", FLOAT64: "_f64"}
 _ORDERED = (INT64, FLOAT32, FLOAT64)
 
 
+_BITS = {FLOAT32: "uint32_t", FLOAT64: "uint64_t"}
+
+
 def _of_each(name: str, text: str) -> dict[str, str]:
     """Text of a function for each type of numbers."""
-    return {
-        name + _SUFFIXES[kind]: text.format(linkage=_LINKAGE, type=_TYPES[kind], suffix=_SUFFIXES[kind])
-        for kind in _ORDERED
-    }
+    made = {}
+    for kind in _ORDERED:
+        words = {"linkage": _LINKAGE, "type": _TYPES[kind], "suffix": _SUFFIXES[kind], "bits": _BITS.get(kind)}
+        made[name + _SUFFIXES[kind]] = text.format(**words)
+    return made
 
 
 C = Target(
@@ -102,6 +125,7 @@ C = Target(
         **{name: {FLOAT64: name} for name in ("exp", "log", "log1p", "cos", "pow")},
         "max": {kind: "larger" + _SUFFIXES[kind] for kind in _ORDERED},
         "min": {kind: "smaller" + _SUFFIXES[kind] for kind in _ORDERED},
+        "select": {kind: "select" + _SUFFIXES[kind] for kind in _BITS},
         "floor quotient": {INT64: "floor_quotient", FLOAT64: "floor_quotient_f64"},
         "floor remainder": {INT64: "floor_remainder"},
     },
@@ -114,6 +138,7 @@ C = Target(
     helpers={
         **_of_each("larger", _LARGER),
         **_of_each("smaller", _SMALLER),
+        **_of_each("select", _SELECT),
         "floor_quotient": _FLOOR_INT.format(linkage=_LINKAGE),
         "floor_remainder": _MODULO_INT.format(linkage=_LINKAGE),
         "floor_quotient_f64": _FLOOR_FLOAT.format(linkage=_LINKAGE),
