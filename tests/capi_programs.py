@@ -120,7 +120,7 @@ def read(output: bytes) -> dict[tuple[str, str], bytes]:
 
 # --- The program ------------------------------------------------------------------------------------------------------
 
-_HEAD = """
+HEAD = """
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -130,7 +130,7 @@ _HEAD = """
 
 #include "fastlr.h"
 
-enum { SIZE = %(size)d, BUFFERS = 8 };
+enum { SIZE = %(size)d, BUFFERS = 8, PAGES = 8 };
 
 static int64_t steps;
 static int by_tensors;
@@ -155,10 +155,10 @@ static void allocate(void)
 {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
     for (int i = 0; i < BUFFERS; i++) {
-        void *memory = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (memory == MAP_FAILED || mprotect((unsigned char *)memory + page, page, PROT_NONE) != 0)
+        void *memory = mmap(NULL, (PAGES + 1) * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (memory == MAP_FAILED || mprotect((unsigned char *)memory + PAGES * page, page, PROT_NONE) != 0)
             fail("no memory");
-        ends[i] = (unsigned char *)memory + page;
+        ends[i] = (unsigned char *)memory + PAGES * page;
     }
 }
 
@@ -305,7 +305,7 @@ def program() -> str:
     """Text of the program, valid as C99 and as C++."""
     from pyfastlr.capi import ffi
 
-    text = _HEAD % {"size": SIZE} + "".join(_functions(name, x) for name, x in STEPS.items())
+    text = HEAD % {"size": SIZE} + "".join(_functions(name, x) for name, x in STEPS.items())
     calls = []
     for run in RUNS:
         opt, name = run.make(np.zeros(SIZE)), run.c_name

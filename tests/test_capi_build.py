@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import pyfastlr_kernels.compile.cache as cache
 from processes import run
 from pyfastlr import capi
-from pyfastlr.capi import compilers, loading
+from pyfastlr.capi import compilers, loading, processor
 from pyfastlr.capi.compilers import Compiler
 from pyfastlr.cli.commands import app
 
@@ -397,6 +397,33 @@ def test_another_source_compiler_or_flag_is_another_library(small, tmp_path, mon
     found.add(loading.built().path.name)
     assert len(found) == 5
     assert set(libraries(tmp_path / "cache")) == found
+
+
+def test_flags_of_this_processor(monkeypatch, tmp_path):
+    """For the library that only this machine uses: the highest level that every one of its processors has."""
+    v2 = "flags : fpu ssse3 sse4_1 sse4_2 popcnt"
+    v3 = f"{v2} avx avx2 fma f16c"
+    v4 = f"{v3} avx512f avx512cd avx512bw avx512dq avx512vl"
+    monkeypatch.setattr(processor.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(processor, "_CPUINFO", tmp_path / "cpuinfo")
+    assert processor.flags() == ()
+    found = []
+    for text in ("no flags", "flags : fpu", v2, v3, v4, f"{v4}\n\n{v3}", v4.replace("avx2", "avx3")):
+        (tmp_path / "cpuinfo").write_text(f"model name : x\n{text}\n")
+        found.append([x for x in processor.flags() if x in ("-DFASTLR_NO_CLONES", "-msse4.2", "-mavx2", "-mavx512f")])
+    levels = ["-DFASTLR_NO_CLONES", "-msse4.2", "-mavx2", "-mavx512f"]
+    assert found == [levels[:n] for n in (1, 1, 2, 3, 4, 3, 2)]
+    monkeypatch.setattr(processor.platform, "machine", lambda: "aarch64")
+    assert processor.flags() == ()
+
+
+@needs_cc
+def test_another_processor_is_another_library(small, tmp_path, monkeypatch):
+    """A home folder may be shared by machines."""
+    monkeypatch.setattr(processor, "flags", lambda: ("-DHERE",))
+    here = loading.built().path
+    monkeypatch.setattr(processor, "flags", lambda: ("-DTHERE",))
+    assert loading.built().path != here
 
 
 @needs_cc

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+import capi_functions
 import capi_programs
 from pyfastlr import capi
 from pyfastlr.capi import zig_runtime
@@ -49,7 +50,12 @@ def _zig(level="", **options):
     return Toolchain((*ZIG, "cc"), both=(f"-mcpu=x86_64{level and '_' + level}",), **options)
 
 
-SANITIZE = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
+SANITIZE = (
+    "-g",
+    "-fsanitize=address,undefined,float-cast-overflow",
+    "-fno-sanitize-recover=all",
+    "-fno-omit-frame-pointer",
+)
 X86 = platform.machine() == "x86_64"
 TOOLCHAINS = {
     "gcc": Toolchain(),
@@ -100,6 +106,7 @@ def folder(tmp_path_factory):
     (place / "fastlr.h").write_text(header(), encoding="utf-8")
     (place / "fastlr.c").write_text(source(), encoding="utf-8")
     (place / "program.c").write_text(capi_programs.program(), encoding="utf-8")
+    (place / "functions.c").write_text(capi_functions.program(), encoding="utf-8")
     for steps in (STEPS, FEW):
         capi_programs.data(steps).write(place / f"data-{steps}")
     return place
@@ -118,12 +125,12 @@ def library(cc, flags, folder):
     return path
 
 
-def linked(toolchain, folder):
+def linked(toolchain, folder, source="program"):
     """The compiled program."""
     compiled = library(toolchain.cc, (*toolchain.flags, *toolchain.both), folder)
     cc = (*toolchain.cxx, "-x", "c++") if toolchain.cxx else (*toolchain.cc, "-std=c99", "-D_DEFAULT_SOURCE")
-    name = f"program-{abs(hash(toolchain))}"
-    compile_by((*cc, "-O1", *WARNINGS, *toolchain.both, "-c", "program.c", "-o", f"{name}.o"), folder)
+    name = f"{source}-{abs(hash(toolchain))}"
+    compile_by((*cc, "-O1", *WARNINGS, *toolchain.both, "-c", f"{source}.c", "-o", f"{name}.o"), folder)
     # Linked as C: the program needs nothing of C++, and zig would build all of libc++ for it.
     compile_by((*toolchain.cc, *toolchain.both, f"{name}.o", compiled, "-lm", "-o", name), folder)
     return folder / name
@@ -143,6 +150,25 @@ def test_bits_of_the_python_classes(name, folder):
         assert done.stderr == b""
         found = capi_programs.read(done.stdout)
         assert [key for key, bits in expected(steps).items() if found[key] != bits] == [], form
+
+
+@cache
+def functions(name, folder):
+    """What all other functions return, and write."""
+    toolchain = TOOLCHAINS[name]
+    program = linked(toolchain, folder, "functions")
+    done = subprocess.run([*toolchain.under, program], capture_output=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr.decode()[-4000:]
+    assert done.stderr == b""
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", [x for x in TOOLCHAINS if x != "gcc"])
+def test_functions_have_the_same_bits_everywhere(name, folder):
+    """Norms, options, loss scale, schedules: those of gcc are compared with Python's elsewhere (through ctypes)."""
+    there(TOOLCHAINS["gcc"])
+    there(TOOLCHAINS[name])
+    assert functions(name, folder) == functions("gcc", folder)
 
 
 def test_a_write_behind_a_buffer_would_be_seen(folder):

@@ -1,5 +1,5 @@
 /*
- * Train a small network in C: AdamW with warm-up and cosine annealing.
+ * Train a small network in C: AdamW with warm-up, cosine annealing and a clipped gradient.
  *
  *     pyfastlr build-capi -o lib
  *     cc -O2 -Ilib examples/capi/train.c -Llib -lfastlr -lm -Wl,-rpath,lib -o train
@@ -78,12 +78,19 @@ int main(int argc, char **argv)
     fastlr_adamw_config config;
     check(fastlr_adamw_config_init(&config));
     config.weight_decay = 0.0;
+    const fastlr_tensor gradient = {.size = SIZE, .g = g}; /* one of possibly many arrays */
+    int64_t clipped = 0;
     for (int64_t t = 1; t <= updates; t++) {
+        double norm;
         loss_and_gradient(p, g);
+        check(fastlr_global_norm(&gradient, 1, 1.0, &norm));
+        check(fastlr_clip_factor(config.convention, norm, 0.5, &config.clip_factor));
+        clipped += norm > 0.5;
         config.lr = fastlr_schedule_warmup(t - 1, annealing, WARMUP, 0.0);
         check(fastlr_adamw_step(&config, t, p, g, exp_avg, exp_avg_sq, 0, SIZE));
     }
     const double loss = loss_and_gradient(p, g);
+    printf("%lld of %lld gradients were clipped\n", (long long)clipped, (long long)updates);
     printf("mean squared error %.1e (expected: at most 1e-05)\n", loss);
     return loss <= 1e-5 ? 0 : 1;
 }

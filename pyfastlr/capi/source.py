@@ -210,8 +210,7 @@ def header() -> str:
     errors = "\n".join(f"    FASTLR_ERROR_{name} = {number(name)}," for name in NAMES).removesuffix(",")
     parts = [_HEAD.format(version=version_number(), errors=errors, states=tables.MAX_STATES), _FUNCTIONS]
     parts += [header_text(c) + "\n" for c in CLASSES]
-    parts.append(options_header())
-    parts.append(schedules_header() + "\n")
+    parts += [options_header(), schedules_header() + "\n"]
     parts.append("#ifdef __cplusplus\n}\n#endif\n\n#endif\n")
     return "".join(parts)
 
