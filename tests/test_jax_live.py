@@ -75,14 +75,14 @@ def test_bits_of_the_class(case, dtype):
             g = own(tree_of(gradients[k]))
             opt.step(jax.tree.map(np.asarray, g))
             fused = apply(g, fused[1], fused[0])
-            if case.row.sets and k:
-                continue  # p + (q - p) is not always q
+            if dtype == "float64" or (case.row.sets and k):
+                continue  # float64: tests/test_jax_optax_live.py. p + (q - p) is not always q
             updates, state = update(g, added[1], added[0])
             added = optax.apply_updates(added[0], updates), state
             if case.row.sets:
                 for x, y, p in zip(*map(jax.tree.leaves, (added[0], theirs, start)), strict=True):
                     assert (np.abs(x - y) <= np.spacing(np.maximum(np.abs(p), np.abs(y)))).all()
-        for params, state in (fused,) if case.row.sets else (fused, added):
+        for params, state in (fused,) if case.row.sets or dtype == "float64" else (fused, added):
             same_bits(params, theirs)
             assert int(state.count) == STEPS
             carry = carry_of(opt)

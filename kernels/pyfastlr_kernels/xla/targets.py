@@ -12,7 +12,7 @@ import llvmlite.binding as llvm
 import numpy as np
 
 from pyfastlr_kernels.compile.cache import digest
-from pyfastlr_kernels.compile.codegen import emit, link, load, machine
+from pyfastlr_kernels.compile.codegen import _link, emit, load, machine
 from pyfastlr_kernels.compile.first_use import once
 from pyfastlr_kernels.cpu import load as cpu
 from pyfastlr_kernels.cpu import pool
@@ -59,6 +59,7 @@ def _handlers() -> dict[str, int]:
     return load("xla", digest(SOURCES), make, (HANDLE, EVALUATE))
 
 
+_SYMBOL = "pyfastlr_xla_target"
 _STUB = """
 define i64 @{name}(i64 %frame) {{
   %handler = inttoptr i64 {handler} to i64 (i64, i64)*
@@ -75,10 +76,12 @@ def _target(name: str, handler: str, **fields: int) -> Target:
     for field, value in fields.items():
         context[field] = value
     _kept.append(context)
-    text = _STUB.format(name="pyfastlr_xla_target", handler=_handlers()[handler], context=address(context))
+    text = _STUB.format(name=_SYMBOL, handler=_handlers()[handler], context=address(context))
     code = llvm.parse_assembly(text)
     code.triple = machine().triple
-    return Target(name, link(name, machine().emit_object(code), ("pyfastlr_xla_target",))["pyfastlr_xla_target"])
+    linked = _link(name, machine().emit_object(code), (_SYMBOL,))  # has addresses, so it is not for the cache's files
+    _kept.append(linked)
+    return Target(name, linked[_SYMBOL])
 
 
 @once
