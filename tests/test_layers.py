@@ -34,7 +34,7 @@ LAYERS = {
     "pyfastlr.kernels": {"optimizers", "engines", "rules", "reduce", "compile", "cpu", "njit", "njit_norms", "stamps"},
     "pyfastlr.numpy_reference": set(),
     "pyfastlr.checkpoints": {"optimizers", "files", "arrays"},
-    "pyfastlr.interop": {"optimizers", "engines", "arrays", "rules"},
+    "pyfastlr.interop": {"optimizers", "engines", "arrays", "schedules", "rules"},
     "pyfastlr": {"schedules", "arrays", "optimizers", "files", "checkpoints", "kernels", "tune", "interop"},
     "pyfastlr.__main__": {"cli"},
     "pyfastlr.tune": {"optimizers", "engines", "arrays", "schedules", "compile", "rules", "tables", "plot"},

@@ -51,16 +51,34 @@ def restore(optimizer: "Optimizer", state: dict[str, Any], params: Any, arrays: 
     optimizer._extras.last = state["extras"]["last"]
 
 
-def shallow(optimizer: "Optimizer") -> "Optimizer":
-    """Return an optimizer that shares parameters, schedules and `copy_to`, but has its own state and loss scale."""
+def shallow(optimizer: "Optimizer", params: Any = None) -> "Optimizer":
+    """Return an optimizer that shares parameters, schedules and `copy_to`, but has its own state and loss scale.
+
+    `params` are other parameters for it, with the same structure, shapes and dtype. Their values stay.
+    """
     twin: Optimizer = object.__new__(type(optimizer))
     state = export(optimizer)
     copies: dict[int, Any] = {}  # one for all places: controllers may share one that is inside them
     state["own"] = [{x: _own(value, copies) for x, value in fields.items()} for fields in state["own"]]
     state["given"] = {**state["given"], "loss_scale": copy.copy(optimizer.loss_scale)}
     state["extras"]["copies"] = []  # they are shared, so they may be newer by now
-    restore(twin, state, optimizer._parameters.params, ())
+    restore(twin, state, optimizer._parameters.params if params is None else params, ())
     return twin
+
+
+class Frozen:
+    """An optimizer without its parameters, to be pickled by code that saves these itself."""
+
+    def __init__(self, optimizer: "Optimizer") -> None:
+        state = export(optimizer)
+        del state["arrays"]
+        self.cls, self.state = type(optimizer), {**state, "given": {**state["given"], "params": None}}
+
+    def over(self, params: Any) -> "Optimizer":
+        """Build the optimizer over parameters with the structure, shapes and dtype of its own. Use it once."""
+        optimizer: Optimizer = object.__new__(self.cls)
+        restore(optimizer, self.state, params, ())
+        return optimizer
 
 
 def deep(optimizer: "Optimizer", memo: dict[int, Any]) -> "Optimizer":
