@@ -1,0 +1,24 @@
+"""Doctests of pages and modules for other libraries are collected only where the library is installed.
+
+A page says what it needs in a comment, ``<!-- doctests need: torch, optax -->``. A module or package in
+pyfastlr/interop that has a library's name needs that library.
+"""
+
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+INTEROP = Path(__file__).parent / "pyfastlr" / "interop"
+LIBRARIES = ("autograd", "jax", "keras", "pennylane", "sklearn", "thinc", "torch")
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave out what needs a library that is missing; None lets pytest decide."""
+    needs: list[str] = []
+    if collection_path.suffix == ".md":
+        text = collection_path.read_text(encoding="utf-8")
+        needs = [name for names in re.findall(r"<!-- doctests need: (.+?) -->", text) for name in names.split(", ")]
+    elif INTEROP in collection_path.parents:
+        part = collection_path.relative_to(INTEROP).parts[0].removesuffix(".py")
+        needs = [part] if part in LIBRARIES else []
+    return True if any(find_spec(name) is None for name in needs) else None
