@@ -177,8 +177,8 @@ def test_every_optimizer_makes_its_own_updates(cls, recorded):
 
 
 def test_groups_options_and_averages():
-    given = {"lr": 1e-2, "weight_decay": 0.1, "clip_norm": 0.5, "ema_decay": 0.9, "measure": ("update_norm",),
-             "groups": [{"params": "intercepts.*", "weight_decay": 0.0}, {"params": "coefs.1", "lr": 1e-3}]}  # fmt: skip
+    given = {"lr": 1e-2, "weight_decay": 0.1, "clip_norm": 0.5, "ema_decay": 0.9, "measure": ["update_norm"],
+             "groups": [{"params": "intercepts.*", "weight_decay": 0}, {"params": "coefs.1", "lr": 0.001}]}  # fmt: skip
     model = adapter.MLPClassifier(**arguments(), optimizer=flr.AdamW, optimizer_args=given).fit(X, Y)
     opt = model.optimizer_
     assert opt.lrs == [1e-2, 1e-2, 1e-3]
@@ -347,7 +347,7 @@ WRONG = {
     "unknown": ({"optimizer": flr.Adam, "optimizer_args": {"learning_rate": 1}}, TypeError, ": use `lr`"),
     "out of range": ({"optimizer": flr.Adam, "optimizer_args": {"lr": -1.0}}, ValueError, "`lr` must be .* got -1.0"),
     "no optimizer": ({"optimizer_args": {"lr": 1.0}}, ValueError, r"needs an `optimizer`, got \['lr'\]"),
-    "of the solver": ({"optimizer": flr.SGD, "learning_rate_init": 0.5}, ValueError, "`learning_rate_init` must be left"),
+    "of a solver": ({"optimizer": flr.SGD, "learning_rate_init": 0.5}, ValueError, "`learning_rate_init` must be left"),
     "betas": ({"optimizer": flr.Adam, "beta_1": 0.5}, ValueError, "`beta_1` must be left out"),
     "lbfgs": ({"optimizer": flr.Adam, "solver": "lbfgs"}, ValueError, "must be None with `solver='lbfgs'`"),
     "params": ({"optimizer": flr.Adam, "optimizer_args": {"params": []}}, ValueError, "must not have 'params'"),

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from pyfastlr.arrays.host import describe
 from pyfastlr.optimizers import Optimizer
 from pyfastlr.optimizers.fields import StartNumber
-from pyfastlr.optimizers.saving.copies import Frozen, shallow
+from pyfastlr.optimizers.saving.copies import Frozen
 from pyfastlr.schedules import as_schedule
 
 _SMALLEST = 1e-6  # scikit-learn's "adaptive" stops where the rate is not above this
@@ -86,10 +86,11 @@ class Updates:
         They are others in a copy, and after early stopping, which restores copies of the best ones.
         """
         own = self.optimizer
-        if isinstance(own, Frozen):
-            self.optimizer = own.over(named(params))
-        elif any(a is not b for a, b in zip(params, own.params["coefs"] + own.params["intercepts"], strict=True)):
-            self.optimizer = shallow(own, named(params))
+        if not isinstance(own, Frozen):
+            if all(a is b for a, b in zip(params, own.params["coefs"] + own.params["intercepts"], strict=True)):
+                return own  # type: ignore[no-any-return]
+            own = Frozen(own)
+        self.optimizer = own.over(named(params))
         return self.optimizer  # type: ignore[no-any-return]
 
     # --- After an epoch -----------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from pyfastlr.arrays.host import shaped
 from pyfastlr.arrays.parameters import Parameters
 from pyfastlr.schedules.controller import copied, is_controller
 
@@ -51,31 +52,39 @@ def restore(optimizer: "Optimizer", state: dict[str, Any], params: Any, arrays: 
     optimizer._extras.last = state["extras"]["last"]
 
 
-def shallow(optimizer: "Optimizer", params: Any = None) -> "Optimizer":
-    """Return an optimizer that shares parameters, schedules and `copy_to`, but has its own state and loss scale.
-
-    `params` are other parameters for it, with the same structure, shapes and dtype. Their values stay.
-    """
+def shallow(optimizer: "Optimizer") -> "Optimizer":
+    """Return an optimizer that shares parameters, schedules and `copy_to`, but has its own state and loss scale."""
     twin: Optimizer = object.__new__(type(optimizer))
     state = export(optimizer)
     copies: dict[int, Any] = {}  # one for all places: controllers may share one that is inside them
     state["own"] = [{x: _own(value, copies) for x, value in fields.items()} for fields in state["own"]]
     state["given"] = {**state["given"], "loss_scale": copy.copy(optimizer.loss_scale)}
     state["extras"]["copies"] = []  # they are shared, so they may be newer by now
-    restore(twin, state, optimizer._parameters.params if params is None else params, ())
+    restore(twin, state, optimizer._parameters.params, ())
     return twin
 
 
 class Frozen:
-    """An optimizer without its parameters, to be pickled by code that saves these itself."""
+    """An optimizer without its parameters: to use it over others, or to pickle it where these are saved elsewhere."""
 
     def __init__(self, optimizer: "Optimizer") -> None:
         state = export(optimizer)
         del state["arrays"]
         self.cls, self.state = type(optimizer), {**state, "given": {**state["given"], "params": None}}
+        self.shapes, self.dtype = optimizer._parameters.shapes, optimizer._parameters.dtype
 
     def over(self, params: Any) -> "Optimizer":
-        """Build the optimizer over parameters with the structure, shapes and dtype of its own. Use it once."""
+        """Build the optimizer over parameters with its structure, shapes and dtype. Their values stay. Use it once.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the parameters do not fit.
+        """
+        found = Parameters(params)
+        if (found.shapes, found.dtype) != (self.shapes, self.dtype):
+            need, got = ([shaped(x.dtype, shape) for shape in x.shapes] for x in (self, found))
+            raise ValueError(f"`params` must stay {', '.join(need)}, got {', '.join(got)}")
         optimizer: Optimizer = object.__new__(self.cls)
         restore(optimizer, self.state, params, ())
         return optimizer
