@@ -155,7 +155,7 @@ class Optimizer(theirs.Optimizer):  # type: ignore[misc]
         except (TypeError, ValueError):
             with _their_names():
                 own.step_copied(gradient)
-        if averages is not None and key not in averages:
+        if averages is not None and key not in averages and own.optimizer._extras.has_average:  # not yet if skipped
             averages[key] = own.optimizer.ema
         return weights, gradient
 
