@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
-STEPS = {"cartpole_policy_gradient": 60, "physics_fit": 200, "recurrent_digits": 700, "transfer_digits": 200}
-NEEDS = {"cartpole_policy_gradient": "gymnasium"}
+STEPS = {"cartpole_policy_gradient": 60, "physics_fit": 200, "recurrent_digits": 700, "transfer_digits": 200,
+         "sklearn_digits": 300, "spacy_textcat": 60}  # fmt: skip
+NEEDS = {"cartpole_policy_gradient": ("gymnasium", "examples"), "spacy_textcat": ("spacy", "spacy")}  # package, extra
 
 
 def python(*arguments):
@@ -22,7 +23,7 @@ def python(*arguments):
 @pytest.fixture(params=EXAMPLES, ids=lambda path: path.stem)
 def example(request):
     if request.param.stem in NEEDS:
-        pytest.importorskip(NEEDS[request.param.stem])
+        pytest.importorskip(NEEDS[request.param.stem][0])
     return request.param
 
 
@@ -50,8 +51,9 @@ def test_example_fails_where_the_figure_is_missed(example):
 
 @pytest.mark.parametrize("name", NEEDS)
 def test_example_says_what_to_install(name):
-    program = f"import sys, runpy; sys.modules[{NEEDS[name]!r}] = None; runpy.run_path(sys.argv[1])"
+    package, extra = NEEDS[name]
+    program = f"import sys, runpy; sys.modules[{package!r}] = None; runpy.run_path(sys.argv[1])"
     result = python("-c", program, Path(__file__).parent.parent / "examples" / f"{name}.py")
     assert result.returncode == 2
-    assert 'pip install "pyfastlr[examples]"' in result.stderr
+    assert f'pip install "pyfastlr[{extra}]"' in result.stderr
     assert "Traceback" not in result.stderr
