@@ -25,7 +25,7 @@ from pyfastlr.benchmark.work import Work
 from pyfastlr.cli.files import check_writable
 from pyfastlr.engines import host
 
-from . import subnormal
+from . import adapters, subnormal
 from .all_optimizers import BYTES_SIZE, against_bytes, against_peers, slower_than, summary
 from .first_step import first_step
 from .options import costs
@@ -131,6 +131,27 @@ def every_small_gradient() -> list[dict[str, Any]]:
     return found
 
 
+def every_adapter(seconds: float, names: list[str]) -> dict[str, Any]:
+    """Measure the adapters for other libraries against those libraries' own optimizers, and print."""
+    found: dict[str, Any] = {}
+    for name in names:
+        measure, what = ADAPTERS[name]
+        print(f"{name}: {what}")
+        print(adapters.HEAD)
+        try:
+            found[name] = [x.as_json() for x in measure(seconds)]
+        except ImportError as missing:
+            print(f"  skipped: {missing}")
+        print()
+    return found
+
+
+ADAPTERS = {
+    "sklearn": (adapters.fits, "whole fits of MLPClassifier, float32, with scikit-learn's solver and with ours"),
+    "thinc": (adapters.updates, "Adam's updates, float32, with thinc's and with ours"),
+}
+
+
 def first() -> dict[str, float]:
     """Measure new processes, and print."""
     found = first_step()
@@ -153,6 +174,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--peers", action="store_true", help="also compare every optimizer with every peer")
     parser.add_argument("--options", action="store_true", help="also measure clipping, unscaling and averaging")
     parser.add_argument("--subnormal", action="store_true", help="also measure long runs of zero and tiny gradients")
+    for name, (_, what) in ADAPTERS.items():
+        parser.add_argument(f"--{name}", action="store_true", help=f"also measure {what}")
     parser.add_argument("--json", type=Path, help="save the results to this file")
     options = parser.parse_args(arguments)
     if options.json:
@@ -182,6 +205,7 @@ def main(arguments: list[str] | None = None) -> int:
         more["options"] = [asdict(row) for row in every_option(options.seconds, options.max_n)]
     if options.subnormal:
         more["subnormal"] = every_small_gradient()
+    more |= every_adapter(options.seconds, [name for name in ADAPTERS if getattr(options, name)])
     more["first_step"] = first()
     if options.json:
         options.json.write_text(json.dumps(report.as_json() | more, indent=1) + "\n", encoding="utf-8")
