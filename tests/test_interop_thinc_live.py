@@ -3,6 +3,7 @@
 import copy
 import inspect
 import pickle
+import threading
 import tomllib
 from pathlib import Path
 
@@ -467,6 +468,27 @@ def test_copies_continue_to_the_bit(how):
     assert np.array_equal(twin.averages[0, "W"], opt.averages[0, "W"])
     assert twin.by_key[0, "W"].steps == 10
     assert not np.shares_memory(twin.averages[0, "W"], opt.averages[0, "W"])
+
+
+def test_threads_lose_no_update():
+    opt, w = adapter.SGD(1.0, grad_clip=0.0, use_averages=False), np.zeros(3)
+    start = threading.Barrier(4)
+
+    def work(own):
+        start.wait()
+        for _ in range(200):
+            opt((0, "W"), w, -np.ones(3))
+            opt((1, own), weights[own], -np.ones(3))
+
+    weights = [np.zeros(3) for _ in range(4)]
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert opt.by_key[0, "W"].steps == 800
+    assert (w == 800.0).all()
+    assert all((x == 200.0).all() for x in weights)
 
 
 # --- Models -----------------------------------------------------------------------------------------------------------

@@ -178,8 +178,8 @@ class Optimizer(theirs.Optimizer):  # type: ignore[misc]
             values = self._values(key, self._changing if own.version is version else None)
             own.set(values, lr_scale)
         own.turn, own.version = turn, version
-        self._keys[key] = own
-        return own
+        kept: Key = self._keys.setdefault(key, own)  # another thread may have been first
+        return kept
 
     def _build(self, weights: Any, values: Mapping[str, Any]) -> Ours:
         """Build the optimizer of an array."""
