@@ -443,6 +443,28 @@ def test_wrong_values_of_schedules_change_nothing():
     np.testing.assert_allclose(w, 0.7)
 
 
+def test_errors_of_a_schedule_pass_through():
+    class Broken(ValueError):
+        def __init__(self, code, text):
+            super().__init__(f"{code}: {text}")
+
+    def broken(n):
+        if n == 1:
+            raise Broken(7, "`lr` is lost")
+        return 0.1
+
+    opt, w = adapter.SGD(broken, grad_clip=0.0, use_averages=False), np.ones(2)
+    opt((0, "W"), w, np.ones(2))
+
+    def after():
+        opt.step_schedules()  # thinc 8 evaluates it here
+        opt((0, "W"), w, np.ones(2))
+
+    with pytest.raises(Broken, match="7: `lr` is lost"):
+        after()
+    assert (w == 0.9).all()
+
+
 # --- Copies -----------------------------------------------------------------------------------------------------------
 
 

@@ -1,9 +1,8 @@
 """The optimizer that thinc calls, and its subclasses: one for each optimizer of pyfastlr."""
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, ClassVar
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 from thinc import optimizers as theirs
@@ -33,16 +32,14 @@ _THEIR_NAMES = {
 }  # fmt: skip
 
 
-@contextmanager
-def _their_names() -> Iterator[None]:
-    """In errors, use thinc's names of the arguments."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        text = str(error)
-        for name, other in _THEIR_NAMES.items():
-            text = text.replace(name, other)
-        raise type(error)(text) from error
+def _raise_renamed(error: Exception) -> NoReturn:
+    """Raise an error of ours with thinc's names of the arguments, or any other error as it is."""
+    text = str(error)
+    for name, other in _THEIR_NAMES.items():
+        text = text.replace(name, other)
+    if type(error) not in (TypeError, ValueError) or text == str(error):
+        raise error
+    raise type(error)(text) from None
 
 
 class Optimizer(theirs.Optimizer):  # type: ignore[misc]
@@ -91,7 +88,10 @@ class Optimizer(theirs.Optimizer):  # type: ignore[misc]
             if not isinstance(given["learn_rate"], int | float):
                 raise TypeError(f"`learn_rate` of {cls.__name__} must be a number, because it only initializes state")
             self._given["lr"] = given["learn_rate"]
-        self._build(np.zeros(1, "f4"), self._values(_NO_KEY))  # so that wrong arguments are errors here
+        try:  # so that wrong arguments are errors here
+            self._build(np.zeros(1, "f4"), self._values(_NO_KEY))
+        except (TypeError, ValueError) as error:
+            _raise_renamed(error)
 
     def _completed(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments with the convention's numbers for those that are None, and schedules in thinc's form."""
@@ -153,8 +153,10 @@ class Optimizer(theirs.Optimizer):  # type: ignore[misc]
         try:
             own.step(gradient)
         except (TypeError, ValueError):
-            with _their_names():
+            try:
                 own.step_copied(gradient)
+            except (TypeError, ValueError) as error:
+                _raise_renamed(error)
         if averages is not None and key not in averages and own.optimizer._extras.has_average:  # not yet if skipped
             averages[key] = own.optimizer.ema
         return weights, gradient
@@ -170,13 +172,15 @@ class Optimizer(theirs.Optimizer):  # type: ignore[misc]
         """Return the key's entry, with these weights and the current hyperparameters."""
         own: Key | None = self._keys.get(key)
         turn, version = self._turn, self._version
-        with _their_names():
+        try:
             if own is None:
                 own = Key(weights, self._build(weights, self._values(key)))
             elif own.weights is not weights and own.move(weights) and self.averages is not None:
                 self.averages.pop(key, None)  # a view of the state before; the call enters the new one
             values = self._values(key, self._changing if own.version is version else None)
             own.set(values, lr_scale)
+        except (TypeError, ValueError) as error:
+            _raise_renamed(error)
         own.turn, own.version = turn, version
         kept: Key = self._keys.setdefault(key, own)  # another thread may have been first
         return kept
@@ -188,8 +192,7 @@ class Optimizer(theirs.Optimizer):  # type: ignore[misc]
             options["ema_decay"] = 0.0
         if "momentum" in self._changing:  # else a first momentum of 0 would mean no buffer
             options["momentum"] = Constant(values["momentum"])
-        with _their_names():
-            return self.ours(weights, **options)
+        return self.ours(weights, **options)
 
     def _values(self, key: Any, names: Iterable[str] | None = None) -> dict[str, Any]:
         """Return hyperparameters now, all or some. A schedule of thinc 9 may depend on the key."""
