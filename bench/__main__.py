@@ -25,7 +25,7 @@ from pyfastlr.benchmark.work import Work
 from pyfastlr.cli.files import check_writable
 from pyfastlr.engines import host
 
-from . import subnormal
+from . import adapters, subnormal
 from .all_optimizers import BYTES_SIZE, against_bytes, against_peers, slower_than, summary
 from .first_step import first_step
 from .in_jax import OURS as OURS_IN_JAX
@@ -158,6 +158,27 @@ def every_step_in_jax(seconds: float, max_n: int) -> list[dict[str, Any]]:
     return found
 
 
+def every_adapter(seconds: float, names: list[str]) -> dict[str, Any]:
+    """Measure the adapters for other libraries against those libraries' own optimizers, and print."""
+    found: dict[str, Any] = {}
+    for name in names:
+        measure, what = ADAPTERS[name]
+        print(f"{name}: {what}")
+        print(adapters.HEAD)
+        try:
+            found[name] = [x.as_json() for x in measure(seconds)]
+        except ImportError as missing:
+            print(f"  skipped: {missing}")
+        print()
+    return found
+
+
+ADAPTERS = {
+    "sklearn": (adapters.fits, "whole fits of MLPClassifier, float32, with scikit-learn's solver and with ours"),
+    "thinc": (adapters.updates, "Adam's updates, float32, with thinc's and with ours"),
+}
+
+
 def first() -> dict[str, float]:
     """Measure new processes, and print."""
     found = first_step()
@@ -182,6 +203,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--capi", action="store_true", help="also compare the C library with the driver")
     parser.add_argument("--subnormal", action="store_true", help="also measure long runs of zero and tiny gradients")
     parser.add_argument("--jax", action="store_true", help="also compare steps inside programs of JAX with optax")
+    for name, (_, what) in ADAPTERS.items():
+        parser.add_argument(f"--{name}", action="store_true", help=f"also measure {what}")
     parser.add_argument("--json", type=Path, help="save the results to this file")
     options = parser.parse_args(arguments)
     if options.json:
@@ -215,6 +238,7 @@ def main(arguments: list[str] | None = None) -> int:
         more["subnormal"] = every_small_gradient()
     if options.jax:
         more["jax"] = every_step_in_jax(options.seconds / 2, options.max_n)
+    more |= every_adapter(options.seconds, [name for name in ADAPTERS if getattr(options, name)])
     more["first_step"] = first()
     if options.json:
         options.json.write_text(json.dumps(report.as_json() | more, indent=1) + "\n", encoding="utf-8")

@@ -1,4 +1,6 @@
-"""Write the imports that name every optimizer and rule, or check them: `python scripts/exports.py [--check]`.
+"""Write the imports that name every optimizer and rule, and thinc's entry points, or check them.
+
+Run `python scripts/exports.py [--check]`.
 
 The script reads the source text. It finds each file in rules/ that has `RULES`, and each `Optimizer` class in
 optimizers/. Names that are already listed keep their place, because tables, help and the benchmark use that order. New
@@ -99,7 +101,39 @@ def package(text: str) -> str:
     return replaced(text, r"^__all__ = \[.*?\]", f"__all__ = [\n{quoted}\n]")
 
 
+def schedules() -> list[str]:
+    """Return the schedule classes that `pyfastlr.schedules` exports, without the one for functions."""
+    folder = PACKAGE / "schedules"
+    imports = [
+        node
+        for node in ast.parse((folder / "__init__.py").read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ImportFrom) and node.level and node.module and node.module not in ("base", "checks")
+    ]
+    bases = {
+        node.name: {getattr(base, "id", "") for base in node.bases}
+        for x in imports
+        for node in ast.parse((folder / f"{x.module}.py").read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef)
+    }
+
+    def is_schedule(name: str) -> bool:
+        return name == "Schedule" or any(map(is_schedule, bases.get(name, ())))
+
+    exported = {alias.name for x in imports for alias in x.names}
+    return sorted(name for name in exported if name != "Custom" and is_schedule(name))
+
+
+def entry_points(text: str) -> str:
+    """Return pyproject.toml with a name in thinc's registries for each optimizer and schedule."""
+    for group, names, place in (("optimizers", sorted(classes()), ""), ("schedules", schedules(), "FACTORIES.")):
+        lines = "".join(f'"pyfastlr.{x}.v1" = "pyfastlr.interop.thinc:{place}{x}"\n' for x in names)
+        head = f"[project.entry-points.thinc_{group}]\n"
+        text = replaced(text, rf'^{re.escape(head)}(?:"[^\n]*\n)*', head + lines)
+    return text
+
+
 FILES = {
+    ROOT / "pyproject.toml": entry_points,
     RULES / "__init__.py": rules,
     PACKAGE / "optimizers" / "__init__.py": optimizers,
     PACKAGE / "__init__.py": package,

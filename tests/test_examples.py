@@ -8,9 +8,13 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
-STEPS = {"cartpole_policy_gradient": 60, "physics_fit": 200, "recurrent_digits": 700, "transfer_digits": 200}
-NEEDS = {"cartpole_policy_gradient": "gymnasium", "jax_mlp": "jax"}
-EXTRA = {"jax_mlp": "interop"}  # the others' dependencies are in the extra `examples`
+STEPS = {"cartpole_policy_gradient": 60, "physics_fit": 200, "recurrent_digits": 700, "transfer_digits": 200,
+         "sklearn_digits": 300, "spacy_textcat": 60}  # fmt: skip
+NEEDS = {  # package, extra
+    "cartpole_policy_gradient": ("gymnasium", "examples"),
+    "jax_mlp": ("jax", "interop"),
+    "spacy_textcat": ("spacy", "spacy"),
+}
 
 
 def python(*arguments):
@@ -23,7 +27,7 @@ def python(*arguments):
 @pytest.fixture(params=EXAMPLES, ids=lambda path: path.stem)
 def example(request):
     if request.param.stem in NEEDS:
-        pytest.importorskip(NEEDS[request.param.stem])
+        pytest.importorskip(NEEDS[request.param.stem][0])
     return request.param
 
 
@@ -51,8 +55,9 @@ def test_example_fails_where_the_figure_is_missed(example):
 
 @pytest.mark.parametrize("name", NEEDS)
 def test_example_says_what_to_install(name):
-    program = f"import sys, runpy; sys.modules[{NEEDS[name]!r}] = None; runpy.run_path(sys.argv[1])"
+    package, extra = NEEDS[name]
+    program = f"import sys, runpy; sys.modules[{package!r}] = None; runpy.run_path(sys.argv[1])"
     result = python("-c", program, Path(__file__).parent.parent / "examples" / f"{name}.py")
     assert result.returncode == 2
-    assert f'pip install "pyfastlr[{EXTRA.get(name, "examples")}]"' in result.stderr
+    assert f'pip install "pyfastlr[{extra}]"' in result.stderr
     assert "Traceback" not in result.stderr

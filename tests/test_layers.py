@@ -50,7 +50,7 @@ LAYERS = {
     "pyfastlr.kernels": {"optimizers", "engines", "rules", "reduce", "compile", "cpu", "njit", "njit_norms", "stamps"},
     "pyfastlr.numpy_reference": set(),
     "pyfastlr.checkpoints": {"optimizers", "files", "arrays"},
-    "pyfastlr.interop": {"optimizers", "engines", "arrays", "rules"},
+    "pyfastlr.interop": {"optimizers", "engines", "arrays", "schedules", "rules"},
     "pyfastlr.interop.jax": {
         "interop",
         "optimizers",

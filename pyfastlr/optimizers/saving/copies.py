@@ -4,6 +4,7 @@ import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from pyfastlr.arrays.host import shaped
 from pyfastlr.arrays.parameters import Parameters
 from pyfastlr.schedules.controller import copied, is_controller
 
@@ -61,6 +62,32 @@ def shallow(optimizer: "Optimizer") -> "Optimizer":
     state["extras"]["copies"] = []  # they are shared, so they may be newer by now
     restore(twin, state, optimizer._parameters.params, ())
     return twin
+
+
+class Frozen:
+    """An optimizer without its parameters: to use it over others, or to pickle it where these are saved elsewhere."""
+
+    def __init__(self, optimizer: "Optimizer") -> None:
+        state = export(optimizer)
+        del state["arrays"]
+        self.cls, self.state = type(optimizer), {**state, "given": {**state["given"], "params": None}}
+        self.shapes, self.dtype = optimizer._parameters.shapes, optimizer._parameters.dtype
+
+    def over(self, params: Any) -> "Optimizer":
+        """Build the optimizer over parameters with its structure, shapes and dtype. Their values stay. Use it once.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the parameters do not fit.
+        """
+        found = Parameters(params)
+        if (found.shapes, found.dtype) != (self.shapes, self.dtype):
+            need, got = ([shaped(x.dtype, shape) for shape in x.shapes] for x in (self, found))
+            raise ValueError(f"`params` must stay {', '.join(need)}, got {', '.join(got)}")
+        optimizer: Optimizer = object.__new__(self.cls)
+        restore(optimizer, self.state, params, ())
+        return optimizer
 
 
 def deep(optimizer: "Optimizer", memo: dict[int, Any]) -> "Optimizer":
