@@ -1,0 +1,247 @@
+"""Tensors that one native call updates, and what is compared at each step so that their addresses may be trusted."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import chain, compress
+from operator import attrgetter, is_
+from typing import Any
+
+import numpy as np
+import torch
+from torch.autograd.graph import increment_version
+
+from pyfastlr.engines.by_address import AddressStep
+from pyfastlr_kernels.rules import RULES
+
+from .tensors import (
+    as_usable,
+    check_gradient,
+    check_parameter,
+    check_state,
+    is_aligned,
+    is_dense,
+    overlaps,
+    same_order,
+    scalar_dtype,
+)
+
+try:  # 60 ns to compare type, dtype, device, shape and strides of a gradient; one by one they take 1 us
+    from torch._C._dynamo.guards import TensorGuards as _Guards
+except ImportError:
+    _Guards = None
+
+_END = object()
+_address: Callable[[Any], int] = torch.Tensor.data_ptr
+_values: Callable[[Any], Any] = dict.values
+_grad = attrgetter("grad")
+
+
+def local(x: Any) -> Any:
+    """Tensor with the memory: of a DTensor the part of this process, of any other tensor itself."""
+    return x._local_tensor if hasattr(x, "_local_tensor") and hasattr(x, "placements") else x
+
+
+def local_gradient(g: Any, p: Any) -> Any:
+    """Gradient for the memory of `local(p)`."""
+    if g is None or not hasattr(g, "placements"):
+        return g
+    if g.placements != p.placements:
+        g = g.redistribute(placements=p.placements)
+    return local(g)
+
+
+class Member:
+    """A parameter in a job: its group, its state, and what a step will add to that."""
+
+    __slots__ = ("entry", "has_begun", "name", "new", "owner", "p", "row", "staged", "state")
+
+    def __init__(self, owner: Any, name: str, row: int, entry: dict[str, Any]) -> None:
+        self.owner, self.name, self.row, self.entry = owner, name, row, entry
+        given = local(owner)
+        check_parameter(given, name)
+        # A parameter with gaps in its memory is updated in a dense copy.
+        self.staged = None if is_dense(given) and is_aligned(given) else given
+        self.p = given.detach() if self.staged is None else torch.empty_like(given.detach())
+        self.new: dict[str, Any] = {}
+        self.state: list[Any] = []
+        self.has_begun = False
+
+    def take_state(self, slots: Sequence[str], initial: dict[str, float]) -> None:
+        """Check the state arrays, make those that are missing, and bring them into the order of the parameter."""
+        self.has_begun = all(self.entry.get(slot) is not None for slot in slots)
+        for slot in slots:
+            x = self.entry.get(slot)
+            if x is None:
+                x = self.new[slot] = torch.zeros_like(self.owner.detach(), memory_format=torch.preserve_format)
+                if initial.get(slot):
+                    x.fill_(initial[slot])
+            else:
+                check_state(local(x), local(self.owner), f"state of {self.name}[{slot!r}]")
+                inner = local(x)
+                if not (is_dense(inner) and same_order(inner, self.p) and is_aligned(inner)):
+                    x = self.new[slot] = torch.empty_like(self.owner.detach()).copy_(x)
+            self.state.append(local(x))
+
+
+class Scalars:
+    """One number of the state for each member, as torch keeps it: a tensor without dimensions, here views of one."""
+
+    def __init__(self, key: str, members: Sequence[Member], initial: float) -> None:
+        self.key = key
+        self.values = torch.full((len(members),), initial, dtype=scalar_dtype())
+        self.numbers: Any = self.values.numpy()
+        for x, member, view in zip(range(len(members)), members, self.values.unbind(), strict=True):
+            if key in member.entry:
+                self.numbers[x] = _number(member.entry[key], f"state of {member.name}[{key!r}]")
+            member.new[key] = view
+
+    def differ_from(self, mine: Any) -> Any:
+        """Mask of the numbers that were changed in torch's tensors, or None."""
+        same = self.numbers == mine.astype(self.numbers.dtype)
+        return None if same.all() else ~same
+
+
+def _number(x: Any, name: str) -> float:
+    if getattr(x, "ndim", 0) != 0 or not hasattr(x, "__float__"):
+        raise ValueError(f"`{name}` must be a number or a tensor without dimensions, got {x!r:.60}")
+    return float(x)
+
+
+class Job:
+    """The members that have one rule, dtype and sign, and their native step."""
+
+    def __init__(
+        self, rule: str, convention: str, maximize: bool, members: Sequence[Member], is_counted: bool,
+        carried: str | None, initial: Sequence[dict[str, float]], n_rows: int, threads: int,
+    ) -> None:  # fmt: skip
+        self.members = members
+        slots = RULES[rule].state_names
+        self._counted = Scalars("step", members, 0.0) if is_counted else None
+        self._carried = Scalars(carried, members, RULES[rule].carry[0]) if carried else None
+        for x in members:
+            x.take_state(slots, initial[x.row])
+        states = [[x.state[k] for x in members] for k in range(len(slots))]
+        self._tensors = [*(x.p for x in members if x.staged is None), *chain.from_iterable(states)]
+        self._watched = [*(local(x.owner) for x in members if x.staged is None), *chain.from_iterable(states)]
+        self._staged = [(x.staged.detach(), x.p) for x in members if x.staged is not None]
+        self._addresses = list(map(_address, self._watched))
+        self._storages = [x.untyped_storage() for x in self._tensors]  # so that no other memory gets their addresses
+        self.step = AddressStep(
+            rule, convention, str(members[0].p.dtype).removeprefix("torch."), [x.p.numel() for x in members],
+            [x.row for x in members], n_rows, [x.p.data_ptr() for x in members],
+            [list(map(_address, state)) for state in states], maximize, threads,
+        )  # fmt: skip
+        self.step.counts[:] = [int(x.has_begun) for x in members]  # all that matters where torch does not count
+        self._owners = [x.owner for x in members]
+        self._lengths = np.array([x.p.nbytes for x in members], np.int64)
+        self._entries = [x.entry for x in members]
+        self._known = [*chain.from_iterable({**x.entry, **x.new}.values() for x in members), _END]
+        self._publish = [partial(x.entry.update, x.new) for x in members if x.new]
+        self._mask = [True] * len(members)
+        self._all = True
+        self._guards: Any = None
+        self._last: list[int] = []
+        self._copies: dict[int, Any] = {}
+
+    def written(self) -> list[tuple[int, int, str]]:
+        """Address ranges that a step writes, with their names."""
+        return [
+            (x.data_ptr(), x.data_ptr() + x.numel() * x.element_size(), member.name)
+            for member in self.members
+            for x in (member.p, *member.state)
+            if x.numel()
+        ]
+
+    def is_current(self) -> bool:
+        """Whether parameters and state are still the tensors, at the addresses, that the tables have."""
+        found = chain(chain.from_iterable(map(_values, self._entries)), (_END,))
+        return all(map(is_, found, self._known)) and list(map(_address, self._watched)) == self._addresses
+
+    # --- Gradients ----------------------------------------------------------------------------------------------------
+
+    def bind(self, gradients: Sequence[Any], starts: Any, ends: Any) -> bool:
+        """Put the gradients' addresses into the table. Return whether there is any gradient."""
+        if self._all and self._guards is not None and self._guards.check(*gradients):
+            usable = gradients
+        else:
+            usable = self._usable(gradients)
+        addresses = list(map(_address, usable))
+        if self._copies or addresses != self._last:
+            addresses = self._apart(list(usable), np.array(addresses, np.int64), starts, ends)
+            table = self.step.gradients
+            if self._all:
+                table[:] = addresses
+            else:
+                table[:] = 0
+                table[np.array(self._mask)] = addresses
+            self._last = [] if self._copies else addresses
+        return bool(addresses)
+
+    def _usable(self, gradients: Sequence[Any]) -> list[Any]:
+        """Check the gradients that there are; copy one whose memory is not in its parameter's order."""
+        mask = [g is not None for g in gradients]
+        present = list(compress(gradients, mask))
+        if mask == self._mask and self._guards is not None and self._guards.check(*present):
+            return present
+        members = list(compress(self.members, mask))
+        for g, x in zip(present, members, strict=True):
+            check_gradient(g, local(x.owner), x.name)
+        usable = [as_usable(g, x.p) for g, x in zip(present, members, strict=True)]
+        self._mask, self._all, self._last = mask, all(mask), []
+        self._guards, self._copies = None, {id(x): x for x, g in zip(usable, present, strict=True) if x is not g}
+        if present and not self._copies and _Guards is not None:
+            self._guards = _Guards(*present, dynamic_dims_sizes=None, dynamic_dims_strides=None)
+        return usable
+
+    def _apart(self, usable: list[Any], addresses: Any, starts: Any, ends: Any) -> list[int]:
+        """Addresses of the gradients, or of copies of those that share memory with what a step writes."""
+        lengths = self._lengths if self._all else self._lengths[np.array(self._mask)]
+        wrong = set(overlaps(starts, ends, addresses, addresses + lengths).tolist())
+        wrong |= set(np.flatnonzero(addresses % (usable[0].element_size() if usable else 1)).tolist())
+        for k in wrong:
+            copy = usable[k].detach().clone()
+            self._copies[id(copy)] = copy
+            addresses[k] = copy.data_ptr()
+        addresses[lengths == 0] = self.step.gradients.ctypes.data  # anything but 0: no element is read
+        found: list[int] = addresses.tolist()
+        return found
+
+    # --- The step -----------------------------------------------------------------------------------------------------
+
+    def take_scalars(self) -> None:
+        """Take over counts and carried numbers that were changed in torch's tensors."""
+        if self._counted is not None:
+            changed = self._counted.differ_from(self.step.counts)
+            if changed is not None:
+                given = self._counted.numbers
+                wrong = np.flatnonzero(~((given >= 0) & (given == np.floor(given)) & np.isfinite(given)))
+                if len(wrong):
+                    k = int(wrong[0])
+                    raise ValueError(
+                        f"`state of {self.members[k].name}['step']` must be an integer >= 0, got {given[k]}"
+                    )
+                self.step.counts[changed] = given[changed]
+        if self._carried is not None:  # rounded at each update as in torch, so that a loaded state goes on to the bit
+            self.step.carry[:, 0] = self._carried.numbers
+
+    def calls(self, inv_scale: float) -> list[Callable[[], Any]]:
+        """Functions of C that make the step. `together` makes it whole."""
+        for given, copy in self._staged:
+            copy.copy_(given)
+        found = [*self._publish, *self.step.calls(inv_scale)]
+        pairs = ((self._counted, self.step.counts), (self._carried, self.step.carry[:, 0]))
+        found += [partial(np.copyto, x.numbers, mine, "unsafe") for x, mine in pairs if x is not None]
+        return found + [partial(given.copy_, copy) for given, copy in self._staged]
+
+    def finish(self) -> None:
+        """Tell autograd which parameters have changed, and let copies go."""
+        self._publish = []
+        increment_version(self._owners if self._all else list(compress(self._owners, self._mask)))
+        if self._copies:
+            self._copies, self._last = {}, []
+
+
+def gradients_of(params: Sequence[Any], has_wrappers: bool) -> list[Any]:
+    """Gradient of each parameter, None where there is none."""
+    found = list(map(_grad, params))
+    return [local_gradient(g, p) for g, p in zip(found, params, strict=True)] if has_wrappers else found
