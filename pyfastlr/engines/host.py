@@ -265,8 +265,8 @@ class HostEngine:
             objects = [*parameters.given, *(rates.watched.array for rates in fixed.watched(settings))]
             objects += [x.watched.array for x in copies]
             return plain_launch.PlainLaunch(
-                load_code().step_addresses()[load_code().RUN], self._lock, self._extras, binding, job, known, objects, calls,
-                gather, keep,
+                load_code().step_addresses()[load_code().RUN], self._lock, self._extras, binding, job, known, objects,
+                calls, gather, keep,
             )  # fmt: skip
         launch: Callable[..., int] = load_code().bound_launch(tables.address(binding), keep)
         return launch

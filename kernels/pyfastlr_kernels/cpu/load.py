@@ -22,9 +22,13 @@ SUM_SOURCES = ("tables.py", "reduce.py", "cpu/reduce.py", "compile/lanes.py", "c
 STAGES_SOURCES = ("reduce.py", "stage_rules.py", "tables.py", "cpu/stages.py", "cpu/stage_norms.py",
                   "cpu/stages_layout.py", "cpu/elementwise.py", "cpu/reduce.py", "compile/lanes.py",
                   "compile/intrinsics.py", "compile/options.py", "compile/codegen.py")  # fmt: skip
+OBJECT_SOURCES = ("cpu/objects.py", "compile/intrinsics.py", "compile/options.py", "compile/codegen.py")
 DRIVE, LAUNCH, HELP, RUN = "pyfastlr_drive", "pyfastlr_launch", "pyfastlr_help", "pyfastlr_run"
 STAGES = "pyfastlr_stages"
 _STEP = (LAUNCH, HELP, RUN)
+SAME_ADDRESSES, SAME_ITEMS, TAKE_ADDRESSES = (
+    "pyfastlr_same_addresses", "pyfastlr_same_items", "pyfastlr_take_addresses"
+)  # fmt: skip
 SQUARES, NONFINITE = "pyfastlr_squares", "pyfastlr_nonfinite"
 
 
@@ -71,6 +75,23 @@ def sum_entries(dtype: str) -> dict[str, Any]:
 def sum_addresses(dtype: str) -> dict[str, int]:
     """Return the addresses of the sums over elements of a dtype: SQUARES, and the count NONFINITE."""
     return load(f"sums-{dtype}", versions()[3], lambda: emit(sum_entries(dtype)), (SQUARES, NONFINITE))
+
+
+def object_addresses() -> dict[str, int]:
+    """Return the addresses of the comparisons of another library's objects (objects.py)."""
+
+    def make() -> bytes:
+        from . import objects
+
+        return emit(
+            {
+                SAME_ADDRESSES: (objects.make_same_addresses(), objects.SAME_ADDRESSES),
+                SAME_ITEMS: (objects.make_same_items(), objects.SAME_ITEMS),
+                TAKE_ADDRESSES: (objects.make_take_addresses(), objects.TAKE_ADDRESSES),
+            }
+        )
+
+    return load("objects", digest(OBJECT_SOURCES), make, (SAME_ADDRESSES, SAME_ITEMS, TAKE_ADDRESSES))
 
 
 def stages_address(dtype: str) -> int:

@@ -70,6 +70,7 @@ class CompiledStep:
         cls.__signature__ = inspect.signature(cls.__mro__[2])  # type: ignore[attr-defined]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Give each optimizer a lock, however it is made."""
         self: Any = super().__new__(cls)
         self._lock = StepLock()
         return self
@@ -173,7 +174,7 @@ class CompiledStep:
                 continue
             if getattr(self.__dict__.get("step"), "_wrapped_by_lr_sched", False):
                 raise ValueError(
-                    f"`lr` must be a number under a scheduler of torch, got {group[_SCHEDULE].source!r}: use one of both"
+                    f"`lr` must be a number if a scheduler of torch sets it, got {group[_SCHEDULE].source!r}"
                 )
             if self._lock.is_mine():
                 raise RuntimeError("a schedule must not call step() of the optimizer that calls it")

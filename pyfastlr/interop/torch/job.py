@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain, compress
-from operator import attrgetter, is_
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -24,15 +24,13 @@ from .tensors import (
     same_order,
     scalar_dtype,
 )
+from .watch import Addresses, Watch
 
 try:  # 60 ns to compare type, dtype, device, shape and strides of a gradient; one by one they take 1 us
     from torch._C._dynamo.guards import TensorGuards as _Guards
 except ImportError:
     _Guards = None
 
-_END = object()
-_address: Callable[[Any], int] = torch.Tensor.data_ptr
-_values: Callable[[Any], Any] = dict.values
 _grad = attrgetter("grad")
 
 
@@ -121,27 +119,28 @@ class Job:
         for x in members:
             x.take_state(slots, initial[x.row])
         states = [[x.state[k] for x in members] for k in range(len(slots))]
-        self._tensors = [*(x.p for x in members if x.staged is None), *chain.from_iterable(states)]
-        self._watched = [*(local(x.owner) for x in members if x.staged is None), *chain.from_iterable(states)]
+        watched = [*(local(x.owner) for x in members if x.staged is None), *chain.from_iterable(states)]
+        self._storages = [x.untyped_storage() for x in watched]  # so that no other memory gets their addresses
         self._staged = [(x.staged.detach(), x.p) for x in members if x.staged is not None]
-        self._addresses = list(map(_address, self._watched))
-        self._storages = [x.untyped_storage() for x in self._tensors]  # so that no other memory gets their addresses
         self.step = AddressStep(
             rule, convention, str(members[0].p.dtype).removeprefix("torch."), [x.p.numel() for x in members],
             [x.row for x in members], n_rows, [x.p.data_ptr() for x in members],
-            [list(map(_address, state)) for state in states], maximize, threads,
+            [[x.data_ptr() for x in state] for state in states], maximize, threads,
         )  # fmt: skip
         self.step.counts[:] = [int(x.has_begun) for x in members]  # all that matters where torch does not count
         self._owners = [x.owner for x in members]
+        self._itemsize = members[0].p.element_size()
         self._lengths = np.array([x.p.nbytes for x in members], np.int64)
-        self._entries = [x.entry for x in members]
-        self._known = [*chain.from_iterable({**x.entry, **x.new}.values() for x in members), _END]
+        names = [x.key for x in (self._counted, self._carried) if x is not None] + list(slots)
+        values = [{**x.entry, **x.new}[name] for x in members for name in names]
+        self._watch = Watch([x.entry for x in members], names, values, watched)
+        self.is_current = self._watch.is_current
         self._publish = [partial(x.entry.update, x.new) for x in members if x.new]
         self._mask = [True] * len(members)
         self._all = True
         self._guards: Any = None
-        self._last: list[int] = []
-        self._copies: dict[int, Any] = {}
+        self._addresses, self._is_stale = Addresses(len(members)), True
+        self._copies: list[Any] = []
 
     def written(self) -> list[tuple[int, int, str]]:
         """Address ranges that a step writes, with their names."""
@@ -152,30 +151,17 @@ class Job:
             if x.numel()
         ]
 
-    def is_current(self) -> bool:
-        """Whether parameters and state are still the tensors, at the addresses, that the tables have."""
-        found = chain(chain.from_iterable(map(_values, self._entries)), (_END,))
-        return all(map(is_, found, self._known)) and list(map(_address, self._watched)) == self._addresses
-
     # --- Gradients ----------------------------------------------------------------------------------------------------
 
-    def bind(self, gradients: Sequence[Any], starts: Any, ends: Any) -> bool:
+    def bind(self, gradients: list[Any], starts: Any, ends: Any) -> bool:
         """Put the gradients' addresses into the table. Return whether there is any gradient."""
         if self._all and self._guards is not None and self._guards.check(*gradients):
             usable = gradients
         else:
             usable = self._usable(gradients)
-        addresses = list(map(_address, usable))
-        if self._copies or addresses != self._last:
-            addresses = self._apart(list(usable), np.array(addresses, np.int64), starts, ends)
-            table = self.step.gradients
-            if self._all:
-                table[:] = addresses
-            else:
-                table[:] = 0
-                table[np.array(self._mask)] = addresses
-            self._last = [] if self._copies else addresses
-        return bool(addresses)
+        if self._addresses.take(usable) or self._is_stale:
+            self._store(usable, starts, ends)
+        return bool(usable)
 
     def _usable(self, gradients: Sequence[Any]) -> list[Any]:
         """Check the gradients that there are; copy one whose memory is not in its parameter's order."""
@@ -187,24 +173,24 @@ class Job:
         for g, x in zip(present, members, strict=True):
             check_gradient(g, local(x.owner), x.name)
         usable = [as_usable(g, x.p) for g, x in zip(present, members, strict=True)]
-        self._mask, self._all, self._last = mask, all(mask), []
-        self._guards, self._copies = None, {id(x): x for x, g in zip(usable, present, strict=True) if x is not g}
+        self._mask, self._all, self._is_stale, self._guards = mask, all(mask), True, None
+        self._copies = [x for x, g in zip(usable, present, strict=True) if x is not g]
         if present and not self._copies and _Guards is not None:
             self._guards = _Guards(*present, dynamic_dims_sizes=None, dynamic_dims_strides=None)
         return usable
 
-    def _apart(self, usable: list[Any], addresses: Any, starts: Any, ends: Any) -> list[int]:
-        """Addresses of the gradients, or of copies of those that share memory with what a step writes."""
-        lengths = self._lengths if self._all else self._lengths[np.array(self._mask)]
-        wrong = set(overlaps(starts, ends, addresses, addresses + lengths).tolist())
-        wrong |= set(np.flatnonzero(addresses % (usable[0].element_size() if usable else 1)).tolist())
-        for k in wrong:
-            copy = usable[k].detach().clone()
-            self._copies[id(copy)] = copy
-            addresses[k] = copy.data_ptr()
+    def _store(self, usable: list[Any], starts: Any, ends: Any) -> None:
+        """Put addresses into the table: of gradients, or of copies of those that share memory with what is written."""
+        mask = np.array(self._mask)
+        addresses, lengths = self._addresses.found(len(usable)).copy(), self._lengths[mask]
+        misaligned = np.flatnonzero(addresses % self._itemsize)
+        for k in {*overlaps(starts, ends, addresses, addresses + lengths).tolist(), *misaligned.tolist()}:
+            self._copies.append(usable[k].detach().clone())
+            addresses[k] = self._copies[-1].data_ptr()
         addresses[lengths == 0] = self.step.gradients.ctypes.data  # anything but 0: no element is read
-        found: list[int] = addresses.tolist()
-        return found
+        self.step.gradients[:] = 0
+        self.step.gradients[mask] = addresses
+        self._is_stale = bool(self._copies)
 
     # --- The step -----------------------------------------------------------------------------------------------------
 
@@ -237,8 +223,7 @@ class Job:
         """Tell autograd which parameters have changed, and let copies go."""
         self._publish = []
         increment_version(self._owners if self._all else list(compress(self._owners, self._mask)))
-        if self._copies:
-            self._copies, self._last = {}, []
+        self._copies = []  # the table has their addresses, so it is stale
 
 
 def gradients_of(params: Sequence[Any], has_wrappers: bool) -> list[Any]:

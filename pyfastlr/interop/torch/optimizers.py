@@ -61,9 +61,7 @@ class RMSprop(
 class Adagrad(
     CompiledStep,
     torch.optim.Adagrad,
-    kind=Kind(
-        "torch", lambda group: "adagrad", ("lr_decay", "eps"), initial=(("sum", "initial_accumulator_value"),)
-    ),
+    kind=Kind("torch", lambda group: "adagrad", ("lr_decay", "eps"), initial=(("sum", "initial_accumulator_value"),)),
 ):
     """Adagrad of torch with a compiled step: see `SGD`."""
 

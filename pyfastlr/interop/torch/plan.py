@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from operator import is_, itemgetter
 from typing import Any, NamedTuple
 
@@ -109,7 +109,9 @@ def _label(k: int) -> str:
 
 def _plain(values: Sequence[Any]) -> bool:
     """Whether equal values of a group mean that nothing has changed: a tensor may change in place."""
-    return not any(isinstance(x, torch.Tensor) for value in values for x in (value if type(value) is tuple else [value]))
+    return not any(
+        isinstance(x, torch.Tensor) for value in values for x in (value if type(value) is tuple else [value])
+    )
 
 
 class Plan:
@@ -148,7 +150,7 @@ class Plan:
         self._is_simple = self._places == [list(range(len(self.params)))]
         self._entries = list(state.values())
         ranges = sorted(chain.from_iterable(job.written() for job in self.jobs))
-        for (_, end, one), (start, _, other) in zip(ranges, ranges[1:], strict=False):
+        for (_, end, one), (start, _, other) in pairwise(ranges):
             if start < end:
                 raise ValueError(f"`{one}` and `{other}` must not share memory, in parameters or state")
         self._starts, self._ends = (np.array([x[k] for x in ranges], np.int64) for k in range(2))
