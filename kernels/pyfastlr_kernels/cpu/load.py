@@ -22,13 +22,12 @@ SUM_SOURCES = ("tables.py", "reduce.py", "cpu/reduce.py", "compile/lanes.py", "c
 STAGES_SOURCES = ("reduce.py", "stage_rules.py", "tables.py", "cpu/stages.py", "cpu/stage_norms.py",
                   "cpu/stages_layout.py", "cpu/elementwise.py", "cpu/reduce.py", "compile/lanes.py",
                   "compile/intrinsics.py", "compile/options.py", "compile/codegen.py")  # fmt: skip
-OBJECT_SOURCES = ("cpu/objects.py", "compile/intrinsics.py", "compile/options.py", "compile/codegen.py")
+OBJECT_SOURCES = ("cpu/objects.py", "python_side.py", "compile/intrinsics.py", "compile/options.py",
+                  "compile/codegen.py")  # fmt: skip
 DRIVE, LAUNCH, HELP, RUN = "pyfastlr_drive", "pyfastlr_launch", "pyfastlr_help", "pyfastlr_run"
 STAGES = "pyfastlr_stages"
 _STEP = (LAUNCH, HELP, RUN)
-SAME_ADDRESSES, SAME_ITEMS, TAKE_ADDRESSES = (
-    "pyfastlr_same_addresses", "pyfastlr_same_items", "pyfastlr_take_addresses"
-)  # fmt: skip
+OBJECTS = {name: f"pyfastlr_{name}" for name in ("same_objects", "same_items", "same_addresses", "take_gradients")}
 SQUARES, NONFINITE = "pyfastlr_squares", "pyfastlr_nonfinite"
 
 
@@ -78,20 +77,20 @@ def sum_addresses(dtype: str) -> dict[str, int]:
 
 
 def object_addresses() -> dict[str, int]:
-    """Return the addresses of the comparisons of another library's objects (objects.py)."""
+    """Return the addresses of the comparisons of another library's objects (objects.py), by name."""
 
     def make() -> bytes:
         from . import objects
 
         return emit(
             {
-                SAME_ADDRESSES: (objects.make_same_addresses(), objects.SAME_ADDRESSES),
-                SAME_ITEMS: (objects.make_same_items(), objects.SAME_ITEMS),
-                TAKE_ADDRESSES: (objects.make_take_addresses(), objects.TAKE_ADDRESSES),
+                symbol: (getattr(objects, f"make_{name}")(), getattr(objects, name.upper()))
+                for name, symbol in OBJECTS.items()
             }
         )
 
-    return load("objects", digest(OBJECT_SOURCES), make, (SAME_ADDRESSES, SAME_ITEMS, TAKE_ADDRESSES))
+    found = load("objects", digest(OBJECT_SOURCES), make, tuple(OBJECTS.values()))
+    return {name: found[symbol] for name, symbol in OBJECTS.items()}
 
 
 def stages_address(dtype: str) -> int:

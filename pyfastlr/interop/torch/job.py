@@ -24,12 +24,7 @@ from .tensors import (
     same_order,
     scalar_dtype,
 )
-from .watch import Addresses, Watch
-
-try:  # 60 ns to compare type, dtype, device, shape and strides of a gradient; one by one they take 1 us
-    from torch._C._dynamo.guards import TensorGuards as _Guards
-except ImportError:
-    _Guards = None
+from .watch import Gradients, Watch
 
 _grad = attrgetter("grad")
 
@@ -93,10 +88,15 @@ class Scalars:
                 self.numbers[x] = _number(member.entry[key], f"state of {member.name}[{key!r}]")
             member.new[key] = view
 
-    def differ_from(self, mine: Any) -> Any:
-        """Mask of the numbers that were changed in torch's tensors, or None."""
-        same = self.numbers == mine.astype(self.numbers.dtype)
-        return None if same.all() else ~same
+        self._stored = b""  # the numbers as the last step left them
+
+    def note(self) -> None:
+        """Note what was stored."""
+        self._stored = self.numbers.tobytes()
+
+    def have_changed(self) -> bool:
+        """Whether torch's tensors have other numbers than the last step has stored."""
+        return bool(self.numbers.tobytes() != self._stored)
 
 
 def _number(x: Any, name: str) -> float:
@@ -136,10 +136,8 @@ class Job:
         self._watch = Watch([x.entry for x in members], names, values, watched)
         self.is_current = self._watch.is_current
         self._publish = [partial(x.entry.update, x.new) for x in members if x.new]
-        self._mask = [True] * len(members)
-        self._all = True
-        self._guards: Any = None
-        self._addresses, self._is_stale = Addresses(len(members)), True
+        self._gradients, self._is_stale = Gradients([x.p for x in members]), True
+        self._updated: list[Any] = []
         self._copies: list[Any] = []
 
     def written(self) -> list[tuple[int, int, str]]:
@@ -155,58 +153,47 @@ class Job:
 
     def bind(self, gradients: list[Any], starts: Any, ends: Any) -> bool:
         """Put the gradients' addresses into the table. Return whether there is any gradient."""
-        if self._all and self._guards is not None and self._guards.check(*gradients):
-            usable = gradients
-        else:
-            usable = self._usable(gradients)
-        if self._addresses.take(usable) or self._is_stale:
-            self._store(usable, starts, ends)
-        return bool(usable)
+        changed = self._gradients.take(gradients)
+        if changed < 0:
+            gradients = self._usable(gradients)
+        if changed or self._is_stale:
+            self._store(gradients, starts, ends)
+        return bool(self._updated)
 
     def _usable(self, gradients: Sequence[Any]) -> list[Any]:
-        """Check the gradients that there are; copy one whose memory is not in its parameter's order."""
-        mask = [g is not None for g in gradients]
-        present = list(compress(gradients, mask))
-        if mask == self._mask and self._guards is not None and self._guards.check(*present):
-            return present
-        members = list(compress(self.members, mask))
-        for g, x in zip(present, members, strict=True):
-            check_gradient(g, local(x.owner), x.name)
-        usable = [as_usable(g, x.p) for g, x in zip(present, members, strict=True)]
-        self._mask, self._all, self._is_stale, self._guards = mask, all(mask), True, None
-        self._copies = [x for x, g in zip(usable, present, strict=True) if x is not g]
-        if present and not self._copies and _Guards is not None:
-            self._guards = _Guards(*present, dynamic_dims_sizes=None, dynamic_dims_strides=None)
+        """Check each gradient; copy one whose memory is not in its parameter's order."""
+        for g, x in zip(gradients, self.members, strict=True):
+            if g is not None:
+                check_gradient(g, local(x.owner), x.name)
+        usable = [None if g is None else as_usable(g, x.p) for g, x in zip(gradients, self.members, strict=True)]
+        self._copies = [x for x, g in zip(usable, gradients, strict=True) if x is not g]
+        self._gradients.addresses[:] = [0 if x is None else x.data_ptr() or -1 for x in usable]
         return usable
 
-    def _store(self, usable: list[Any], starts: Any, ends: Any) -> None:
+    def _store(self, gradients: Sequence[Any], starts: Any, ends: Any) -> None:
         """Put addresses into the table: of gradients, or of copies of those that share memory with what is written."""
-        mask = np.array(self._mask)
-        addresses, lengths = self._addresses.found(len(usable)).copy(), self._lengths[mask]
-        misaligned = np.flatnonzero(addresses % self._itemsize)
+        addresses = self._gradients.addresses.copy()
+        lengths = np.where(addresses != 0, self._lengths, 0)
+        misaligned = np.flatnonzero((addresses % self._itemsize != 0) & (lengths > 0))
         for k in {*overlaps(starts, ends, addresses, addresses + lengths).tolist(), *misaligned.tolist()}:
-            self._copies.append(usable[k].detach().clone())
+            self._copies.append(gradients[k].detach().clone())
             addresses[k] = self._copies[-1].data_ptr()
-        addresses[lengths == 0] = self.step.gradients.ctypes.data  # anything but 0: no element is read
-        self.step.gradients[:] = 0
-        self.step.gradients[mask] = addresses
+        self.step.gradients[:] = addresses
+        self._updated = list(compress(self._owners, addresses.tolist()))
         self._is_stale = bool(self._copies)
 
     # --- The step -----------------------------------------------------------------------------------------------------
 
     def take_scalars(self) -> None:
         """Take over counts and carried numbers that were changed in torch's tensors."""
-        if self._counted is not None:
-            changed = self._counted.differ_from(self.step.counts)
-            if changed is not None:
-                given = self._counted.numbers
-                wrong = np.flatnonzero(~((given >= 0) & (given == np.floor(given)) & np.isfinite(given)))
-                if len(wrong):
-                    k = int(wrong[0])
-                    raise ValueError(
-                        f"`state of {self.members[k].name}['step']` must be an integer >= 0, got {given[k]}"
-                    )
-                self.step.counts[changed] = given[changed]
+        if self._counted is not None and self._counted.have_changed():
+            given, counts = self._counted.numbers, self.step.counts
+            wrong = np.flatnonzero(~((given >= 0) & (given == np.floor(given)) & np.isfinite(given)))
+            if len(wrong):
+                name = self.members[wrong[0]].name
+                raise ValueError(f"`state of {name}['step']` must be an integer >= 0, got {given[wrong[0]]}")
+            changed = given != counts.astype(given.dtype)
+            counts[changed] = given[changed]
         if self._carried is not None:  # rounded at each update as in torch, so that a loaded state goes on to the bit
             self.step.carry[:, 0] = self._carried.numbers
 
@@ -222,7 +209,9 @@ class Job:
     def finish(self) -> None:
         """Tell autograd which parameters have changed, and let copies go."""
         self._publish = []
-        increment_version(self._owners if self._all else list(compress(self._owners, self._mask)))
+        if self._counted is not None:
+            self._counted.note()
+        increment_version(self._updated)
         self._copies = []  # the table has their addresses, so it is stale
 
 

@@ -16,6 +16,7 @@ from pyfastlr_kernels.rules import RULES
 
 from .job import Job, Member, gradients_of, local
 from .tensors import names_of
+from .watch import Objects
 
 _params: Callable[[Any], Any] = itemgetter("params")
 _REFUSED = {  # flags of torch that change what a step does, and why no step here can do it
@@ -107,11 +108,10 @@ def _label(k: int) -> str:
     return f"param_groups[{k}]"
 
 
-def _plain(values: Sequence[Any]) -> bool:
-    """Whether equal values of a group mean that nothing has changed: a tensor may change in place."""
-    return not any(
-        isinstance(x, torch.Tensor) for value in values for x in (value if type(value) is tuple else [value])
-    )
+def _is_plain(values: Sequence[Any]) -> bool:
+    """Whether a group has no tensors as numbers."""
+    parts = chain.from_iterable(x if isinstance(x, list | tuple) else (x,) for x in values)
+    return not any(isinstance(x, torch.Tensor) for x in parts)
 
 
 class Plan:
@@ -148,7 +148,7 @@ class Plan:
         inside = set(chain.from_iterable(self._places))
         self._outside = [k for k in range(len(self.params)) if k not in inside]
         self._is_simple = self._places == [list(range(len(self.params)))]
-        self._entries = list(state.values())
+        self._same_params, self._same_entries = Objects(self.params).are, Objects(list(state.values())).are
         ranges = sorted(chain.from_iterable(job.written() for job in self.jobs))
         for (_, end, one), (start, _, other) in pairwise(ranges):
             if start < end:
@@ -162,13 +162,13 @@ class Plan:
     def is_current(self, groups: Sequence[Any], state: Any, values: list[tuple[Any, ...]]) -> bool:
         """Whether the plan still holds. Numbers of the groups that have changed are taken over."""
         params = list(chain.from_iterable(map(_params, groups)))
-        if len(params) != len(self.params) or not all(map(is_, params, self.params)):
+        if not self._same_params(params):
             return False
         if self._has_wrappers and not all(map(is_, map(local, params), self._locals)):
             return False
-        if state is not self._state or len(state) != len(self._entries) or torch.get_num_threads() != self._threads:
+        if state is not self._state or torch.get_num_threads() != self._threads:
             return False
-        if not all(map(is_, state.values(), self._entries)) or not all(job.is_current() for job in self.jobs):
+        if not self._same_entries(list(state.values())) or not all(job.is_current() for job in self.jobs):
             return False
         if self._is_same(values):
             return True
@@ -181,10 +181,14 @@ class Plan:
         return True
 
     def _is_same(self, values: list[tuple[Any, ...]]) -> bool:
-        return self._are_plain and values == self._values and all(map(_plain, values))
+        """Whether the groups have the numbers that the rows have. Tensors are read again: they may change in place."""
+        try:
+            return self._are_plain and values == self._values
+        except RuntimeError:  # a tensor with several elements
+            return False
 
     def _checked(self, values: Sequence[Sequence[Any]]) -> list[Group]:
-        self._are_plain = all(map(_plain, values))
+        self._are_plain = all(map(_is_plain, values))
         return [checked_group(self._kind, self._keys, x, _label(k)) for k, x in enumerate(values)]
 
     def _fill_rows(self) -> None:
