@@ -35,6 +35,7 @@ LAYERS = {
     "pyfastlr.numpy_reference": set(),
     "pyfastlr.checkpoints": {"optimizers", "files", "arrays"},
     "pyfastlr.interop": {"optimizers", "engines", "arrays", "rules"},
+    "pyfastlr.interop.torch": {"engines", "rules", "tables", "python_side", "cpu"},
     "pyfastlr": {"schedules", "arrays", "optimizers", "files", "checkpoints", "kernels", "tune", "interop"},
     "pyfastlr.__main__": {"cli"},
     "pyfastlr.tune": {"optimizers", "engines", "arrays", "schedules", "compile", "rules", "tables", "plot"},

@@ -93,14 +93,15 @@ class AddressStep:
         job["pool"] = self._pool.address
         self._keep = (tensors, counts, chunks, folds, cursors, progress)
         self.counts, self.carry, self.gradients = counts["count"], counts["carry"], tensors["g"]
-        self._scale = memoryview(job["grad_scale"])
+        scale: Any = job["grad_scale"]
+        self._scale: Any = memoryview(scale)
         run = code.step_addresses()[code.RUN]
         self._held, self._released = (
             partial(kind(ctypes.c_int64, ctypes.c_int64)(run), tables.address(job))
             for kind in (ctypes.PYFUNCTYPE, ctypes.CFUNCTYPE)
         )
         self._alive, self._forking, native = (
-            np.frombuffer((ctypes.c_int64 * 1).from_address(self._pool.address + at), np.int64)
+            np.ctypeslib.as_array((ctypes.c_int64 * 1).from_address(self._pool.address + at))
             for at in (pool.ALIVE, pool.FORKING, pool.NATIVE)
         )
         self._enter, self._leave = partial(np.add, native, 1, native), partial(np.subtract, native, 1, native)
@@ -108,7 +109,7 @@ class AddressStep:
     def set_row(self, k: int, numbers: Mapping[str, float]) -> None:
         """Set the hyperparameters of a row. Names that the rule does not have are left out."""
         row = {**self._base, **numbers}
-        self._rows[k] = tuple(row[name] for name in self._rows.dtype.names)  # type: ignore[union-attr]
+        self._rows[k] = tuple(row[name] for name in self._rows.dtype.names)
 
     def calls(self, inv_scale: float = 1.0) -> list[Callable[[], Any]]:
         """Functions of C that make one step, one after the other.

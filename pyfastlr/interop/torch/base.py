@@ -62,6 +62,7 @@ class CompiledStep:
     kind: ClassVar[Kind]
     _step_supports_amp_scaling = True  # a GradScaler sets `grad_scale` and `found_inf` before it calls `step`
     _plan: Plan | None = None
+    _is_built = False
     _schedule: Any = None  # of groups that do not set `lr`
 
     if TYPE_CHECKING:
@@ -95,6 +96,9 @@ class CompiledStep:
                 self._schedule = hyper.source(lr, "lr", hyper.AT_LEAST_ZERO)
                 given.arguments["lr"] = Scheduled(self._schedule).rate
             super().__init__(*given.args, **given.kwargs)
+            self._is_built = True  # torch's own checks of the arguments come first
+            for k, group in enumerate(self.param_groups):
+                self._check_group(group, k)
 
     # --- Groups -------------------------------------------------------------------------------------------------------
 
@@ -106,6 +110,8 @@ class CompiledStep:
             scheduled = Scheduled(hyper.source(schedule, "lr", hyper.AT_LEAST_ZERO))
             param_group = {**param_group, "lr": scheduled.rate, _SCHEDULE: scheduled, _INDEX: 0}
         super().add_param_group(param_group)  # type: ignore[misc]
+        if not self._is_built:
+            return
         try:
             self._check_group(self.param_groups[-1], before)
         except (TypeError, ValueError):
@@ -204,8 +210,9 @@ class CompiledStep:
             return self._get_values(group)
         except AttributeError:
             self._keys = keys_of(self.kind, self.defaults)
-            self._get_values = itemgetter(*self._keys)
-            return self._get_values(group)
+            get: Callable[[Any], tuple[Any, ...]] = itemgetter(*self._keys)
+            self._get_values = get
+            return get(group)
 
     def _scheduled(self, after: list[Callable[[], Any]]) -> dict[int, float]:
         """Rates from schedules, by group. `after` gets what is stored once the update is made."""
@@ -276,5 +283,5 @@ class CompiledStep:
         return {**super().__getstate__(), "_schedule": self._schedule}  # type: ignore[dict-item]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._plan = None
+        self._plan, self._is_built = None, True
         super().__setstate__(state)  # type: ignore[misc]

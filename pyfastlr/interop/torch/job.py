@@ -201,7 +201,7 @@ class Job:
         """Functions of C that make the step. `together` makes it whole."""
         for given, copy in self._staged:
             copy.copy_(given)
-        found = [*self._publish, *self.step.calls(inv_scale)]
+        found: list[Callable[[], Any]] = [*self._publish, *self.step.calls(inv_scale)]
         pairs = ((self._counted, self.step.counts), (self._carried, self.step.carry[:, 0]))
         found += [partial(np.copyto, x.numbers, mine, "unsafe") for x, mine in pairs if x is not None]
         return found + [partial(given.copy_, copy) for given, copy in self._staged]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import chain, pairwise
 from operator import is_, itemgetter
 from typing import Any, NamedTuple
@@ -129,6 +130,7 @@ class Plan:
         gradients = gradients_of(self.params, self._has_wrappers)
         initial = [initial_of(kind, group, _label(k)) for k, group in enumerate(groups)]
         owners = chain.from_iterable([row] * len(group["params"]) for row, group in enumerate(groups))
+        self._new_entries: list[tuple[Any, dict[str, Any]]] = []
         found: dict[tuple[str, bool, Any], list[tuple[int, Member]]] = {}
         for k, (p, name, row, g) in enumerate(zip(self.params, names_of(groups), owners, gradients, strict=True)):
             rule, maximize, _ = self._groups[row]
@@ -136,7 +138,11 @@ class Plan:
             has_state = bool(slots or kind.is_counted)
             if g is None and not (has_state and state.get(p)):
                 continue  # torch makes state at the first gradient
-            member = Member(p, name, row, state[p] if has_state else {})
+            entry = state.get(p) if has_state else {}
+            if entry is None:
+                entry = {}
+                self._new_entries.append((p, entry))
+            member = Member(p, name, row, entry)
             found.setdefault((rule, maximize, member.p.dtype), []).append((k, member))
         threads = min(pool.default_threads(), self._threads)
         self.jobs = [
@@ -213,6 +219,10 @@ class Plan:
         """Make the step of all jobs, and these calls after it, by one call of C."""
         for job in self.jobs:
             job.take_scalars()
-        together([*chain.from_iterable(job.calls(inv_scale) for job in self.jobs), *after])
+        # Entries first: torch's hash of a tensor is Python code, where an interrupt may come. Then they are empty.
+        entries = [partial(self._state.__setitem__, p, entry) for p, entry in self._new_entries]
+        together([*entries, *chain.from_iterable(job.calls(inv_scale) for job in self.jobs), *after])
+        if entries:
+            self._new_entries, self._same_entries = [], Objects(list(self._state.values())).are
         for job in self.jobs:
             job.finish()

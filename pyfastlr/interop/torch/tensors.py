@@ -80,7 +80,7 @@ def same_order(x: Any, y: Any) -> bool:
 
 def is_aligned(x: Any) -> bool:
     """Whether a tensor's address is a multiple of its element's size."""
-    return x.data_ptr() % x.element_size() == 0
+    return bool(x.data_ptr() % x.element_size() == 0)
 
 
 def as_usable(x: Any, like: Any) -> Any:
