@@ -25,7 +25,7 @@ from pyfastlr.benchmark.work import Work
 from pyfastlr.cli.files import check_writable
 from pyfastlr.engines import host
 
-from . import subnormal
+from . import subnormal, torch_adapter
 from .all_optimizers import BYTES_SIZE, against_bytes, against_peers, slower_than, summary
 from .first_step import first_step
 from .options import costs
@@ -153,6 +153,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--peers", action="store_true", help="also compare every optimizer with every peer")
     parser.add_argument("--options", action="store_true", help="also measure clipping, unscaling and averaging")
     parser.add_argument("--subnormal", action="store_true", help="also measure long runs of zero and tiny gradients")
+    parser.add_argument("--torch", action="store_true", help="also measure the optimizers for torch, and whole loops")
     parser.add_argument("--json", type=Path, help="save the results to this file")
     options = parser.parse_args(arguments)
     if options.json:
@@ -182,6 +183,8 @@ def main(arguments: list[str] | None = None) -> int:
         more["options"] = [asdict(row) for row in every_option(options.seconds, options.max_n)]
     if options.subnormal:
         more["subnormal"] = every_small_gradient()
+    if options.torch:
+        more["torch"] = torch_adapter.measured(options.seconds)
     more["first_step"] = first()
     if options.json:
         options.json.write_text(json.dumps(report.as_json() | more, indent=1) + "\n", encoding="utf-8")
