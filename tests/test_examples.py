@@ -9,7 +9,8 @@ import pytest
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
 STEPS = {"cartpole_policy_gradient": 60, "physics_fit": 200, "recurrent_digits": 700, "transfer_digits": 200}
-NEEDS = {"cartpole_policy_gradient": "gymnasium"}
+NEEDS = {"cartpole_policy_gradient": "gymnasium", "torch_offload": "torch"}
+EXTRAS = {"gymnasium": "examples", "torch": "interop"}
 
 
 def python(*arguments):
@@ -53,5 +54,5 @@ def test_example_says_what_to_install(name):
     program = f"import sys, runpy; sys.modules[{NEEDS[name]!r}] = None; runpy.run_path(sys.argv[1])"
     result = python("-c", program, Path(__file__).parent.parent / "examples" / f"{name}.py")
     assert result.returncode == 2
-    assert 'pip install "pyfastlr[examples]"' in result.stderr
+    assert f'pip install "pyfastlr[{EXTRAS[NEEDS[name]]}]"' in result.stderr
     assert "Traceback" not in result.stderr

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -514,3 +515,19 @@ def test_the_module_is_loaded_only_by_its_own_import():
 def test_torch_s_c_interface_is_used():
     """With the pinned version. Without it a step asks in Python, and is slower."""
     assert shim.functions() is not None
+
+
+def test_the_example_of_offloading():
+    """tests/test_examples.py runs it too, but not where torch is installed only for the live tests."""
+    script = Path(__file__).parents[1] / "examples" / "torch_offload.py"
+    result = subprocess.run([sys.executable, "-W", "error", script], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "(expected: at least 0.95)" in result.stdout.splitlines()[-1]
+
+
+def test_the_benchmark_runs():
+    from bench import torch_adapter
+
+    found = torch_adapter.measured(0.0)
+    assert {row["contender"] for row in found["steps"]} == {"pyfastlr", "torch fused", "torch foreach"}
+    assert [x["loop"] for x in found["loops"]] == ["MLP"] * 3 + ["transformer"] * 3
