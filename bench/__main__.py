@@ -184,7 +184,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.subnormal:
         more["subnormal"] = every_small_gradient()
     if options.torch:
-        more["torch"] = torch_adapter.measured(options.seconds)
+        more["torch"] = torch_adapter.measured(options.seconds, options.max_n)
     more["first_step"] = first()
     if options.json:
         options.json.write_text(json.dumps(report.as_json() | more, indent=1) + "\n", encoding="utf-8")

@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch")
 from torch.optim import lr_scheduler as L  # noqa: E402
 
 import pyfastlr.interop.torch as ours  # noqa: E402
+from interrupts import interrupted, needs_faithful_traces  # noqa: E402
 from pyfastlr import schedules as S  # noqa: E402
 from pyfastlr.interop.torch import shim  # noqa: E402
 from torch_pairs import CLASSES, Pair, assert_same_state  # noqa: E402
@@ -528,6 +529,54 @@ def test_the_example_of_offloading():
 def test_the_benchmark_runs():
     from bench import torch_adapter
 
-    found = torch_adapter.measured(0.0)
+    found = torch_adapter.measured(0.0, 100_000)
     assert {row["contender"] for row in found["steps"]} == {"pyfastlr", "torch fused", "torch foreach"}
     assert [x["loop"] for x in found["loops"]] == ["MLP"] * 3 + ["transformer"] * 3
+
+
+# --- Interrupts -------------------------------------------------------------------------------------------------------
+
+
+@needs_faithful_traces
+@pytest.mark.parametrize("started", [0, 2])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("Adam", {}), ("SGD", {"momentum": 0.9, "dampening": 0.5}), ("NAdam", {}), ("AdamW", {"lr": S.Linear(1, 0, 9)})],
+    ids=["Adam", "SGD", "NAdam", "scheduled"],
+)
+def test_an_interrupt_leaves_the_old_or_the_new_state(name, options, started):
+    """At any place of a step, the first one or a later one. The run then goes on as if nothing had happened."""
+
+    def begun(steps):
+        p, q = torch.nn.Parameter(torch.arange(1.0, 5.0)), torch.nn.Parameter(torch.ones(6)[::2])
+        opt = getattr(ours, name)([p, q], **options)
+        for _ in range(steps):
+            step(opt)
+        return opt
+
+    def step(opt):
+        for p in opt.param_groups[0]["params"]:
+            p.grad = 0.1 + p.detach().clone()
+        opt.step()
+
+    def state(opt):
+        entries = [{key: x.tolist() for key, x in opt.state.get(p, {}).items()} for p in opt.param_groups[0]["params"]]
+        parameters = [p.tolist() for p in opt.param_groups[0]["params"]]
+        return parameters, entries, opt.param_groups[0]["lr"], opt.param_groups[0].get("schedule_step")
+
+    old, new, last = (state(begun(n)) for n in (started, started + 1, started + 2))
+    k, seen = 0, set()
+    while True:
+        opt = begun(started)
+        place = interrupted(lambda opt=opt: step(opt), k)
+        if place is None:
+            break
+        now = state(opt)
+        assert now in (old, new), place
+        seen.add(now == new)
+        for _ in range(1 if now == new else 2):
+            step(opt)
+        assert state(opt) == last, place
+        k += 1
+    assert k > 50
+    assert seen == {False, True}

@@ -182,6 +182,8 @@ class CompiledStep:
         found_inf = getattr(self, "found_inf", None)
         if found_inf is None or not float(found_inf):
             grad_scale = getattr(self, "grad_scale", None)
+            if self._lock.is_mine():  # asked before the lock is taken: an interrupt may have left its mark
+                raise RuntimeError("a schedule must not call step() of the optimizer that calls it")
             with self._lock.held:
                 self._update(1.0 if grad_scale is None else 1.0 / float(grad_scale))
         return loss
@@ -224,8 +226,6 @@ class CompiledStep:
                 raise ValueError(
                     f"`lr` must be a number if a scheduler of torch sets it, got {group[_SCHEDULE].source!r}"
                 )
-            if self._lock.is_mine():
-                raise RuntimeError("a schedule must not call step() of the optimizer that calls it")
             self._lock.own()
             try:
                 rate = group[_SCHEDULE].next(group)
