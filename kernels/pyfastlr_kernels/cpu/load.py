@@ -31,10 +31,12 @@ OBJECTS = {name: f"pyfastlr_{name}" for name in ("same_objects", "same_items", "
 SQUARES, NONFINITE = "pyfastlr_squares", "pyfastlr_nonfinite"
 
 
-def versions() -> tuple[str, str, str, str]:
-    """Return the digests in the names of this CPU's objects: of the drives, the launch, the stages, the sums."""
+def versions() -> tuple[str, ...]:
+    """Return the digests in the names of this CPU's objects: drives, launch, stages, sums, checks of tensors."""
     launch = digest((*LAUNCH_SOURCES, "compile/codegen.py"))
-    return digest(DRIVE_SOURCES), launch, digest(STAGES_SOURCES), digest(SUM_SOURCES)
+    return (
+        digest(DRIVE_SOURCES), launch, digest(STAGES_SOURCES), digest(SUM_SOURCES), digest(OBJECT_SOURCES)
+    )  # fmt: skip
 
 
 def _drive(rule: str, convention: str, dtype: str, by_element: bool) -> tuple[str, Callable[[], bytes]]:
@@ -89,7 +91,7 @@ def object_addresses() -> dict[str, int]:
             }
         )
 
-    found = load("objects", digest(OBJECT_SOURCES), make, tuple(OBJECTS.values()))
+    found = load("objects", versions()[4], make, tuple(OBJECTS.values()))
     return {name: found[symbol] for name, symbol in OBJECTS.items()}
 
 
