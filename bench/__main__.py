@@ -25,7 +25,7 @@ from pyfastlr.benchmark.work import Work
 from pyfastlr.cli.files import check_writable
 from pyfastlr.engines import host
 
-from . import adapters, subnormal
+from . import adapters, subnormal, torch_adapter
 from .all_optimizers import BYTES_SIZE, against_bytes, against_peers, slower_than, summary
 from .first_step import first_step
 from .in_jax import OURS as OURS_IN_JAX
@@ -205,6 +205,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jax", action="store_true", help="also compare steps inside programs of JAX with optax")
     for name, (_, what) in ADAPTERS.items():
         parser.add_argument(f"--{name}", action="store_true", help=f"also measure {what}")
+    parser.add_argument("--torch", action="store_true", help="also measure the optimizers for torch, and whole loops")
     parser.add_argument("--json", type=Path, help="save the results to this file")
     options = parser.parse_args(arguments)
     if options.json:
@@ -239,6 +240,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.jax:
         more["jax"] = every_step_in_jax(options.seconds / 2, options.max_n)
     more |= every_adapter(options.seconds, [name for name in ADAPTERS if getattr(options, name)])
+    if options.torch:
+        more["torch"] = torch_adapter.measured(options.seconds, options.max_n)
     more["first_step"] = first()
     if options.json:
         options.json.write_text(json.dumps(report.as_json() | more, indent=1) + "\n", encoding="utf-8")

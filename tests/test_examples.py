@@ -13,6 +13,7 @@ STEPS = {"cartpole_policy_gradient": 60, "physics_fit": 200, "recurrent_digits":
 NEEDS = {  # package, extra
     "cartpole_policy_gradient": ("gymnasium", "examples"),
     "jax_mlp": ("jax", "interop"),
+    "torch_offload": ("torch", "interop"),
     "spacy_textcat": ("spacy", "spacy"),
 }
 

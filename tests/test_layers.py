@@ -62,6 +62,7 @@ LAYERS = {
         "cpu",
         "xla",
     },
+    "pyfastlr.interop.torch": {"engines", "rules", "tables", "python_side", "cpu"},
     "pyfastlr": {"schedules", "arrays", "optimizers", "files", "checkpoints", "kernels", "tune", "interop", "capi"},
     "pyfastlr.__main__": {"cli"},
     "pyfastlr.tune": {"optimizers", "engines", "arrays", "schedules", "compile", "rules", "tables", "plot"},

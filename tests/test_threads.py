@@ -521,7 +521,7 @@ def test_limits_of_others_are_kept(monkeypatch, numba, openmp, threads):
 
 def test_a_free_threaded_build_is_refused(monkeypatch):
     monkeypatch.setattr(host.sysconfig, "get_config_var", lambda name: 1 if name == "Py_GIL_DISABLED" else None)
-    host._load.forget()
+    host.load_code.forget()
     p = np.zeros(3)
     with pytest.raises(RuntimeError, match="free-threaded"):
         flr.SGD(p, lr=1.0).step(np.ones(3))

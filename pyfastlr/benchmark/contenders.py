@@ -156,10 +156,11 @@ def _torch(work: Work, gradients: Gradients, **implementation: bool) -> Run:
     if variant.cls == "AMSGrad":
         options["amsgrad"] = True
     make = getattr(torch.optim, str(variant.torch))
-    return _driven_as_torch(torch, work, gradients, lambda tensors: make(tensors, lr=variant.lr, **options))
+    return driven_as_torch(torch, work, gradients, lambda tensors: make(tensors, lr=variant.lr, **options))
 
 
-def _driven_as_torch(torch: Any, work: Work, gradients: Gradients, make: Callable[[Any], Any]) -> Run:
+def driven_as_torch(torch: Any, work: Work, gradients: Gradients, make: Callable[[Any], Any]) -> Run:
+    """Run an optimizer of torch, which `make` gets from its tensors, over numpy's memory."""
     if work.extra:
         return _with_extra_in_torch(torch, work, gradients, make)
     params, rate, updates = work.params(), work.rate, count()
@@ -335,7 +336,7 @@ def _deepspeed(work: Work, gradients: Gradients) -> Run:
         raise Absent(f"DeepSpeedCPUAdam is not built: {built} is missing")
     make, variant = import_module("deepspeed.ops.adam").DeepSpeedCPUAdam, work.variant
     options = {"weight_decay": work.weight_decay, "adamw_mode": variant.cls == "AdamW"}
-    return _driven_as_torch(torch, work, gradients, lambda tensors: make(tensors, lr=variant.lr, **options))
+    return driven_as_torch(torch, work, gradients, lambda tensors: make(tensors, lr=variant.lr, **options))
 
 
 def _in_deepspeed(work: Work) -> bool:

@@ -32,7 +32,7 @@ _WRITTEN = _READ | python_side.WRITEABLE
 
 
 @once
-def _load() -> Any:
+def load_code() -> Any:
     """Import the module of the compiled code. This takes 0.1 s, and no fork or interrupt can split it."""
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
         raise RuntimeError(
@@ -181,7 +181,7 @@ class HostEngine:
 
     def _bind_and_launch(self, *arguments: Any) -> int:
         """Compile or load the code, build the launch for the current settings, and call it."""
-        load = _load()
+        load = load_code()
         while True:
             by_element = _by_element(self._hyper.current)
             drive = load.drive_address(self._rule, self._convention, self._parameters.dtype.name, by_element)
@@ -265,10 +265,10 @@ class HostEngine:
             objects = [*parameters.given, *(rates.watched.array for rates in fixed.watched(settings))]
             objects += [x.watched.array for x in copies]
             return plain_launch.PlainLaunch(
-                _load().step_addresses()[_load().RUN], self._lock, self._extras, binding, job, known, objects, calls,
-                gather, keep,
+                load_code().step_addresses()[load_code().RUN], self._lock, self._extras, binding, job, known, objects,
+                calls, gather, keep,
             )  # fmt: skip
-        launch: Callable[..., int] = _load().bound_launch(tables.address(binding), keep)
+        launch: Callable[..., int] = load_code().bound_launch(tables.address(binding), keep)
         return launch
 
 

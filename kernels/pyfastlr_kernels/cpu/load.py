@@ -22,16 +22,21 @@ SUM_SOURCES = ("tables.py", "reduce.py", "cpu/reduce.py", "compile/lanes.py", "c
 STAGES_SOURCES = ("reduce.py", "stage_rules.py", "tables.py", "cpu/stages.py", "cpu/stage_norms.py",
                   "cpu/stages_layout.py", "cpu/elementwise.py", "cpu/reduce.py", "compile/lanes.py",
                   "compile/intrinsics.py", "compile/options.py", "compile/codegen.py")  # fmt: skip
+OBJECT_SOURCES = ("cpu/objects.py", "python_side.py", "compile/intrinsics.py", "compile/options.py",
+                  "compile/codegen.py")  # fmt: skip
 DRIVE, LAUNCH, HELP, RUN = "pyfastlr_drive", "pyfastlr_launch", "pyfastlr_help", "pyfastlr_run"
 STAGES = "pyfastlr_stages"
 _STEP = (LAUNCH, HELP, RUN)
+OBJECTS = {name: f"pyfastlr_{name}" for name in ("same_objects", "same_items", "same_addresses", "take_gradients")}
 SQUARES, NONFINITE = "pyfastlr_squares", "pyfastlr_nonfinite"
 
 
-def versions() -> tuple[str, str, str, str]:
-    """Return the digests in the names of this CPU's objects: of the drives, the launch, the stages, the sums."""
+def versions() -> tuple[str, ...]:
+    """Return the digests in the names of this CPU's objects: drives, launch, stages, sums, checks of tensors."""
     launch = digest((*LAUNCH_SOURCES, "compile/codegen.py"))
-    return digest(DRIVE_SOURCES), launch, digest(STAGES_SOURCES), digest(SUM_SOURCES)
+    return (
+        digest(DRIVE_SOURCES), launch, digest(STAGES_SOURCES), digest(SUM_SOURCES), digest(OBJECT_SOURCES)
+    )  # fmt: skip
 
 
 def _drive(
@@ -73,6 +78,23 @@ def sum_entries(dtype: str) -> dict[str, Any]:
 def sum_addresses(dtype: str) -> dict[str, int]:
     """Return the addresses of the sums over elements of a dtype: SQUARES, and the count NONFINITE."""
     return load(f"sums-{dtype}", versions()[3], lambda: emit(sum_entries(dtype)), (SQUARES, NONFINITE))
+
+
+def object_addresses() -> dict[str, int]:
+    """Return the addresses of the comparisons of another library's objects (objects.py), by name."""
+
+    def make() -> bytes:
+        from . import objects
+
+        return emit(
+            {
+                symbol: (getattr(objects, f"make_{name}")(), getattr(objects, name.upper()))
+                for name, symbol in OBJECTS.items()
+            }
+        )
+
+    found = load("objects", versions()[4], make, tuple(OBJECTS.values()))
+    return {name: found[symbol] for name, symbol in OBJECTS.items()}
 
 
 def stages_address(dtype: str) -> int:

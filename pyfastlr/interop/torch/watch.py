@@ -1,0 +1,96 @@
+"""Whether Python's objects are still what a job's tables were built for: asked in compiled code, or else in Python."""
+
+from collections.abc import Callable, Sequence
+from itertools import chain
+from operator import is_
+from typing import Any
+
+import numpy as np
+import torch
+
+from pyfastlr_kernels import tables
+
+from . import shim
+
+_address: Callable[[Any], int] = torch.Tensor.data_ptr
+_MISSING = object()
+_NEED = np.dtype([(name, np.int64) for name in ("type", "none", "numel", "dtype", "dim", "strides")])
+
+
+def _ids(objects: Sequence[Any]) -> Any:
+    return np.array(list(map(id, objects)), np.int64)
+
+
+class Objects:
+    """A list of objects, which it keeps alive."""
+
+    def __init__(self, objects: Sequence[Any]) -> None:
+        self._objects, self._ids = list(objects), _ids(objects)
+        self._place, self._n = tables.address(self._ids), len(self._objects)
+        self._same = None if shim.functions() is None else shim.compiled("same_objects", 3)
+
+    def are(self, others: list[Any]) -> bool:
+        """Whether a list has the same objects."""
+        if len(others) != self._n:
+            return False
+        if self._same is not None:
+            return bool(self._same(id(others), self._place, self._n))
+        return all(map(is_, others, self._objects))
+
+
+class Watch:
+    """Entries of the state, the tensors in them, and the addresses of these and of the parameters."""
+
+    def __init__(
+        self, entries: Sequence[dict[str, Any]], names: Sequence[str], values: Sequence[Any], tensors: Sequence[Any]
+    ) -> None:
+        self._entries, self._names, self._values, self._tensors = entries, names, values, tensors
+        self._addresses = list(map(_address, tensors))
+        functions = shim.functions()
+        self._is_compiled = functions is not None
+        if functions is not None:
+            dicts, keys, found, objects = map(_ids, (entries, names, values, tensors))
+            self._keep = (dicts, keys, found, objects, np.array(self._addresses, np.int64), functions)
+            a, b, c, d, e, f = map(tables.address, self._keep)
+            self._same_items = shim.bound("same_items", a, len(entries), b, len(names), c)
+            self._same_addresses = shim.bound("same_addresses", f, d, e, len(tensors))
+
+    def is_current(self) -> bool:
+        """Whether nothing has changed."""
+        if self._is_compiled:
+            return bool(self._same_items() and self._same_addresses())
+        found = chain.from_iterable([entry.get(name, _MISSING) for name in self._names] for entry in self._entries)
+        return all(map(is_, found, self._values)) and list(map(_address, self._tensors)) == self._addresses
+
+
+class Gradients:
+    """Addresses of the gradients of these parameters, 0 where there is none."""
+
+    def __init__(self, params: Sequence[Any]) -> None:
+        n = len(params)
+        self.addresses = np.zeros(n, np.int64)
+        # torch keeps the sign of a lazy negation outside of the memory. Such a gradient has steps of two elements
+        # between its numbers, so only one of a single number passes for contiguous.
+        self._single = [k for k, p in enumerate(params) if p.numel() == 1]
+        self._take = None
+        functions = shim.functions()
+        if functions is not None:
+            lengths = np.array([x for p in params for x in p.stride()] or [0], np.int64)
+            needs, place = np.zeros(n, _NEED), tables.address(lengths)
+            for k, p in enumerate(params):
+                strides = 0 if p.is_contiguous() else place
+                needs[k] = (id(torch.Tensor), id(None), p.numel(), shim.dtype_code(p.dtype), p.ndim, strides)
+                place += 8 * p.ndim
+            self._keep = (lengths, needs, functions)
+            self._take = shim.compiled("take_gradients", 5)
+            self._places = (tables.address(functions), tables.address(needs), tables.address(self.addresses))
+
+    def take(self, gradients: list[Any]) -> int:
+        """Store the addresses. Return how many have changed, or -1 if Python must look at each gradient."""
+        if self._take is None:
+            return -1
+        functions, needs, table = self._places
+        changed: int = self._take(functions, id(gradients), needs, table, len(gradients))
+        if self._single and any(gradients[k].is_neg() for k in self._single if gradients[k] is not None):
+            return -1
+        return changed
