@@ -135,6 +135,13 @@ def _linker() -> Any:
     return llvm.create_lljit_compiler(machine())
 
 
+def link(name: str, image: bytes, symbols: tuple[str, ...]) -> dict[str, int]:
+    """Link code that is not in the cache and return the addresses of its symbols; call it under `first_use.whole`."""
+    tracker = _link(name, image, symbols)
+    _loaded[f"{name} {next(_serial)}"] = tracker  # keeps the code alive
+    return {symbol: tracker[symbol] for symbol in symbols}
+
+
 def _link(name: str, image: bytes, symbols: tuple[str, ...]) -> Any:
     builder = llvm.JITLibraryBuilder().add_object_img(image).add_current_process()
     for symbol in symbols:

@@ -54,8 +54,11 @@ def make_fold(fold, options=PARTS):
     return numbers
 
 
-def make_drive(name, convention, dtype, by_element):
-    """Make the drive of a rule, as Python text; `by_element` if a tensor may have a rate per element or be frozen."""
+def make_drive(name, convention, dtype, by_element, changes=False):
+    """Make the drive of a rule, as Python text; `by_element` if a tensor may have a rate per element or be frozen.
+
+    With `changes`, an update replaces the gradient by what must be added to the parameters, and leaves those alone.
+    """
     rule = rules.RULES[name]
     fold = rule.folds[convention]
     real, itemsize = np.dtype(dtype).type, np.dtype(dtype).itemsize
@@ -66,7 +69,7 @@ def make_drive(name, convention, dtype, by_element):
     n_h = len(h_like)
     slots_like = tuple(np.dtype(slot.storage or dtype).type(0) for slot in rule.slots)
     numbers = make_fold(fold)
-    update = make_update(rule.update, False, sets=rule.sets)
+    update = make_update(rule.update, False, sets=rule.sets, changes=changes)
     update_by_element = make_update(rule.update, True, sets=rule.sets) if by_element else update
 
     @njit(**INLINED)

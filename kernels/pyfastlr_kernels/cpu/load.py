@@ -34,21 +34,23 @@ def versions() -> tuple[str, str, str, str]:
     return digest(DRIVE_SOURCES), launch, digest(STAGES_SOURCES), digest(SUM_SOURCES)
 
 
-def _drive(rule: str, convention: str, dtype: str, by_element: bool) -> tuple[str, Callable[[], bytes]]:
+def _drive(
+    rule: str, convention: str, dtype: str, by_element: bool, changes: bool = False
+) -> tuple[str, Callable[[], bytes]]:
     """Return the name of a drive's object and the function that makes it. Conventions with the same fold share it."""
     fold = rules.RULES[rule].folds[convention].__name__
 
     def make() -> bytes:
         from . import drive
 
-        return emit({DRIVE: (drive.make_drive(rule, convention, dtype, by_element), drive.DRIVE)})
+        return emit({DRIVE: (drive.make_drive(rule, convention, dtype, by_element, changes), drive.DRIVE)})
 
-    return f"{rule}-{fold}-{dtype}{'-by-element' if by_element else ''}", make
+    return f"{rule}-{fold}-{dtype}{'-by-element' if by_element else ''}{'-changes' if changes else ''}", make
 
 
-def drive_address(rule: str, convention: str, dtype: str, by_element: bool) -> int:
-    """Return the address of a rule's drive."""
-    name, make = _drive(rule, convention, dtype, by_element)
+def drive_address(rule: str, convention: str, dtype: str, by_element: bool, changes: bool = False) -> int:
+    """Return the address of a rule's drive, with `changes` of the one that only computes what to add to parameters."""
+    name, make = _drive(rule, convention, dtype, by_element, changes)
     return load(name, versions()[0], make, (DRIVE,))[DRIVE]
 
 

@@ -34,24 +34,27 @@ def _once(function):
     return njit(**USER_PARTS)(_linked(function))
 
 
-def make_loop(update, by_element, decays, options=PARTS, sets=False):
-    """Make the loop over n elements at pointers; with `by_element`, the rate has a factor k per element."""
-    element = inlined(make_element(_once(update), scaled, by_element, inlined, sets))
+def make_loop(update, by_element, decays, options=PARTS, sets=False, changes=False):
+    """Make the loop over n elements at pointers; with `by_element`, the rate has a factor k per element.
+
+    With `changes`, it leaves the parameters alone, and replaces the gradient by what must be added to them.
+    """
+    element = inlined(make_element(_once(update), scaled, by_element, inlined, sets, changes))
 
     @njit(**options)
     def loop(n, p, g, k, s, h, r, grad_scale, common):
         for i in range(n):
             q, t = element(p[i], g[i], k[i], load(s, i, p[i]), h, r, grad_scale, common, decays)
-            put(p, i, q)
+            put(g if changes else p, i, q)
             store(s, i, t)
 
     return loop
 
 
-def make_update(update, by_element, options=PARTS, sets=False):
+def make_update(update, by_element, options=PARTS, sets=False, changes=False):
     """Make the update of n elements, which uses the loop without decay if nothing decays."""
-    decayed = make_loop(update, by_element, True, options, sets)
-    undecayed = make_loop(update, by_element, False, options, sets)
+    decayed = make_loop(update, by_element, True, options, sets, changes)
+    undecayed = make_loop(update, by_element, False, options, sets, changes)
 
     @njit(**{**options, "inline": "always"})
     def update_elements(n, p, g, k, s, h, r, grad_scale, common):

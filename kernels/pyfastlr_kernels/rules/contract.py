@@ -65,6 +65,21 @@ def epilogue_undecayed(p, d):
     return p - d
 
 
+def change(p, d, decay):
+    """What the epilogue adds to the parameter, for a caller that adds it: p + change is p - (decay*p + d), to the bit."""
+    return -(decay * p + d)
+
+
+def change_undecayed(p, d):
+    """What the epilogue adds to the parameter without weight decay."""
+    return -d
+
+
+def difference(q, p):
+    """What a rule that sets the parameter to q changes it by, rounded: p + (q - p) is not always q."""
+    return q - p
+
+
 def shrunk(p, decay):
     """Parameter after decoupled or independent decay: the input of a rule that sets the parameter."""
     return p - decay * p
@@ -108,16 +123,18 @@ def common_numbers(c):
     )
 
 
-def make_element(update, scaled, by_element, compiled, sets=False):
+def make_element(update, scaled, by_element, compiled, sets=False, changes=False):
     """Make the update of one element around a rule: the same text for the CPU's loop and for the device.
 
     ``update`` is the rule in the form that the target's code calls, ``compiled`` brings other plain functions into that
     form, and ``scaled`` multiplies a tuple of numbers. The result is a plain function. With a rate per element, k is
     its factor; where k is zero, the parameter keeps its bits, whatever the gradient is. With ``sets``, the rule returns
-    the new parameter.
+    the new parameter. With ``changes``, the result is not the new parameter but what must be added to the old one; then
+    the rate has no factor per element.
     """
     before, before_undecayed = compiled(prologue), compiled(prologue_undecayed)
-    after, after_undecayed = compiled(epilogue), compiled(epilogue_undecayed)
+    ends = (change, change_undecayed) if changes else (epilogue, epilogue_undecayed)
+    after, after_undecayed = map(compiled, ends)
 
     def element(p, g, k, s, h, r, grad_scale, common, decays):
         g = before(p, g, grad_scale, common.l2) if decays else before_undecayed(p, g, grad_scale)
@@ -136,7 +153,16 @@ def make_element(update, scaled, by_element, compiled, sets=False):
         q, t = update(decayed(p, taken) if decays else p, g, s, h, scaled(r, k) if by_element else r)
         return (p if by_element and k == ZERO else q), t
 
-    return set_element
+    if not changes:
+        return set_element
+    minus = compiled(difference)
+
+    def change_element(p, g, k, s, h, r, grad_scale, common, decays):
+        g = before(p, g, grad_scale, common.l2) if decays else before_undecayed(p, g, grad_scale)
+        q, t = update(decayed(p, common.decoupled + common.independent) if decays else p, g, s, h, r)
+        return minus(q, p), t
+
+    return change_element
 
 
 # --- When state may be flushed ----------------------------------------------------------------------------------------
