@@ -4,11 +4,13 @@ A page says what it needs in a comment, ``<!-- doctests need: torch, optax -->``
 pyfastlr/interop that has a library's name needs that library.
 """
 
+import os
 import re
 from importlib.util import find_spec
 from pathlib import Path
 
 INTEROP = Path(__file__).parent / "pyfastlr" / "interop"
+os.environ.setdefault("KERAS_BACKEND", "torch")  # Keras' own default is TensorFlow
 LIBRARIES = ("autograd", "jax", "keras", "pennylane", "sklearn", "thinc", "torch")
 
 

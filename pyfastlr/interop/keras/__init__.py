@@ -1,0 +1,40 @@
+"""Keras 3's optimizers with pyfastlr's update: the same names, arguments, defaults, state and numbers.
+
+Change the import, and nothing else. docs/keras.md has the details.
+
+Examples
+--------
+>>> import keras
+>>> from pyfastlr.interop.keras import Adam
+>>> x = keras.Variable([1.0, 2.0])
+>>> optimizer = Adam(learning_rate=0.1)
+>>> optimizer.apply([keras.ops.convert_to_tensor([1e-3, -1e3])], [x])
+>>> keras.ops.convert_to_numpy(x).round(3).tolist()
+[0.8999999761581421, 2.0999999046325684]
+>>> isinstance(optimizer, keras.optimizers.Adam)
+True
+"""
+
+import keras as _keras
+
+BACKENDS = ("torch", "jax", "numpy")
+
+if _keras.backend.backend() not in BACKENDS:
+    raise ImportError(
+        f"pyfastlr.interop.keras needs Keras' backend 'torch', 'jax' or 'numpy', got {_keras.backend.backend()!r}: set "
+        f"the environment variable KERAS_BACKEND before the first import of keras"
+    )
+
+from .optimizers import SGD as SGD
+from .optimizers import Adadelta as Adadelta
+from .optimizers import Adagrad as Adagrad
+from .optimizers import Adam as Adam
+from .optimizers import Adamax as Adamax
+from .optimizers import AdamW as AdamW
+from .optimizers import Ftrl as Ftrl
+from .optimizers import Lion as Lion
+from .optimizers import Nadam as Nadam
+from .optimizers import RMSprop as RMSprop
+from .schedule import Schedule as Schedule
+
+__all__ = ["SGD", "AdamW", "Adadelta", "Adagrad", "Adam", "Adamax", "Ftrl", "Lion", "Nadam", "RMSprop", "Schedule"]
