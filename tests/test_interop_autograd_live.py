@@ -21,7 +21,7 @@ ARGUMENTS = {
 
 def loss(params, i):
     (w, b), c = params["layers"], params["c"]
-    return np.sum(np.sin(w + i / 100) ** 2) + np.sum(b**2) * c + c**2
+    return np.sum(np.sin(w + i / 100) ** 2) + np.sum(b**2) * (1 + np.sin(c) ** 2) + c**2
 
 
 def start():

@@ -24,7 +24,7 @@ NAMES = {
 
 
 def cost(x, data, y):
-    return np.sum(np.sin(x) ** 2 * data) + y**2 * np.sum(x[0]) / 10
+    return np.sum(x * data) + np.sum(x**2) / 100 + y * np.sum(data) / 3
 
 
 def arguments():
@@ -34,11 +34,13 @@ def arguments():
 
 
 def run(opt, steps=300, change=None):
-    args, costs = arguments(), []
+    args, costs, rng = arguments(), [], numpy.random.default_rng(1)
     for k in range(steps):
         if change:
             change(opt, k)
-        args, value = opt.step_and_cost(cost, *args)
+        # Gradients are far from 0: where Adam divides 0 by 0, rounding would decide.
+        data = np.array(rng.choice([-1, 1], (2, 3)) * rng.uniform(0.5, 2, (2, 3)), requires_grad=False)
+        args, value = opt.step_and_cost(cost, args[0], data, args[2])
         costs.append(float(value))
     return args, costs
 
@@ -93,7 +95,7 @@ def test_a_circuit_is_trained(name):
             args = opt.step(circuit, *args)
         found.append(args)
     for x, y in zip(*found, strict=True):
-        numpy.testing.assert_allclose(x, y, rtol=1e-11, atol=1e-12)
+        numpy.testing.assert_allclose(x, y, rtol=1e-9)
 
 
 def test_one_argument_is_returned_alone_and_grad_fn_is_used():
@@ -101,7 +103,7 @@ def test_one_argument_is_returned_alone_and_grad_fn_is_used():
 
     def grad_fn(x):
         calls.append(1)
-        return (2 * x,)
+        return 2 * x
 
     x = np.array([1.0, 2.0], requires_grad=True)
     for opt in (pl.AdamOptimizer(0.1), qml.AdamOptimizer(0.1)):

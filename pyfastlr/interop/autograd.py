@@ -100,7 +100,7 @@ def adam(
     Examples
     --------
     >>> from pyfastlr.interop.autograd import adam
-    >>> adam(lambda x, i: 2 * x, 3.0, num_iters=1, step_size=0.5).round(6)
+    >>> float(adam(lambda x, i: 2 * x, 3.0, num_iters=1, step_size=0.5).round(6))
     2.5
     """
     return minimize(classes.Adam, grad, init_params, callback, num_iters, step_size, betas=(b1, b2), eps=eps)
@@ -121,7 +121,7 @@ def sgd(
     Examples
     --------
     >>> from pyfastlr.interop.autograd import sgd
-    >>> sgd(lambda x, i: 2 * x, 3.0, num_iters=1, step_size=0.5).round(6)
+    >>> float(sgd(lambda x, i: 2 * x, 3.0, num_iters=1, step_size=0.5).round(6))
     2.7
     """
     mass = number(mass, "mass", BELOW_ONE)
@@ -143,7 +143,7 @@ def rmsprop(
     Examples
     --------
     >>> from pyfastlr.interop.autograd import rmsprop
-    >>> rmsprop(lambda x, i: 2 * x, 3.0, num_iters=1, step_size=0.5).round(6)
+    >>> float(rmsprop(lambda x, i: 2 * x, 3.0, num_iters=1, step_size=0.5).round(6))
     1.585786
     """
     x, unflatten = _flat(init_params)

@@ -55,7 +55,7 @@ class PyfastlrOptimizer(qml.GradientDescentOptimizer):
     >>> from pennylane import numpy as np
     >>> from pyfastlr import schedules as S
     >>> from pyfastlr.interop.pennylane import PyfastlrOptimizer
-    >>> opt = PyfastlrOptimizer(flr.Lion, S.Cosine(0.1, steps=100), betas=(0.9, 0.99))
+    >>> opt = PyfastlrOptimizer(flr.Lion, S.Cosine(0.1, steps=100), weight_decay=0.0)
     >>> x, data = np.array([0.0, 3.0], requires_grad=True), np.array(2.0, requires_grad=False)
     >>> x, data = opt.step(lambda x, data: np.sum((x - data) ** 2), x, data)
     >>> x

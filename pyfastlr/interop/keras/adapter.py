@@ -103,20 +103,23 @@ class Adapter(keras.optimizers.Optimizer):
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Update one variable, without clipping and weight decay."""
-        self._update([gradient], [variable], learning_rate, AROUND)
+        self._update([gradient], [variable], learning_rate, {"weight_decay": 0.0} if BACKEND == "jax" else AROUND)
 
     def _backend_update_step(self, grads: Sequence[Any], trainable_variables: Sequence[Any], learning_rate: Any) -> None:
         self._update(grads, trainable_variables, learning_rate, self._around())
 
     def _clip_gradients(self, grads: Any) -> Any:
-        return grads  # the update clips
+        return super()._clip_gradients(grads) if BACKEND == "jax" else grads  # elsewhere, the update clips
 
     def _apply_weight_decay(self, variables: Any) -> None:
         pass  # the update decays
 
     def _around(self) -> dict[str, Any]:
         """Clipping and weight decay. Of several limits, Keras uses the first that is positive."""
-        found = dict(AROUND, weight_decay=0.0 if self.weight_decay is None else self.weight_decay)
+        decay = 0.0 if self.weight_decay is None else self.weight_decay
+        if BACKEND == "jax":
+            return {"weight_decay": decay}
+        found = dict(AROUND, weight_decay=decay)
         limits = {"clip_norm_each": self.clipnorm, "clip_norm": self.global_clipnorm, "clip_value": self.clipvalue}
         for name, limit in limits.items():
             if limit and limit > 0:
@@ -136,13 +139,16 @@ class Adapter(keras.optimizers.Optimizer):
         given: list[Any] = [None] * len(noted.variables)
         for g, v in zip(grads, variables, strict=True):
             given[noted.places[id(v)]] = g
+        numbers = {**kind.numbers, **around}
         if BACKEND == "jax":
-            _refuse_tracers(given)
+            from .functional import Functional
+
+            Functional(kind, self._trained()).step(given, learning_rate, self.iterations, numbers)
+            return
         # In a `StatelessScope`, the values are not the variables' own.
         in_place = BACKEND == "torch" and variables[0].value is variables[0]._value
         if in_place not in noted.bindings:
             noted.bindings[in_place] = (InPlace if in_place else Copies)(kind, self._trained())
-        numbers = {**kind.numbers, **around}
         noted.bindings[in_place].step(given, number(learning_rate), int(number(self.iterations)), numbers)
 
     def _trained(self) -> Trained:
@@ -150,12 +156,3 @@ class Adapter(keras.optimizers.Optimizer):
         undecayed = [k for k, v in enumerate(noted.variables) if not self._use_weight_decay(v)]
         return Trained(noted.variables, noted.state, getattr(self, "_u_product", None), undecayed)
 
-
-def _refuse_tracers(given: Sequence[Any]) -> None:
-    import jax
-
-    if any(isinstance(g, jax.core.Tracer) for g in given):
-        raise NotImplementedError(
-            "pyfastlr.interop.keras cannot update inside compiled code on Keras' backend 'jax', as in `fit`: use the "
-            "backend 'torch', run_eagerly=True, or pyfastlr.interop.jax"
-        )

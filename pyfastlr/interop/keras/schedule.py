@@ -20,8 +20,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     ------
     TypeError
         If it is no schedule. A `Controller` has state, which Keras would not save; Keras has callbacks for that.
-    ValueError
-        On the JAX backend, in compiled code such as ``fit``, if the schedule cannot be computed there.
+        On the JAX backend: if it is around a Python callable, which cannot be compiled.
 
     Examples
     --------
@@ -44,6 +43,10 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     def __call__(self, step: Any) -> Any:
         """Rate of update `step`, a number, variable or tensor."""
         step = getattr(step, "value", step)
+        if keras.backend.backend() == "jax":
+            from pyfastlr.interop.jax import schedule
+
+            return schedule(self.schedule)(step)
         return float(self.schedule(int(step)))
 
     def get_config(self) -> dict[str, Any]:
