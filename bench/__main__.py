@@ -28,6 +28,7 @@ from pyfastlr.engines import host
 from . import subnormal
 from .all_optimizers import BYTES_SIZE, against_bytes, against_peers, slower_than, summary
 from .first_step import first_step
+from .keras_fit import against_keras
 from .options import costs
 from .scaling import ADAM, DEFAULT_MAX, QUANTILES, beside_neighbour, crossover, sweep
 from .targets import LAYOUTS, RATIOS, SECONDS, Verdict, judge, show
@@ -131,6 +132,17 @@ def every_small_gradient() -> list[dict[str, Any]]:
     return found
 
 
+def in_keras() -> list[dict[str, Any]]:
+    """Measure AdamW inside Keras on torch, and print."""
+    print("AdamW in Keras on torch: our time, Keras', and the ratios of minima and medians")
+    found = against_keras()
+    if isinstance(found, str):
+        print(f"  skipped: {found}\n")
+        return []
+    print("\n".join(map(str, found)), end="\n\n", flush=True)
+    return [x._asdict() for x in found]
+
+
 def first() -> dict[str, float]:
     """Measure new processes, and print."""
     found = first_step()
@@ -153,6 +165,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--peers", action="store_true", help="also compare every optimizer with every peer")
     parser.add_argument("--options", action="store_true", help="also measure clipping, unscaling and averaging")
     parser.add_argument("--subnormal", action="store_true", help="also measure long runs of zero and tiny gradients")
+    parser.add_argument("--keras", action="store_true", help="also measure training by Keras on torch")
     parser.add_argument("--json", type=Path, help="save the results to this file")
     options = parser.parse_args(arguments)
     if options.json:
@@ -182,6 +195,8 @@ def main(arguments: list[str] | None = None) -> int:
         more["options"] = [asdict(row) for row in every_option(options.seconds, options.max_n)]
     if options.subnormal:
         more["subnormal"] = every_small_gradient()
+    if options.keras:
+        more["keras"] = in_keras()
     more["first_step"] = first()
     if options.json:
         options.json.write_text(json.dumps(report.as_json() | more, indent=1) + "\n", encoding="utf-8")

@@ -8,13 +8,19 @@ arrays in place. Where your script calls autograd.misc.optimizers.adam, change t
 """
 
 import argparse
+import sys
 
-import autograd.numpy as np
 import numpy
-from autograd import value_and_grad
 
 import pyfastlr as flr
 from pyfastlr import schedules as S
+
+try:
+    import autograd.numpy as np
+    from autograd import value_and_grad
+except ModuleNotFoundError:
+    print('this example needs autograd: pip install "pyfastlr[interop]"', file=sys.stderr)
+    raise SystemExit(2) from None
 
 PIECES, SUBSTEPS, DT = 20, 5, 0.03  # 3 s
 GRAVITY, DAMPING = 9.81, 0.1
@@ -57,7 +63,9 @@ def main():
 
     angle, speed = simulate(params)
     off = float(numpy.degrees(abs(numpy.arccos(-numpy.cos(angle)))))
-    print(f"{off:.1f} degrees from upright, at {abs(float(speed)):.2f} rad/s (expected: at most 10 degrees and 1 rad/s)")
+    print(
+        f"{off:.1f} degrees from upright, at {abs(float(speed)):.2f} rad/s (expected: at most 10 degrees and 1 rad/s)"
+    )
     return 0 if off <= 10 and abs(speed) <= 1 else 1
 
 

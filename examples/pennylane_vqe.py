@@ -6,13 +6,20 @@ optimizer has PennyLane's interface, and takes any optimizer and schedule of pyf
 """
 
 import argparse
+import sys
 
 import numpy
-import pennylane as qml
-from pennylane import numpy as np
 
 import pyfastlr as flr
 from pyfastlr import schedules as S
+
+try:
+    import pennylane as qml
+    from pennylane import numpy as np
+except ModuleNotFoundError:
+    print('this example needs PennyLane: pip install "pyfastlr[interop]"', file=sys.stderr)
+    raise SystemExit(2) from None
+
 from pyfastlr.interop.pennylane import PyfastlrOptimizer
 
 SPINS, LAYERS, FIELD = 4, 3, 1.0

@@ -126,7 +126,7 @@ def test_every_pin_is_exact():
     pins = [
         line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if not line.startswith("#")
     ]
-    assert [pin for pin in pins if not re.fullmatch(r"[\w.-]+==[\d.]+", pin)] == []
+    assert [pin for pin in pins if not re.fullmatch(r"[\w.-]+==[\d.]+(post\d+)?", pin)] == []
     assert {"numba", "numpy", "torch", "jax", "optax", "keras", "pytest"} <= {pin.partition("==")[0] for pin in pins}
 
 

@@ -1,6 +1,7 @@
 """Every example reaches its result, its check can fail, and its picture can be opened."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,15 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
-STEPS = {"cartpole_policy_gradient": 60, "physics_fit": 200, "recurrent_digits": 700, "transfer_digits": 200}
-NEEDS = {"cartpole_policy_gradient": "gymnasium"}
+STEPS = {
+    "autograd_pendulum": 120,
+    "cartpole_policy_gradient": 60,
+    "pennylane_vqe": 40,
+    "physics_fit": 200,
+    "recurrent_digits": 700,
+    "transfer_digits": 200,
+}
+NEEDS = {"autograd_pendulum": "autograd", "cartpole_policy_gradient": "gymnasium", "pennylane_vqe": "pennylane"}
 
 
 def python(*arguments):
@@ -53,5 +61,5 @@ def test_example_says_what_to_install(name):
     program = f"import sys, runpy; sys.modules[{NEEDS[name]!r}] = None; runpy.run_path(sys.argv[1])"
     result = python("-c", program, Path(__file__).parent.parent / "examples" / f"{name}.py")
     assert result.returncode == 2
-    assert 'pip install "pyfastlr[examples]"' in result.stderr
+    assert re.search(r'pip install "pyfastlr\[(examples|interop)\]"', result.stderr)
     assert "Traceback" not in result.stderr

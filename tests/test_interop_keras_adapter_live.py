@@ -5,10 +5,10 @@ import subprocess
 import sys
 from importlib.util import find_spec
 
-import keras_runs
 import numpy as np
 import pytest
 
+import keras_runs
 from oracles import other_process
 
 BACKENDS = ("torch", "jax", "numpy")
@@ -75,7 +75,8 @@ CHECKED += [("numpy", "weight_decay")]
 def test_every_step_is_keras_s(variant, option, backend, on):
     arguments = {"learning_rate": 0.01, **VARIANTS[variant], **OPTIONS[option]}
     theirs, ours = on(backend, keras_runs.both, backend, variant.split()[0], arguments)
-    # Without JAX, Keras' operations take float64 with a Python number for float32: on torch those of a norm, on numpy all.
+    # Without JAX, Keras takes float64 with a Python number for float32: on torch in the clipping of a norm, on numpy
+    # everywhere.
     in_float32 = backend == "numpy" or (backend == "torch" and "clipnorm" in option)
     tolerance = 1e-4 if in_float32 else 1e-12
     assert_close(ours[0], theirs[0], tolerance)
@@ -127,7 +128,9 @@ def test_unknown_backends_are_refused():
         "try:\n    import pyfastlr.interop.keras\nexcept ImportError as error:\n    print(error)"
     )
     environment = os.environ | {"KERAS_BACKEND": "numpy", "PYTHONPATH": os.pathsep.join(sys.path)}
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True
+    )
     assert "needs Keras' backend 'torch', 'jax' or 'numpy', got 'tensorflow'" in result.stdout
 
 

@@ -95,7 +95,7 @@ def adam(
     b2: float = 0.999,
     eps: float = 1e-8,
 ) -> Any:
-    """autograd's ``adam``: torch's convention. The arguments are those of `minimize`; `b1` and `b2` are its betas.
+    """Autograd's ``adam``: torch's convention. The arguments are those of `minimize`; `b1` and `b2` are its betas.
 
     Examples
     --------
@@ -114,7 +114,7 @@ def sgd(
     step_size: Any = 0.1,
     mass: float = 0.9,
 ) -> Any:
-    """autograd's ``sgd``: b = mass * b + (1 - mass) * g, p - step_size * b. `mass` is from 0 to less than 1.
+    """Autograd's ``sgd``: b = mass * b + (1 - mass) * g, p - step_size * b. `mass` is from 0 to less than 1.
 
     It is SGD in optax's convention, where nothing dampens the gradient, with 1 - mass as `lr_scale`.
 
@@ -138,7 +138,7 @@ def rmsprop(
     gamma: float = 0.9,
     eps: float = 1e-8,
 ) -> Any:
-    """autograd's ``rmsprop``: torch's convention, with a mean of squares that starts with 1 instead of 0.
+    """Autograd's ``rmsprop``: torch's convention, with a mean of squares that starts with 1 instead of 0.
 
     Examples
     --------
@@ -158,9 +158,7 @@ def _flat(init_params: Any) -> tuple[Any, Any]:
     return np.array(x), unflatten
 
 
-def _run(
-    opt: Optimizer, x: Any, unflatten: Any, grad: Gradient, callback: Callback | None, num_iters: int
-) -> Any:
+def _run(opt: Optimizer, x: Any, unflatten: Any, grad: Gradient, callback: Callback | None, num_iters: int) -> Any:
     for i in range(num_iters):
         g = flatten(grad(unflatten(x), i))[0]
         if callback:

@@ -194,7 +194,8 @@ class NesterovMomentumOptimizer(MomentumOptimizer):
             for name, a in self.opt.state["momentum_buffer"].items():
                 if getattr(args[int(name)], "requires_grad", False):
                     shifted[int(name)] = args[int(name)] - self.momentum * a
-        return super().compute_grad(objective_fn, tuple(shifted), kwargs, grad_fn=grad_fn)
+        found: tuple[Any, Any] = super().compute_grad(objective_fn, tuple(shifted), kwargs, grad_fn=grad_fn)
+        return found
 
 
 class AdamOptimizer(PyfastlrOptimizer):

@@ -1,4 +1,4 @@
-"""Set the number of updates of an optimizer that runs inside another library's, which counts for all arrays together."""
+"""Set the number of updates of an optimizer inside another library's, which has one count for all arrays."""
 
 from pyfastlr.optimizers import Optimizer
 

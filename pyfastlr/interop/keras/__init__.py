@@ -15,16 +15,6 @@ Examples
 True
 """
 
-import keras as _keras
-
-BACKENDS = ("torch", "jax", "numpy")
-
-if _keras.backend.backend() not in BACKENDS:
-    raise ImportError(
-        f"pyfastlr.interop.keras needs Keras' backend 'torch', 'jax' or 'numpy', got {_keras.backend.backend()!r}: set "
-        f"the environment variable KERAS_BACKEND before the first import of keras"
-    )
-
 from .optimizers import SGD as SGD
 from .optimizers import Adadelta as Adadelta
 from .optimizers import Adagrad as Adagrad
@@ -37,4 +27,4 @@ from .optimizers import Nadam as Nadam
 from .optimizers import RMSprop as RMSprop
 from .schedule import Schedule as Schedule
 
-__all__ = ["SGD", "AdamW", "Adadelta", "Adagrad", "Adam", "Adamax", "Ftrl", "Lion", "Nadam", "RMSprop", "Schedule"]
+__all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Ftrl", "Lion", "Nadam", "RMSprop", "Schedule"]

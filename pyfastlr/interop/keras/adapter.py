@@ -6,11 +6,11 @@ from typing import Any
 
 import keras
 
+from .backend import BACKEND
 from .binding import Binding, Copies, InPlace, Kind, Trained, number
 from .schedule import as_keras
 
 AROUND = {"clip_norm": None, "clip_norm_each": None, "clip_value": None, "weight_decay": 0.0}
-BACKEND = keras.backend.backend()
 
 
 class Noted:
@@ -51,8 +51,8 @@ class Adapter(keras.optimizers.Optimizer):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         theirs = cls.__mro__[2]
-        arguments = list(inspect.signature(theirs.__init__).parameters.values())[1:]
-        cls.__signature__ = inspect.Signature(arguments)  # type: ignore[attr-defined]
+        arguments = list(inspect.signature(theirs).parameters.values())
+        cls.__signature__ = inspect.Signature(arguments)
         cls.__doc__ = (
             f"Keras' `{theirs.__name__}` with pyfastlr's update: the same arguments, defaults, state and numbers.\n\n"
             f"`learning_rate` may also be a schedule of pyfastlr. docs/keras.md says what differs."
@@ -105,7 +105,9 @@ class Adapter(keras.optimizers.Optimizer):
         """Update one variable, without clipping and weight decay."""
         self._update([gradient], [variable], learning_rate, {"weight_decay": 0.0} if BACKEND == "jax" else AROUND)
 
-    def _backend_update_step(self, grads: Sequence[Any], trainable_variables: Sequence[Any], learning_rate: Any) -> None:
+    def _backend_update_step(
+        self, grads: Sequence[Any], trainable_variables: Sequence[Any], learning_rate: Any
+    ) -> None:
         self._update(grads, trainable_variables, learning_rate, self._around())
 
     def _clip_gradients(self, grads: Any) -> Any:
@@ -133,8 +135,7 @@ class Adapter(keras.optimizers.Optimizer):
         noted, kind = self._noted, self._kind()
         if kind[:2] != noted.kind[:2]:
             raise ValueError(
-                f"`{self.name}` must keep the arguments that it was built with, {noted.kind.chosen}, got {kind.chosen}: "
-                f"build a new optimizer"
+                f"`{self.name}` must keep the arguments that it was built with, {noted.kind.chosen}, got {kind.chosen}"
             )
         given: list[Any] = [None] * len(noted.variables)
         for g, v in zip(grads, variables, strict=True):
@@ -155,4 +156,3 @@ class Adapter(keras.optimizers.Optimizer):
         noted = self._noted
         undecayed = [k for k, v in enumerate(noted.variables) if not self._use_weight_decay(v)]
         return Trained(noted.variables, noted.state, getattr(self, "_u_product", None), undecayed)
-

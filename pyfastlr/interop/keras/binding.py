@@ -40,13 +40,17 @@ class Binding:
         """Build the optimizer with `bind`."""
         raise NotImplementedError
 
+    def step(self, gradients: Sequence[Any], rate: float, steps: int, numbers: Mapping[str, Any]) -> None:
+        """Bring gradients to `update`. None: there is none."""
+        raise NotImplementedError
+
     def bind(self, arrays: list[Array]) -> None:
         """Build the optimizer over these arrays."""
         undecayed = list(self.trained.undecayed)
         groups = [{"params": undecayed, "weight_decay": 0.0}] if undecayed else None
         cls, chosen, numbers = self.kind
         self.optimizer = cls(arrays, lambda n: self.rate, convention="keras", groups=groups, **chosen, **numbers)
-        self.numbers = dict(numbers)
+        self.numbers, self.arrays = dict(numbers), arrays
         state, blocks = self.optimizer.state, KEPT[self.optimizer.rule].blocks
         #: Keras' variables, our arrays, and the factor of ours in theirs, for each kind of state
         self.slots = [
@@ -79,7 +83,7 @@ class Copies(Binding):
 
     def step(self, gradients: Sequence[Any], rate: float, steps: int, numbers: Mapping[str, Any]) -> None:
         """Copy the values, update the copies, and assign them."""
-        params, variables = self.optimizer.params, self.trained.variables
+        params, variables = self.arrays, self.trained.variables
         present = [k for k, g in enumerate(gradients) if g is not None]
         given: list[Any] = [None] * len(params)
         for k in present:

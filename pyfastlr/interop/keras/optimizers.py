@@ -1,4 +1,9 @@
-"""The optimizers: for each of Keras' classes, ours, and how Keras' attributes map to our arguments."""
+"""The optimizers: for each of Keras' classes, ours, and how Keras' attributes map to our arguments.
+
+`Adapter` writes the docstrings.
+"""
+
+# ruff: noqa: D101, D102
 
 from typing import Any
 
@@ -6,7 +11,8 @@ import keras
 
 from pyfastlr import optimizers as flr
 
-from .adapter import BACKEND, Adapter
+from .adapter import Adapter
+from .backend import BACKEND
 from .binding import Kind
 
 registered = keras.saving.register_keras_serializable(package="pyfastlr")

@@ -6,6 +6,9 @@ import keras
 
 from pyfastlr import schedules
 
+from .backend import BACKEND
+
+
 @keras.saving.register_keras_serializable(package="pyfastlr")
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     """A schedule of pyfastlr, for any optimizer of Keras. The optimizers here take the schedule itself, too.
@@ -43,7 +46,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     def __call__(self, step: Any) -> Any:
         """Rate of update `step`, a number, variable or tensor."""
         step = getattr(step, "value", step)
-        if keras.backend.backend() == "jax":
+        if BACKEND == "jax":
             from pyfastlr.interop.jax import schedule
 
             return schedule(self.schedule)(step)
