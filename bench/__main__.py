@@ -28,6 +28,8 @@ from pyfastlr.engines import host
 from . import subnormal
 from .all_optimizers import BYTES_SIZE, against_bytes, against_peers, slower_than, summary
 from .first_step import first_step
+from .in_jax import OURS as OURS_IN_JAX
+from .in_jax import in_jax
 from .keras_fit import against_keras
 from .options import costs
 from .scaling import ADAM, DEFAULT_MAX, QUANTILES, beside_neighbour, crossover, sweep
@@ -143,6 +145,18 @@ def in_keras() -> list[dict[str, Any]]:
     return [x._asdict() for x in found]
 
 
+def every_step_in_jax(seconds: float, max_n: int) -> list[dict[str, Any]]:
+    """Measure steps inside programs of JAX, and print them beside optax."""
+    print(f"Steps jitted by JAX: best and median times (time divided by that of {OURS_IN_JAX})")
+    found = []
+    for x in in_jax(seconds, max_n):
+        print(x, flush=True)
+        figures = {name: {"minimum": t.minimum, "median": t.median, "spread": t.spread} for name, t in x.times.items()}
+        found.append({"optimizer": x.optimizer, "layout": x.layout, "verdict": x.verdict, "times": figures})
+    print()
+    return found
+
+
 def first() -> dict[str, float]:
     """Measure new processes, and print."""
     found = first_step()
@@ -166,6 +180,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--options", action="store_true", help="also measure clipping, unscaling and averaging")
     parser.add_argument("--subnormal", action="store_true", help="also measure long runs of zero and tiny gradients")
     parser.add_argument("--keras", action="store_true", help="also measure training by Keras on torch")
+    parser.add_argument("--jax", action="store_true", help="also compare steps inside programs of JAX with optax")
     parser.add_argument("--json", type=Path, help="save the results to this file")
     options = parser.parse_args(arguments)
     if options.json:
@@ -197,6 +212,8 @@ def main(arguments: list[str] | None = None) -> int:
         more["subnormal"] = every_small_gradient()
     if options.keras:
         more["keras"] = in_keras()
+    if options.jax:
+        more["jax"] = every_step_in_jax(options.seconds / 2, options.max_n)
     more["first_step"] = first()
     if options.json:
         options.json.write_text(json.dumps(report.as_json() | more, indent=1) + "\n", encoding="utf-8")

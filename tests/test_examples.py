@@ -1,7 +1,6 @@
 """Every example reaches its result, its check can fail, and its picture can be opened."""
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +16,13 @@ STEPS = {
     "recurrent_digits": 700,
     "transfer_digits": 200,
 }
-NEEDS = {"autograd_pendulum": "autograd", "cartpole_policy_gradient": "gymnasium", "pennylane_vqe": "pennylane"}
+NEEDS = {
+    "autograd_pendulum": "autograd",
+    "cartpole_policy_gradient": "gymnasium",
+    "jax_mlp": "jax",
+    "pennylane_vqe": "pennylane",
+}
+EXTRA = {"cartpole_policy_gradient": "examples"}  # the others' dependencies are in the extra `interop`
 
 
 def python(*arguments):
@@ -61,5 +66,5 @@ def test_example_says_what_to_install(name):
     program = f"import sys, runpy; sys.modules[{NEEDS[name]!r}] = None; runpy.run_path(sys.argv[1])"
     result = python("-c", program, Path(__file__).parent.parent / "examples" / f"{name}.py")
     assert result.returncode == 2
-    assert re.search(r'pip install "pyfastlr\[(examples|interop)\]"', result.stderr)
+    assert f'pip install "pyfastlr[{EXTRA.get(name, "interop")}]"' in result.stderr
     assert "Traceback" not in result.stderr

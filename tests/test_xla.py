@@ -105,7 +105,9 @@ def test_operands_replace_numbers(value):
 
 
 def test_two_rows():
-    run = Run("update", shapes=((40,), (50,)), n_rows=2, rows=(0, 1), operands=1, cells=((0, len(layout.row_fields("adam"))),))
+    run = Run(
+        "update", shapes=((40,), (50,)), n_rows=2, rows=(0, 1), operands=1, cells=((0, len(layout.row_fields("adam"))),)
+    )
     grads = run.gradients()
     run.frame(grads, operands=(np.array(0.0),)).call(run.target)
     run.opt.step(grads)

@@ -181,7 +181,9 @@ def index(value: Any) -> int:
     except TypeError:
         n = None
     if n is None or isinstance(value, bool | np.bool_):  # numpy 1.26 accepts its bool as an index
-        raise TypeError(f"`n` must be an integer >= 0 or an array of them, got {value!r}")
+        traced = type(value).__module__.partition(".")[0] == "jax"
+        advice = ": inside a program of JAX, use pyfastlr.interop.jax.schedule(s)" if traced else ""
+        raise TypeError(f"`n` must be an integer >= 0 or an array of them, got {value!r}{advice}")
     if n < 0:
         raise ValueError(f"`n` must be >= 0, got {value!r}")
     return n

@@ -57,7 +57,7 @@ def make_fold(fold, options=PARTS):
 def make_drive(name, convention, dtype, by_element, changes=False):
     """Make the drive of a rule, as Python text; `by_element` if a tensor may have a rate per element or be frozen.
 
-    With `changes`, an update replaces the gradient by what must be added to the parameters, and leaves those alone.
+    With `changes`, an update leaves the parameters alone, and stores what must be added to them at `scale`.
     """
     rule = rules.RULES[name]
     fold = rule.folds[convention]
@@ -97,7 +97,9 @@ def make_drive(name, convention, dtype, by_element, changes=False):
         s = pointers(addresses(job.tensors + c.tensor * TENSOR_SIZE + STATES_AT, slots_like), c.first, slots_like)
         grad_scale = real(job.grad_scale)
         k = t.scale + c.first * itemsize if t.scale != 0 else (job.zeros if common.moves == 0 else 0)
-        if by_element and k != 0:
+        if changes:
+            update(c.size, p, g, pointer(k, zero), s, h, r, grad_scale, common)
+        elif by_element and k != 0:
             update_by_element(c.size, p, g, pointer(k, zero), s, h, r, grad_scale, common)
         else:
             update(c.size, p, g, p, s, h, r, grad_scale, common)

@@ -37,7 +37,7 @@ def _once(function):
 def make_loop(update, by_element, decays, options=PARTS, sets=False, changes=False):
     """Make the loop over n elements at pointers; with `by_element`, the rate has a factor k per element.
 
-    With `changes`, it leaves the parameters alone, and replaces the gradient by what must be added to them.
+    With `changes`, it leaves the parameters alone, and stores what must be added to them at k.
     """
     element = inlined(make_element(_once(update), scaled, by_element, inlined, sets, changes))
 
@@ -45,7 +45,7 @@ def make_loop(update, by_element, decays, options=PARTS, sets=False, changes=Fal
     def loop(n, p, g, k, s, h, r, grad_scale, common):
         for i in range(n):
             q, t = element(p[i], g[i], k[i], load(s, i, p[i]), h, r, grad_scale, common, decays)
-            put(g if changes else p, i, q)
+            put(k if changes else p, i, q)
             store(s, i, t)
 
     return loop

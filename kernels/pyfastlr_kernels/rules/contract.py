@@ -66,7 +66,7 @@ def epilogue_undecayed(p, d):
 
 
 def change(p, d, decay):
-    """What the epilogue adds to the parameter, for a caller that adds it: p + change is p - (decay*p + d), to the bit."""
+    """What the epilogue adds to the parameter, for a caller that adds it: the sum has the same bits."""
     return -(decay * p + d)
 
 

@@ -62,7 +62,7 @@ class Frame:
 
     def _note(self, error: int) -> int:
         """Note an error, as XLA's function that creates one."""
-        record = np.frombuffer((ctypes.c_char * (ERROR.itemsize)).from_address(error), ERROR)[0]
+        record = np.frombuffer(ctypes.string_at(error, ERROR.itemsize), ERROR)[0]
         self.messages.append((int(record["code"]), ctypes.string_at(int(record["message"])).decode()))
         return 1
 

@@ -297,9 +297,12 @@ def fill_tensors(f, c, plan, job, count):
         t.size = elements(argument(f, first + k))
         size = t.size * c.itemsize
         t.row = word(row_of + 8 * k)
-        moved = in_place(argument(f, first + k), result(f, returned + k), size)
-        other = argument(f, first + n + k).data if blocks > 1 + c.n_states else moved
-        t.p, t.g = (other, moved) if c.kind == CHANGE else (moved, other)
+        if c.kind == CHANGE:
+            t.g, t.scale = argument(f, first + k).data, result(f, returned + k).data
+            t.p = argument(f, first + n + k).data if blocks > 1 + c.n_states else t.g
+        else:
+            t.p = in_place(argument(f, first + k), result(f, returned + k), size)
+            t.g = argument(f, first + n + k).data
         if t.size == 0:
             t.g = job.tensors  # not 0, which would mean that there is no gradient; no element is read
         for j in range(c.n_states):

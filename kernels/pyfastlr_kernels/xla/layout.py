@@ -35,7 +35,13 @@ def _list(name: str, *more: str) -> list[Any]:
 
 
 FRAME = _with_head(
-    ("api", _I), ("context", _I), ("stage", _H), ("_stage", _H), *_list("args"), *_list("rets"), *_list("attrs", "names")
+    ("api", _I),
+    ("context", _I),
+    ("stage", _H),
+    ("_stage", _H),
+    *_list("args"),
+    *_list("rets"),
+    *_list("attrs", "names"),
 )
 BUFFER = _with_head(("dtype", _H), ("_dtype", _H), ("data", _I), ("rank", _I), ("dims", _I))
 ARRAY = np.dtype([("dtype", _H), ("_dtype", _H), ("size", _I), ("data", _I)])
@@ -80,7 +86,7 @@ PLAN_TENSORS, PLAN_ROWS, PLAN_OPERANDS, PLAN_CELLS, PLAN_THREADS, PLAN_PARAMETER
 OK, OLD, NO_PLAN, WRONG_COUNT, WRONG_ARRAY, WRONG_NUMBER, NO_MEMORY = range(7)
 MESSAGES = (
     b"",
-    b"pyfastlr: XLA's call frame is not of the version that the handler knows; use the versions of jax that it supports",
+    b"pyfastlr: XLA's call frame is of a version that the handler does not know; use a version of jax that it supports",
     b"pyfastlr: the call must have one attribute, the plan of the step; it was made by another version of pyfastlr",
     b"pyfastlr: the call has another number of arguments or results than its plan; it was made by another version of "
     b"pyfastlr",

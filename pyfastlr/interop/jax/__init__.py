@@ -29,6 +29,8 @@ from pyfastlr import optimizers as _classes
 
 from .factories import factory as _factory
 from .schedules import schedule as schedule
+from .states import load_state as load_state
+from .states import state_of as state_of
 from .transformation import State as State
 from .transformation import Transformation as Transformation
 
@@ -59,4 +61,4 @@ OPTIMIZERS = {
     )
 }  # fmt: skip
 
-__all__ = [*OPTIMIZERS, "State", "Transformation", "schedule"]  # noqa: PLE0604
+__all__ = [*OPTIMIZERS, "State", "Transformation", "load_state", "schedule", "state_of"]

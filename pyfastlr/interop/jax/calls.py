@@ -74,9 +74,17 @@ def is_direct(target: targets.Target) -> bool:
         warnings.warn(
             f"pyfastlr.interop.jax calls Python from compiled programs, which is slow: {problem}",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=_levels_to_user(),
         )
     return problem is None
+
+
+def _levels_to_user() -> int:
+    """Return the stack level, counted from the caller, of the first line outside this package and JAX."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(("pyfastlr.", "jax.", "optax.")):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def launch(call: Call, count: Any, carry: Any, numbers: Any, operands: Any, blocks: Sequence[Any]) -> Any:
@@ -98,15 +106,17 @@ def _call(call: Call, count: Any, carry: Any, numbers: Any, operands: Any, block
     outputs = [count, *carried, *(x for block in written for x in block)]
     shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in outputs]
     n, first = len(blocks[0]), 2 + len(carried) + len(operands)
-    starts = [first, *(first + n * j for j in range(len(blocks) - n_states, len(blocks)))]
-    shared = [*range(1 + len(carried)), *(start + k for start in starts for k in range(n))]
-    aliases = {source: k for k, source in enumerate(shared)}
+    aliases = {k: k for k in range(1 + len(carried))}
+    # A change has memory of its own: gradients are seldom donated, so XLA would copy them.
+    for place, block in enumerate([0, *range(len(blocks) - n_states, len(blocks))]):
+        if place or call.kind == "update":
+            source, output = first + n * block, 1 + len(carried) + n * place
+            aliases |= {source + k: output + k for k in range(n)}
     results = _invoke(call.target(), arguments, shapes, aliases, call.plan.numbers(), call.direct)
     rest = results[1 + len(carried) :]
     return results[0], results[1] if carried else None, [tuple(rest[n * j : n * (j + 1)]) for j in range(1 + n_states)]
 
 
-@_call.defjvp
 def _refuse(call: Call, primals: Any, tangents: Any) -> NoReturn:
     raise NotImplementedError(
         f"a step of pyfastlr ({call.rule}) cannot be differentiated: where gradients must flow through an update, use "
@@ -114,6 +124,7 @@ def _refuse(call: Call, primals: Any, tangents: Any) -> NoReturn:
     )
 
 
+_call.defjvp(_refuse)
 _launch = partial(jax.jit, static_argnums=0, inline=True)(_call)
 
 

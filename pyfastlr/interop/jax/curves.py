@@ -16,8 +16,7 @@ def curve_address(schedule: Schedule) -> int:
     compiled = schedule.compiled
     function = cfunc(types.float64(types.int64), **OPTIONS)(lambda n: compiled(n))
     _kept.append((function, schedule))
-    address: int = function.address
-    return address
+    return int(function.address or 0)
 
 
 def name_of(schedule: Schedule) -> str:

@@ -77,7 +77,9 @@ def factory(name: str, cls: type[Optimizer], **defaults: Any) -> Callable[..., T
                 advice = f": {_HINTS[x]}" if x in _HINTS else hint(x, signature.parameters)
                 raise TypeError(f"{name}() got an unexpected argument `{x}`{advice}")
         if len(positional) > 1:
-            raise TypeError(f"{name}() takes 1 positional argument (lr), got {len(positional)}: pass the others by name")
+            raise TypeError(
+                f"{name}() takes 1 positional argument (lr), got {len(positional)}: pass the others by name"
+            )
         given = signature.bind(*positional, **named)
         given.apply_defaults()
         mask = given.arguments.pop("mask")
@@ -93,7 +95,9 @@ def _documented(name: str, cls: type[Optimizer], names: list[str], defaults: Map
     """Help of a function, from its class's."""
     doc = inspect.cleandoc(cls.__doc__ or "")
     intro, _, rest = doc.partition("Parameters\n----------\n")
-    entries = {x.partition(" : ")[0]: x.rstrip() for x in re.split(r"\n(?=\w)", rest.partition("\nRaises\n------\n")[0])}
+    entries = {
+        x.partition(" : ")[0]: x.rstrip() for x in re.split(r"\n(?=\w)", rest.partition("\nRaises\n------\n")[0])
+    }
     known = ", ".join(f'"{x}"' for x in cls.conventions)
     texts = {x: text.format(conventions=known) for x, text in _TEXTS.items()}
     if isinstance(cls.fields["lr"], StartNumber):
@@ -108,5 +112,6 @@ def _documented(name: str, cls: type[Optimizer], names: list[str], defaults: Map
         f"{intro}Parameters\n----------\n" + "\n".join(shown) + "\n\nReturns\n-------\nTransformation\n"
         "    With `init`, `update` and `apply`.\n\nRaises\n------\nTypeError, ValueError\n"
         "    If an argument has the wrong type or is out of range. Traced values are not checked.\n\nNotes\n-----\n"
-        f"The default `convention` is {convention!r}, with {given}. `pyfastlr.{cls.__name__}` has examples and sources.\n"
+        f"The default `convention` is {convention!r}, with {given}.\n"
+        f"`pyfastlr.{cls.__name__}` has examples and sources.\n"
     )

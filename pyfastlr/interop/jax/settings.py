@@ -28,6 +28,7 @@ class Operand:
         self.value = value
 
     def __call__(self, n: int) -> NoReturn:
+        """Raise an error: only a program calls for it."""
         raise TypeError("a traced number has no value yet")
 
     def __repr__(self) -> str:
@@ -102,8 +103,8 @@ def _source(value: Any, name: str) -> Any:
     """Return a number, an array of jax, one of our schedules, or a callable of the count."""
     if is_controller(value):
         raise TypeError(
-            f"`{name}` must be a number, a schedule or a callable of the count, got {type(value).__name__}: a controller "
-            "reacts to a run, and a compiled program cannot call it; see `optax.contrib.reduce_on_plateau`"
+            f"`{name}` must be a number, a schedule or a callable of the count, got {type(value).__name__}: a "
+            "controller reacts to a run, and a compiled program cannot call it; see `optax.contrib.reduce_on_plateau`"
         )
     if isinstance(value, Custom):
         function = value.parameters["function"]
@@ -121,6 +122,6 @@ def check_compilable(schedule: Schedule, name: str) -> None:
     if isinstance(schedule, Custom):
         function: Callable[..., Any] = schedule.parameters["function"]
         raise TypeError(
-            f"`{name}` must be made of schedules that can be compiled, {got(function)} inside one: write a Schedule class "
-            "with a curve, or pass a callable alone, which is called with the traced count"
+            f"`{name}` must be made of schedules that can be compiled, {got(function)} inside one: write a Schedule "
+            "class with a curve, or pass a callable alone, which is called with the traced count"
         )

@@ -1,6 +1,5 @@
 """An optimizer as JAX code has one: pure functions of gradients, state and parameters."""
 
-
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -8,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pyfastlr.engines.hyper import inverse_scale
 from pyfastlr.engines.host import PARALLEL_ABOVE
+from pyfastlr.engines.hyper import inverse_scale
 from pyfastlr.schedules import Schedule
 from pyfastlr_kernels import tables
 from pyfastlr_kernels.cpu import pool
@@ -213,7 +212,7 @@ def _next(count: Any) -> Any:
 
 
 def _operand(value: Any, name: str, count: Any) -> Any:
-    """Return a number that only the program has: of an array, of one of our schedules, or of a callable of the count."""
+    """Return a number that only the program has: an array's, one of our schedules', or a callable's at the count."""
     if isinstance(value, Schedule):
         return calls.schedule_bits(value, count)
     return _scalar(value(count) if callable(value) else value, name)
@@ -229,5 +228,3 @@ def _scalar(value: Any, name: str) -> Any:
 def _short(x: Any) -> str:
     text = repr(x)
     return text if len(text) < 80 else f"{text[:77]}..."
-
-

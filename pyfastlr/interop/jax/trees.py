@@ -44,8 +44,8 @@ def leaves_of(tree: Any, name: str) -> Leaves:
                 raise TypeError(f"{found.label(k)} must be an array, got {type(x).__name__}") from None
         if str(x.dtype) not in DTYPES:
             raise TypeError(
-                f"{found.label(k)} must be float32 or float64, got {x.dtype}: convert it, or leave it to an optimizer of "
-                "optax by `optax.multi_transform`"
+                f"{found.label(k)} must be float32 or float64, got {x.dtype}: convert it, or leave it to an "
+                "optimizer of optax by `optax.multi_transform`"
             )
         if x.dtype != flat[0].dtype:
             raise TypeError(
