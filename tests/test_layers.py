@@ -47,6 +47,7 @@ LAYERS = {
         "cpu",
         "xla",
     },
+    "pyfastlr.interop.keras": {"pyfastlr.interop", "pyfastlr.interop.jax", "schedules", "optimizers", "arrays", "rules"},
     "pyfastlr": {"schedules", "arrays", "optimizers", "files", "checkpoints", "kernels", "tune", "interop"},
     "pyfastlr.__main__": {"cli"},
     "pyfastlr.tune": {"optimizers", "engines", "arrays", "schedules", "compile", "rules", "tables", "plot"},

@@ -9,8 +9,8 @@ Examples
 >>> x = keras.Variable([1.0, 2.0])
 >>> optimizer = Adam(learning_rate=0.1)
 >>> optimizer.apply([keras.ops.convert_to_tensor([1e-3, -1e3])], [x])
->>> keras.ops.convert_to_numpy(x).round(3).tolist()
-[0.8999999761581421, 2.0999999046325684]
+>>> keras.ops.convert_to_numpy(x.value).round(3)
+array([0.9, 2.1], dtype=float32)
 >>> isinstance(optimizer, keras.optimizers.Adam)
 True
 """

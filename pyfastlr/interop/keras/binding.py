@@ -147,4 +147,5 @@ def host(x: Any) -> Array:
 
 def number(x: Any) -> float:
     """Convert a number, variable or tensor with one element."""
-    return x if isinstance(x, float) else float(host(getattr(x, "value", x)).reshape(()))
+    value = getattr(x, "value", x)
+    return float(value.item() if hasattr(value, "item") else value)
