@@ -11,7 +11,7 @@ EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
 STEPS = {
     "autograd_pendulum": 120,
     "cartpole_policy_gradient": 60,
-    "pennylane_vqe": 40,
+    "pennylane_vqe": 60,
     "physics_fit": 200,
     "recurrent_digits": 700,
     "transfer_digits": 200,

@@ -9,7 +9,7 @@ Examples
 >>> x = keras.Variable([1.0, 2.0])
 >>> optimizer = Adam(learning_rate=0.1)
 >>> optimizer.apply([keras.ops.convert_to_tensor([1e-3, -1e3])], [x])
->>> keras.ops.convert_to_numpy(x.value).round(3)
+>>> x.value.detach().numpy().round(3)
 array([0.9, 2.1], dtype=float32)
 >>> isinstance(optimizer, keras.optimizers.Adam)
 True

@@ -141,7 +141,8 @@ def _as_array(g: Any, x: Any) -> Array:
 
 def host(x: Any) -> Array:
     """Convert a tensor of Keras' backend."""
-    array: Array = keras.ops.convert_to_numpy(x)
+    # On torch, Keras' function makes numpy 2 warn.
+    array: Array = x.detach().numpy() if hasattr(x, "detach") else keras.ops.convert_to_numpy(x)
     return array
 
 
