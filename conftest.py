@@ -4,6 +4,7 @@ A page says what it needs in a comment, ``<!-- doctests need: torch, optax -->``
 package in pyfastlr/interop that has a library's name needs that library.
 """
 
+import os
 import re
 import shutil
 from importlib.util import find_spec
@@ -11,6 +12,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent / "pyfastlr"
 INTEROP = PACKAGE / "interop"
+os.environ.setdefault("KERAS_BACKEND", "torch")  # Keras' own default is TensorFlow
 LIBRARIES = ("autograd", "jax", "keras", "pennylane", "sklearn", "thinc", "torch")
 
 

@@ -30,6 +30,7 @@ from .all_optimizers import BYTES_SIZE, against_bytes, against_peers, slower_tha
 from .first_step import first_step
 from .in_jax import OURS as OURS_IN_JAX
 from .in_jax import in_jax
+from .keras_fit import against_keras
 from .options import costs
 from .scaling import ADAM, DEFAULT_MAX, QUANTILES, beside_neighbour, crossover, sweep
 from .targets import LAYOUTS, RATIOS, SECONDS, Verdict, judge, show
@@ -146,6 +147,17 @@ def every_c_step(seconds: float, max_n: int) -> list[dict[str, Any]]:
     return found
 
 
+def in_keras() -> list[dict[str, Any]]:
+    """Measure AdamW inside Keras on torch, and print."""
+    print("AdamW in Keras on torch: our time, Keras', and the ratios of minima and medians")
+    found = against_keras()
+    if isinstance(found, str):
+        print(f"  skipped: {found}\n")
+        return []
+    print("\n".join(map(str, found)), end="\n\n", flush=True)
+    return [x._asdict() for x in found]
+
+
 def every_step_in_jax(seconds: float, max_n: int) -> list[dict[str, Any]]:
     """Measure steps inside programs of JAX, and print them beside optax."""
     print(f"Steps jitted by JAX: best and median times (time divided by that of {OURS_IN_JAX})")
@@ -202,6 +214,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--options", action="store_true", help="also measure clipping, unscaling and averaging")
     parser.add_argument("--capi", action="store_true", help="also compare the C library with the driver")
     parser.add_argument("--subnormal", action="store_true", help="also measure long runs of zero and tiny gradients")
+    parser.add_argument("--keras", action="store_true", help="also measure training by Keras on torch")
     parser.add_argument("--jax", action="store_true", help="also compare steps inside programs of JAX with optax")
     for name, (_, what) in ADAPTERS.items():
         parser.add_argument(f"--{name}", action="store_true", help=f"also measure {what}")
@@ -237,6 +250,8 @@ def main(arguments: list[str] | None = None) -> int:
         more["capi"] = every_c_step(options.seconds / 10, options.max_n)
     if options.subnormal:
         more["subnormal"] = every_small_gradient()
+    if options.keras:
+        more["keras"] = in_keras()
     if options.jax:
         more["jax"] = every_step_in_jax(options.seconds / 2, options.max_n)
     more |= every_adapter(options.seconds, [name for name in ADAPTERS if getattr(options, name)])

@@ -8,13 +8,23 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
-STEPS = {"cartpole_policy_gradient": 60, "physics_fit": 200, "recurrent_digits": 700, "transfer_digits": 200,
-         "sklearn_digits": 300, "spacy_textcat": 60}  # fmt: skip
+STEPS = {
+    "autograd_pendulum": 120,
+    "cartpole_policy_gradient": 60,
+    "pennylane_vqe": 60,
+    "physics_fit": 200,
+    "recurrent_digits": 700,
+    "sklearn_digits": 300,
+    "spacy_textcat": 60,
+    "transfer_digits": 200,
+}
 NEEDS = {  # package, extra
+    "autograd_pendulum": ("autograd", "interop"),
     "cartpole_policy_gradient": ("gymnasium", "examples"),
     "jax_mlp": ("jax", "interop"),
-    "torch_offload": ("torch", "interop"),
+    "pennylane_vqe": ("pennylane", "interop"),
     "spacy_textcat": ("spacy", "spacy"),
+    "torch_offload": ("torch", "interop"),
 }
 
 
