@@ -9,7 +9,7 @@ from collections import defaultdict
 import pytest
 
 from c_library import compiler, library
-from pyfastlr.capi.source import source
+from pyfastlr.capi.source import header, source
 
 LEVELS = ("default", "arch_x86_64_v2", "arch_x86_64_v3", "arch_x86_64_v4")
 LOOPS = re.findall(r"^static FASTLR_CLONES \w+ (\w+)\(", source(), re.MULTILINE)
@@ -54,3 +54,20 @@ def test_every_loop_is_vectorised(code, level):
 
 def test_nothing_is_contracted(code):
     assert not [x for x, lines in code.items() for line in lines if re.match(r"vfn?m(add|sub)", line[0])]
+
+
+def test_gcc_contracts_nothing_without_the_flag_either(tmp_path):
+    if compiler() is None or shutil.which("objdump") is None or platform.machine() != "x86_64":
+        pytest.skip("needs a C compiler and objdump on x86-64")
+    (tmp_path / "fastlr.h").write_text(header())
+    (tmp_path / "fastlr.c").write_text(source())
+    (tmp_path / "control.c").write_text("double f(double a, double b, double c) { return a * b + c; }")
+    found = {}
+    for name in ("fastlr", "control"):
+        flags = ["-std=gnu99", "-O1", "-mfma", "-DFASTLR_NO_CLONES"]
+        subprocess.run([compiler(), *flags, "-c", f"{name}.c"], cwd=tmp_path, check=True)
+        text = subprocess.run(["objdump", "-d", f"{name}.o"], cwd=tmp_path, check=True, capture_output=True, text=True)
+        found[name] = bool(re.search(r"vfn?m(add|sub)", text.stdout))
+    assert not found["fastlr"]
+    if not found["control"]:
+        pytest.skip("this compiler contracts nothing anyway")
