@@ -1,10 +1,13 @@
 """The C library's two files, ``fastlr.h`` and ``fastlr.c``, from the Python text of rules, folds and options."""
 
+import textwrap
+
 import pyfastlr
 from pyfastlr_kernels import tables
+from pyfastlr_kernels.printing.statements import wrapped
 
 from .source_classes import CLASSES
-from .source_errors import NAMES, number, texts
+from .source_errors import NAMES, code, number, texts
 from .source_header import header_text
 from .source_optimizers import classes_text
 from .source_options import options_text
@@ -205,6 +208,12 @@ def version_number() -> int:
     return 10000 * major + 100 * minor + patch
 
 
+def _quoted(text: str) -> str:
+    """Return a text as a literal, in lines of its own if it is long."""
+    lines = textwrap.wrap(text, 100, drop_whitespace=False)
+    return "\n               ".join(f'"{line}"' for line in lines)
+
+
 def header() -> str:
     """Return the text of ``fastlr.h``."""
     errors = "\n".join(f"    FASTLR_ERROR_{name} = {number(name)}," for name in NAMES).removesuffix(",")
@@ -217,8 +226,9 @@ def header() -> str:
 
 def source() -> str:
     """Return the text of ``fastlr.c``."""
-    said = "\n".join(f'    case FASTLR_ERROR_{name}:\n        return "{text}";' for name, text in texts().items())
+    said = "\n".join(f"    case {code(name)}:\n        return {_quoted(text)};" for name, text in texts().items())
     printer = make_printer()
     head = _SOURCE.format(version=pyfastlr.__version__, states=MAX_STATES, tensor_states=tables.MAX_STATES, texts=said)
     loops = [_BEGIN_LOOPS, rules_text(printer), options_text(printer), _END_LOOPS]
-    return "\n".join([head, *loops, steps_text(), classes_text(), schedules_text(printer)])
+    text = "\n".join([head, *loops, steps_text(), classes_text(), schedules_text(printer)])
+    return "\n".join(y for x in text.split("\n") for y in wrapped(x))

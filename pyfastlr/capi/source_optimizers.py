@@ -4,6 +4,7 @@ import math
 
 from pyfastlr.engines.hyper import Range
 from pyfastlr_kernels.printing import FLOAT32, FLOAT64
+from pyfastlr_kernels.printing.statements import wrapped
 from pyfastlr_kernels.tables import constants
 
 from .source_classes import (
@@ -117,10 +118,10 @@ def check_text(c: Class) -> str:
             continue
         test = " || ".join(f"c->convention == FASTLR_{x.upper()}" for x in conditions[others[0]])
         assert len(others) == 1
-        lines.append(_unless(f"({test}) ? {others[0]} : {first}".replace("(c->", "(c->", 1), name))
+        lines.append(_unless(f"{test} ? {others[0]} : {first}", name))
     lines.append(_unless(within("c->inv_scale", INV_SCALE), "inv_scale"))
     lines += [f"if ({test})\n    return {code(name)};" for test, name in _ALSO.get(c.name, ())]
-    body = "\n".join(lines).replace("\n", "\n    ")
+    body = "\n    ".join(y for x in "\n".join(lines).splitlines() for y in wrapped(x))
     return f"""\
 /* Check a configuration. NaN is in no range. */
 static int check_{c.prefix}(const {c.config} *c)
@@ -273,8 +274,8 @@ def prototypes(c: Class, tail: str, real: str) -> dict[str, str]:
 def _broken(head: str) -> str:
     """Break a head that is longer than a line."""
     lines, rest = [], head
-    while len(rest) > 110:
-        at = rest.rindex(", ", 0, 110) + 1
+    while len(rest) > 107:  # with FASTLR_API and a semicolon, a line of 119
+        at = rest.rindex(", ", 0, 107) + 1
         lines.append(rest[:at])
         rest = f"        {rest[at:].strip()}"
     return "\n".join([*lines, rest])

@@ -224,7 +224,9 @@ class RuleText:
 
     def table(self, name: str) -> str:
         """Return the table with the functions of a rule."""
-        loops = ["{" + ", ".join(self.loop_name(kind, form) for form in FORMS) + "}" for kind in (FLOAT32, FLOAT64)]
+        loops = [
+            "{" + ",\n        ".join(self.loop_name(kind, form) for form in FORMS) + "}" for kind in (FLOAT32, FLOAT64)
+        ]
         listed = ",\n    ".join([f"fold_{name}", f"round_{self.name}", *loops])
         return f"static const struct rule rule_{name} = {{\n    {listed},\n}};\n"
 

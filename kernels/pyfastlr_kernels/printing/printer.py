@@ -1,5 +1,6 @@
 """The printer: functions with what they need, each once, in an order in which the target can read them."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -213,7 +214,7 @@ class Printer:
                 )
             self._structures[kind] = name
             fields = ", ".join(kind.fields)
-            said = commented((kind.cls.__doc__ or "").strip())
+            said = commented(inspect.cleandoc(kind.cls.__doc__ or ""))
             self.parts.append(
                 "\n".join(
                     [*said, f"struct {name} {{", *wrapped(f"    {self.target.types[kind.item]} {fields};"), "};", ""]

@@ -269,7 +269,7 @@ def wrapped(line: str) -> list[str]:
     indent = len(line) - len(line.lstrip())
     rest, lines = line, []
     while len(rest) > _WIDTH:
-        marks = (", ", " ? ", " : ", " + ", " - ", " * ")
+        marks = (", ", " || ", " ? ", " : ", " && ", " + ", " - ", " * ")
         places = (rest.rfind(mark, indent + 8, _WIDTH) + (mark == ", ") for mark in marks)
         at = next((x for x in places if x > indent + 8), 0)
         if not at:
