@@ -3,7 +3,7 @@
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,19 +34,20 @@ def functions() -> int:
     return len(re.findall(r"^FASTLR_API ", header(), re.MULTILINE))
 
 
-def measure() -> Iterator[Figures]:
-    """Compile for each target."""
-    texts = header(), source()
-    for target in TARGETS:
-        content = find(target=target).library(*texts, target)
-        name = system(target).library
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, name)
-            path.write_bytes(content)
-            elf = target.endswith("linux")
-            yield Figures(
-                target, name, len(content), len(exported(path)) if elf else None, needed(path) if elf else None
-            )
+def compiled(target: str) -> bytes:
+    """Return the library for a target, compiled by zig."""
+    return find(target=target).library(header(), source(), target)
+
+
+def figures(target: str, content: bytes) -> Figures:
+    """Return what a library for a target is like."""
+    name = system(target).library
+    if not target.endswith("linux"):
+        return Figures(target, name, len(content), None, None)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, name)
+        path.write_bytes(content)
+        return Figures(target, name, len(content), len(exported(path)), needed(path))
 
 
 def exported(path: Path) -> list[str]:
@@ -63,13 +64,13 @@ def _printed(*command: object) -> str:
     return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True).stdout
 
 
-def table(found: Iterator[Figures]) -> str:
+def table(found: Iterable[Figures]) -> str:
     """Return the table."""
     head = "| system | library | size | functions | needs |\n|---|---|--:|--:|---|\n"
     return head + "".join(f"{x}\n" for x in found)
 
 
-def render(text: str, found: Iterator[Figures]) -> str:
+def render(text: str, found: Iterable[Figures]) -> str:
     """Return the page with these figures."""
     head, begin, rest = text.partition(BEGIN)
     _, end, tail = rest.partition(END)
@@ -79,4 +80,6 @@ def render(text: str, found: Iterator[Figures]) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(render(PAGE.read_text(encoding="utf-8"), measure()), encoding="utf-8")
+    PAGE.write_text(
+        render(PAGE.read_text(encoding="utf-8"), [figures(x, compiled(x)) for x in TARGETS]), encoding="utf-8"
+    )

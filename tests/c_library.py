@@ -1,21 +1,16 @@
-"""The C library for the tests, through ctypes: built once, with the machine's own compiler."""
+"""The C library for the tests, through ctypes."""
 
 import ctypes
-import hashlib
 import os
 import shutil
-import subprocess
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 
-from pyfastlr.capi.source import header, source
+from pyfastlr.capi import loading
 from pyfastlr.capi.source_classes import CLASSES, COMMON_FLAGS, COMMON_NUMBERS, CONVENTIONS, DECAYS
 from pyfastlr.capi.source_errors import NAMES
-from pyfastlr_kernels.compile.cache import directory
 
-FLAGS = ("-std=c99", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden")
 OK = 0
 ERRORS = {name: k + 1 for k, name in enumerate(NAMES)}
 BY_NAME = {c.name: c for c in CLASSES}
@@ -30,20 +25,8 @@ def compiler():
 
 @cache
 def library():
-    """The loaded library. It is kept in the cache directory, because it takes a while to compile."""
-    key = hashlib.sha256("\0".join((header(), source(), *FLAGS, compiler())).encode()).hexdigest()[:16]
-    place = directory() or Path("/tmp")
-    path = place / f"test-libfastlr-{key}.so"
-    if not path.exists():
-        folder = place / f"test-capi-{key}-{os.getpid()}"
-        folder.mkdir(parents=True)
-        (folder / "fastlr.h").write_text(header())
-        (folder / "fastlr.c").write_text(source())
-        command = [compiler(), *FLAGS, "-fPIC", "-shared", "-o", "lib.so", "fastlr.c", "-lm"]
-        subprocess.run(command, cwd=folder, check=True)
-        os.replace(folder / "lib.so", path)
-        shutil.rmtree(folder)
-    return ctypes.CDLL(str(path))
+    """The loaded library, which `pyfastlr.capi.lib` uses too: compiled once, and kept in the cache."""
+    return ctypes.CDLL(str(loading.library().path))
 
 
 @cache

@@ -133,6 +133,13 @@ def test_cc_must_be_a_command(command):
         compilers.find(command)
 
 
+@needs_cc
+def test_a_compiler_may_have_a_relative_path(small, tmp_path, monkeypatch):
+    (tmp_path / "my-cc").symlink_to(shutil.which("cc") or shutil.which("gcc"))
+    monkeypatch.chdir(tmp_path)
+    assert capi.build("out", cc="./my-cc").library.exists()
+
+
 def test_a_compiler_with_other_options_is_refused(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: name)
     with pytest.raises(ValueError, match=r"`cc` must take the options of gcc .*, got 'cl'"):

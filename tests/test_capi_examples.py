@@ -114,18 +114,3 @@ def test_only_the_functions_of_the_header_are_visible(lib):
     names = page["exported"](lib / "libfastlr.so.0")
     assert sorted(names) == sorted(re.findall(r"^FASTLR_API .*?(\w+)\(", header(), re.MULTILINE))
     assert set(page["needed"](lib / "libfastlr.so.0")) <= {"libm.so.6", "libc.so.6"}
-
-
-def test_figures_of_the_page():
-    """If not: python scripts/capi_page.py."""
-    pytest.importorskip("ziglang")
-    page = runpy.run_path(str(ROOT / "scripts" / "capi_page.py"))
-    text = page["PAGE"].read_text(encoding="utf-8")
-    shown = re.findall(r"^\| ([\w-]+) \| (\S+) \| ([\d.]+) MB \| (\d*) \| (.*) \|$", text, re.MULTILINE)
-    found = list(page["measure"]())
-    assert [x[:2] for x in shown] == [(x.target, x.library) for x in found]
-    for (_, _, size, functions, needs), x in zip(shown, found, strict=True):
-        assert float(size) == pytest.approx(x.size / 1e6, rel=0.1)
-        assert functions == ("" if x.functions is None else str(x.functions))
-        assert needs == ", ".join(x.needs or ())
-        assert x.functions in (None, page["functions"]())

@@ -206,8 +206,11 @@ def _given(command: str, argument: str) -> Compiler:
         raise ValueError(f"{argument} must be a command, got {command!r}: {error}") from None
     if not parts:
         raise ValueError(f"{argument} must be a command, got {command!r}")
-    if not shutil.which(parts[0]):
+    program = shutil.which(parts[0])
+    if not program:
         raise NoCompiler(f"{argument} must be a command that exists, got {command!r}")
+    if os.path.dirname(parts[0]):
+        parts = (os.path.abspath(program), *parts[1:])  # it will run in another folder
     stem = Path(parts[0]).stem.lower()
     if stem in ("cl", "clang-cl"):
         raise ValueError(f"{argument} must take the options of gcc (gcc, clang or zig cc), got {command!r}")
