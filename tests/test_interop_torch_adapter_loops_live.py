@@ -278,7 +278,7 @@ def odd(x):
 @pytest.mark.parametrize(
     "what", ["with gaps", "transposed", "expanded", "negated lazily", "with a graph", "misaligned"]
 )
-@pytest.mark.parametrize("kind", ["plain", "list"])  # in the list, one gradient is always copied
+@pytest.mark.parametrize("kind", ["numbers", "plain", "list"])  # in the list, one gradient is always copied
 @pytest.mark.parametrize("compiled", [True, False])
 def test_gradients_in_unusual_memory(what, compiled, kind, monkeypatch):
     if not compiled:
@@ -353,6 +353,25 @@ def test_a_gradient_of_another_dtype_is_refused():
     with pytest.raises(TypeError, match=r"the gradient of `w` must be float32\[2\] on cpu, got float64\[2\] on cpu"):
         opt.step()
     assert torch.equal(p, before)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("kind", ["one", "plain"])
+def test_a_parameter_without_state_that_becomes_smaller_in_place(kind, compiled, monkeypatch):
+    """Its address is the same, and there is no state that tells."""
+    if not compiled:
+        monkeypatch.setattr(shim, "functions", lambda: None)
+    pair = Pair("SGD", kind, lr=0.1)
+    pair.step()
+    whole = [params[0].data for params in pair.params]
+    for params in pair.params:
+        params[0].grad = None
+        params[0].data = params[0].data[:2]
+    for _ in range(3):
+        pair.step()
+    got, want = pair.both()
+    np.testing.assert_allclose(got, want, rtol=1e-12)
+    assert torch.equal(*(x[2] for x in whole))
 
 
 def test_a_parameter_that_becomes_smaller_in_place():

@@ -151,10 +151,15 @@ class Job:
 
     # --- Gradients ----------------------------------------------------------------------------------------------------
 
-    def bind(self, gradients: list[Any], starts: Any, ends: Any) -> bool:
-        """Put the gradients' addresses into the table. Return whether there is any gradient."""
+    def bind(self, gradients: list[Any], starts: Any, ends: Any) -> bool | None:
+        """Put the gradients' addresses into the table. Return whether there is any gradient.
+
+        None: a parameter has got another shape in the same memory, so the tables do not fit.
+        """
         changed = self._gradients.take(gradients)
         if changed < 0:
+            if any(local(x.owner).shape != x.p.shape for x in self.members):
+                return None
             gradients = self._usable(gradients)
         if changed or self._is_stale:
             self._store(gradients, starts, ends)
