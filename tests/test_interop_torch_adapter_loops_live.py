@@ -374,6 +374,24 @@ def test_a_parameter_without_state_that_becomes_smaller_in_place(kind, compiled,
     assert torch.equal(*(x[2] for x in whole))
 
 
+@pytest.mark.parametrize("kind", ["plain", "list"])
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_square_parameter_that_is_transposed_in_place(kind, compiled, monkeypatch):
+    """Address, size and shape are the same: only the order of its elements changes."""
+    if not compiled:
+        monkeypatch.setattr(shim, "functions", lambda: None)
+    pair = Pair("SGD", kind, lr=0.1)
+    for params in pair.params:
+        params[0].data = torch.arange(16.0, dtype=torch.float64).reshape(4, 4)
+    for k in range(6):
+        pair.step()
+        if k % 2:
+            for params in pair.params:
+                params[0].data = params[0].data.t()
+    got, want = pair.both()
+    np.testing.assert_allclose(got, want, rtol=1e-12)
+
+
 def test_a_parameter_that_becomes_smaller_in_place():
     pair = Pair("Adam", "one")
     pair.step()
