@@ -265,7 +265,7 @@ def odd(x):
     yield "with gaps", wide[..., 0]
     yield "transposed", x.t().contiguous().t() if x.ndim == 2 else x
     yield "expanded", x[:1].expand(x.shape) if x.ndim and len(x) else x
-    yield "negated lazily", torch._neg_view((-x).clone())
+    yield "negated lazily", torch.complex(torch.zeros_like(x), -x).conj().imag
     yield "with a graph", (x.clone().requires_grad_() * 1.0)
     raw = torch.zeros(x.numel() * x.element_size() + 1, dtype=torch.uint8).numpy()
     inside = np.frombuffer(raw.data, x.detach().numpy().dtype, x.numel(), 1) if x.numel() else None
@@ -278,11 +278,12 @@ def odd(x):
 @pytest.mark.parametrize(
     "what", ["with gaps", "transposed", "expanded", "negated lazily", "with a graph", "misaligned"]
 )
+@pytest.mark.parametrize("kind", ["numbers", "plain", "list"])  # in the list, one gradient is always copied
 @pytest.mark.parametrize("compiled", [True, False])
-def test_gradients_in_unusual_memory(what, compiled, monkeypatch):
+def test_gradients_in_unusual_memory(what, compiled, kind, monkeypatch):
     if not compiled:
         monkeypatch.setattr(shim, "functions", lambda: None)
-    pair = Pair("Adam", "list")
+    pair = Pair("Adam", kind)
     for k in range(9):
         pair.give(pair.gradients())
         for p, q in zip(*pair.params, strict=True):
@@ -327,6 +328,68 @@ def test_parameters_that_move(compiled, monkeypatch):
                 opt.param_groups[0]["params"].reverse()
     got, want = pair.both()
     np.testing.assert_allclose(got, want, rtol=1e-11)
+
+
+def test_a_parameter_without_state_that_is_replaced():
+    p, q = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
+    opt = ours.SGD([p], lr=1.0)
+    for x in (p, q):
+        p.grad, q.grad = torch.ones(2), torch.full((2,), 3.0)
+        opt.param_groups[0]["params"][0] = x
+        opt.step()
+    assert (p.tolist(), q.tolist()) == ([0.0, 0.0], [-2.0, -2.0])
+
+
+def test_a_gradient_of_another_dtype_is_refused():
+    """torch allows one, if its parameter says so."""
+    p = torch.nn.Parameter(torch.ones(2))
+    opt = ours.Adam([("w", p)])
+    p.grad = torch.ones(2)
+    opt.step()
+    p.grad = None
+    p.grad_dtype = None
+    p.grad = torch.ones(2, dtype=torch.float64)
+    before = p.detach().clone()
+    with pytest.raises(TypeError, match=r"the gradient of `w` must be float32\[2\] on cpu, got float64\[2\] on cpu"):
+        opt.step()
+    assert torch.equal(p, before)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("kind", ["one", "plain"])
+def test_a_parameter_without_state_that_becomes_smaller_in_place(kind, compiled, monkeypatch):
+    """Its address is the same, and there is no state that tells."""
+    if not compiled:
+        monkeypatch.setattr(shim, "functions", lambda: None)
+    pair = Pair("SGD", kind, lr=0.1)
+    pair.step()
+    whole = [params[0].data for params in pair.params]
+    for params in pair.params:
+        params[0].grad = None
+        params[0].data = params[0].data[:2]
+    for _ in range(3):
+        pair.step()
+    got, want = pair.both()
+    np.testing.assert_allclose(got, want, rtol=1e-12)
+    assert torch.equal(*(x[2] for x in whole))
+
+
+@pytest.mark.parametrize("kind", ["plain", "list"])
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_square_parameter_that_is_transposed_in_place(kind, compiled, monkeypatch):
+    """Address, size and shape are the same: only the order of its elements changes."""
+    if not compiled:
+        monkeypatch.setattr(shim, "functions", lambda: None)
+    pair = Pair("SGD", kind, lr=0.1)
+    for params in pair.params:
+        params[0].data = torch.arange(16.0, dtype=torch.float64).reshape(4, 4)
+    for k in range(6):
+        pair.step()
+        if k % 2:
+            for params in pair.params:
+                params[0].data = params[0].data.t()
+    got, want = pair.both()
+    np.testing.assert_allclose(got, want, rtol=1e-12)
 
 
 def test_a_parameter_that_becomes_smaller_in_place():

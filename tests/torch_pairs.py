@@ -37,7 +37,9 @@ IDS = [f"{name}-{'-'.join(f'{k}={v}' for k, v in options.items())}" for name, op
 
 def shapes_of(kind):
     """Parameters of every layout: matrices, a number, none, channels last, with gaps."""
-    return [(3, 5), (), (0, 4), "channels_last", (7,), "gaps"] if kind != "one" else [(3, 5)]
+    return {"one": [(3, 5)], "plain": [(3, 5), (), (7,), (1, 1)], "numbers": [(), (1, 1)]}.get(
+        kind, [(3, 5), (), (0, 4), "channels_last", (7,), "gaps"]
+    )
 
 
 def tensor(shape, dtype, rng):
@@ -57,7 +59,7 @@ def copy_of(x):
 
 def grouped(params, kind, options):
     """Argument `params` of a constructor."""
-    if kind in ("one", "list"):
+    if kind in ("one", "plain", "numbers", "list"):
         return params
     if kind == "named":
         return [(f"p{k}", p) for k, p in enumerate(params)]

@@ -27,7 +27,7 @@ OBJECT_SOURCES = ("cpu/objects.py", "python_side.py", "compile/intrinsics.py", "
 DRIVE, LAUNCH, HELP, RUN = "pyfastlr_drive", "pyfastlr_launch", "pyfastlr_help", "pyfastlr_run"
 STAGES = "pyfastlr_stages"
 _STEP = (LAUNCH, HELP, RUN)
-OBJECTS = {name: f"pyfastlr_{name}" for name in ("same_objects", "same_items", "same_addresses", "take_gradients")}
+OBJECTS = {name: f"pyfastlr_{name}" for name in ("same_objects", "same_items", "same_memory", "take_gradients")}
 SQUARES, NONFINITE = "pyfastlr_squares", "pyfastlr_nonfinite"
 
 

@@ -18,7 +18,7 @@ from pyfastlr_kernels.python_side import HEAD, TYPE_AT
 _I64, _I32 = types.int64, types.int32
 SAME_OBJECTS = _I64(_I64, _I64, _I64)  # (list, objects, n) -> whether the list has these objects
 SAME_ITEMS = _I64(_I64, _I64, _I64, _I64, _I64)  # (dicts, n, keys, n_keys, values) -> whether all are those objects
-SAME_ADDRESSES = _I64(_I64, _I64, _I64, _I64)  # (functions, tensors, addresses, n) -> whether all are equal
+SAME_MEMORY = _I64(_I64, _I64, _I64, _I64)  # (functions, tensors, memory, n) -> whether all are equal
 TAKE_GRADIENTS = _I64(_I64, _I64, _I64, _I64, _I64)  # (functions, list, needs, table, n) -> number of new addresses
 
 FUNCTIONS = np.dtype(  # of the library: int32 f(tensor, result *)
@@ -106,17 +106,21 @@ def make_same_items():
     return same_items
 
 
-def make_same_addresses():
-    """Make the comparison of tensors' addresses with a table of them."""
+def make_same_memory():
+    """Make the comparison of tensors with a table of addresses, sizes (or -1), and whether they are contiguous."""
 
-    def same_addresses(functions, tensors, addresses, n):
-        data_ptr = record(functions, 0, FUNCTIONS).data_ptr
+    def same_memory(functions, tensors, memory, n):
+        known = record(functions, 0, FUNCTIONS)
         for k in range(n):
-            if ask(data_ptr, word(tensors, k) + HEAD) != word(addresses, k):
+            x = word(tensors, k) + HEAD
+            if ask(known.data_ptr, x) != word(memory, 3 * k):
+                return 0
+            numel = word(memory, 3 * k + 1)
+            if numel >= 0 and (ask(known.numel, x) != numel or ask(known.contiguous, x) != word(memory, 3 * k + 2)):
                 return 0
         return 1
 
-    return same_addresses
+    return same_memory
 
 
 def make_take_gradients():

@@ -53,11 +53,16 @@ class Member:
         given = local(owner)
         check_parameter(given, name)
         # A parameter with gaps in its memory is updated in a dense copy.
-        self.staged = None if is_dense(given) and is_aligned(given) else given
+        self.staged = None if is_dense(given) and is_aligned(given) else given.detach()
         self.p = given.detach() if self.staged is None else torch.empty_like(given.detach())
         self.new: dict[str, Any] = {}
         self.state: list[Any] = []
         self.has_begun = False
+
+    def has_new_strides(self) -> bool:
+        """Whether the parameter's elements are in another order than the tables have them, at the same address."""
+        now, then = local(self.owner), self.p if self.staged is None else self.staged
+        return bool(now.shape != then.shape or now.stride() != then.stride())
 
     def take_state(self, slots: Sequence[str], initial: dict[str, float]) -> None:
         """Check the state arrays, make those that are missing, and bring them into the order of the parameter."""
@@ -119,9 +124,11 @@ class Job:
         for x in members:
             x.take_state(slots, initial[x.row])
         states = [[x.state[k] for x in members] for k in range(len(slots))]
-        watched = [*(local(x.owner) for x in members if x.staged is None), *chain.from_iterable(states)]
-        self._storages = [x.untyped_storage() for x in watched]  # so that no other memory gets their addresses
-        self._staged = [(x.staged.detach(), x.p) for x in members if x.staged is not None]
+        params, arrays = [local(x.owner) for x in members if x.staged is None], list(chain.from_iterable(states))
+        self._storages = [
+            x.untyped_storage() for x in (*params, *arrays)
+        ]  # so that no other memory gets their addresses
+        self._staged = [(x.staged, x.p) for x in members if x.staged is not None]
         self.step = AddressStep(
             rule, convention, str(members[0].p.dtype).removeprefix("torch."), [x.p.numel() for x in members],
             [x.row for x in members], n_rows, [x.p.data_ptr() for x in members],
@@ -133,8 +140,10 @@ class Job:
         self._lengths = np.array([x.p.nbytes for x in members], np.int64)
         names = [x.key for x in (self._counted, self._carried) if x is not None] + list(slots)
         values = [{**x.entry, **x.new}[name] for x in members for name in names]
-        self._watch = Watch([x.entry for x in members], names, values, watched)
+        self._watch = Watch([x.entry for x in members], names, values, params, arrays)
         self.is_current = self._watch.is_current
+        pairs = ((self._counted, self.step.counts), (self._carried, self.step.carry[:, 0]))
+        self._after = [partial(np.copyto, x.numbers, mine, "unsafe") for x, mine in pairs if x is not None]
         self._publish = [partial(x.entry.update, x.new) for x in members if x.new]
         self._gradients, self._is_stale = Gradients([x.p for x in members]), True
         self._updated: list[Any] = []
@@ -151,10 +160,15 @@ class Job:
 
     # --- Gradients ----------------------------------------------------------------------------------------------------
 
-    def bind(self, gradients: list[Any], starts: Any, ends: Any) -> bool:
-        """Put the gradients' addresses into the table. Return whether there is any gradient."""
+    def bind(self, gradients: list[Any], starts: Any, ends: Any) -> bool | None:
+        """Put the gradients' addresses into the table. Return whether there is any gradient.
+
+        None: a parameter has got another shape in the same memory, so the tables do not fit.
+        """
         changed = self._gradients.take(gradients)
         if changed < 0:
+            if any(x.has_new_strides() for x in self.members):
+                return None
             gradients = self._usable(gradients)
         if changed or self._is_stale:
             self._store(gradients, starts, ends)
@@ -202,9 +216,7 @@ class Job:
         for given, copy in self._staged:
             copy.copy_(given)
         found: list[Callable[[], Any]] = [*self._publish, *self.step.calls(inv_scale)]
-        pairs = ((self._counted, self.step.counts), (self._carried, self.step.carry[:, 0]))
-        found += [partial(np.copyto, x.numbers, mine, "unsafe") for x, mine in pairs if x is not None]
-        return found + [partial(given.copy_, copy) for given, copy in self._staged]
+        return found + self._after + [partial(given.copy_, copy) for given, copy in self._staged]
 
     def finish(self) -> None:
         """Tell autograd which parameters have changed, and let copies go."""

@@ -205,7 +205,10 @@ class Plan:
     # --- The step -----------------------------------------------------------------------------------------------------
 
     def bind(self) -> bool | None:
-        """Take the gradients. Return whether there are any; None: a parameter has its first one, so plan anew."""
+        """Take the gradients. Return whether there are any; None: the plan does not fit them, so plan anew.
+
+        Then a parameter has its first gradient, or another shape than it had.
+        """
         gradients = gradients_of(self.params, self._has_wrappers)
         if self._is_simple:
             return self.jobs[0].bind(gradients, self._starts, self._ends)
@@ -213,7 +216,7 @@ class Plan:
             return None
         parts = [[gradients[k] for k in places] for places in self._places]
         found = [job.bind(part, self._starts, self._ends) for job, part in zip(self.jobs, parts, strict=True)]
-        return any(found)
+        return None if None in found else any(found)
 
     def run(self, inv_scale: float, after: Sequence[Callable[[], Any]]) -> None:
         """Make the step of all jobs, and these calls after it, by one call of C."""

@@ -1,6 +1,6 @@
 """Whether Python's objects are still what a job's tables were built for: asked in compiled code, or else in Python."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from operator import is_
 from typing import Any
@@ -12,9 +12,13 @@ from pyfastlr_kernels import tables
 
 from . import shim
 
-_address: Callable[[Any], int] = torch.Tensor.data_ptr
 _MISSING = object()
 _NEED = np.dtype([(name, np.int64) for name in ("type", "none", "numel", "dtype", "dim", "strides")])
+
+
+def _memory(x: Any, is_parameter: bool) -> tuple[int, int, int]:
+    """Address of a tensor; of a parameter, also its number of elements, and whether they are contiguous."""
+    return (x.data_ptr(), x.numel(), int(x.is_contiguous())) if is_parameter else (x.data_ptr(), -1, -1)
 
 
 def _ids(objects: Sequence[Any]) -> Any:
@@ -39,28 +43,34 @@ class Objects:
 
 
 class Watch:
-    """Entries of the state, the tensors in them, and the addresses of these and of the parameters."""
+    """Entries of the state, the tensors in them, and the memory of these and of the parameters."""
 
     def __init__(
-        self, entries: Sequence[dict[str, Any]], names: Sequence[str], values: Sequence[Any], tensors: Sequence[Any]
-    ) -> None:
-        self._entries, self._names, self._values, self._tensors = entries, names, values, tensors
-        self._addresses = list(map(_address, tensors))
+        self, entries: Sequence[dict[str, Any]], names: Sequence[str], values: Sequence[Any], params: Sequence[Any],
+        state: Sequence[Any],
+    ) -> None:  # fmt: skip
+        self._entries, self._names, self._values = entries, names, values
+        self._params, self._tensors = params, [*params, *state]
+        tensors = self._tensors
+        self._memory = self._memory_now()
         functions = shim.functions()
         self._is_compiled = functions is not None
         if functions is not None:
             dicts, keys, found, objects = map(_ids, (entries, names, values, tensors))
-            self._keep = (dicts, keys, found, objects, np.array(self._addresses, np.int64), functions)
+            self._keep = (dicts, keys, found, objects, np.array(self._memory, np.int64), functions)
             a, b, c, d, e, f = map(tables.address, self._keep)
             self._same_items = shim.bound("same_items", a, len(entries), b, len(names), c)
-            self._same_addresses = shim.bound("same_addresses", f, d, e, len(tensors))
+            self._same_memory = shim.bound("same_memory", f, d, e, len(tensors))
 
     def is_current(self) -> bool:
         """Whether nothing has changed."""
         if self._is_compiled:
-            return bool(self._same_items() and self._same_addresses())
+            return bool(self._same_items() and self._same_memory())
         found = chain.from_iterable([entry.get(name, _MISSING) for name in self._names] for entry in self._entries)
-        return all(map(is_, found, self._values)) and list(map(_address, self._tensors)) == self._addresses
+        return all(map(is_, found, self._values)) and self._memory_now() == self._memory
+
+    def _memory_now(self) -> list[tuple[int, int, int]]:
+        return [_memory(x, k < len(self._params)) for k, x in enumerate(self._tensors)]
 
 
 class Gradients:
