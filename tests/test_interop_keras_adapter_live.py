@@ -8,6 +8,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
+import keras_checks
 import keras_runs
 from oracles import other_process
 
@@ -117,7 +118,7 @@ def test_float32_on_jax_is_keras_s(on):
         assert_close(got, want, 2e-6)
 
 
-@pytest.mark.parametrize("f", keras_runs.CHECKS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("f", keras_checks.CHECKS, ids=lambda f: f.__name__)
 def test_on_torch(f, on):
     on("torch", f)
 

@@ -1,6 +1,7 @@
 """What all the optimizers share: Keras' class around the update, pyfastlr's inside."""
 
 import inspect
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,8 @@ class Noted:
         Index of each variable to train, by its id.
     bindings
         By whether they are in place.
+    run
+        What makes an update, not traced by torch.compile.
     """
 
     def __init__(self, kind: Kind) -> None:
@@ -32,6 +35,7 @@ class Noted:
         self.variables: list[Any] = []
         self.places: dict[int, int] = {}
         self.bindings: dict[bool, Binding] = {}
+        self.run: Any = None
 
 
 class Adapter(keras.optimizers.Optimizer):
@@ -129,7 +133,16 @@ class Adapter(keras.optimizers.Optimizer):
                 break
         return found
 
-    def _update(
+    def _update(self, *given: Any) -> None:
+        """Make an update. `torch.compile` runs it as it is (Keras' ``jit_compile=True``)."""
+        noted, dynamo = self._noted, sys.modules.get("torch._dynamo")
+        if noted.run is None:
+            noted.run = self._run if dynamo is None else dynamo.disable(self._run)
+        noted.run(*given)
+
+    _update._torchdynamo_disable = True  # type: ignore[attr-defined]
+
+    def _run(
         self, grads: Sequence[Any], variables: Sequence[Any], learning_rate: Any, around: Mapping[str, Any]
     ) -> None:
         noted, kind = self._noted, self._kind()
