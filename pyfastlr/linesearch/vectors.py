@@ -1,0 +1,137 @@
+"""The parameters as one vector, and the products and sums of vectors that searches need.
+
+All vectors are new contiguous arrays of the parameters' dtype that start at a cache line. Products are summed in
+float64, whatever the dtype, block by block. A block has at most 8,192 elements: numpy's BLAS splits a product among
+threads only above 10,000, so the bits do not depend on the number of threads. They may depend on the processor and on
+numpy's BLAS. A block of three vectors stays in the cache, so the passes of `add_dot` cost one pass over the memory.
+"""
+
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+from pyfastlr.arrays.host import Array, aligned
+from pyfastlr.arrays.parameters import Parameters
+
+BLOCK = 8192  # elements
+_quiet = np.errstate(all="ignore")
+
+
+class Space:
+    """The parameters of an optimizer or tool, read and written as one vector.
+
+    Attributes
+    ----------
+    parameters : Parameters
+        In host memory.
+    size : int
+        Number of elements.
+    """
+
+    def __init__(self, parameters: Parameters) -> None:
+        self.parameters, self.size = parameters, parameters.size
+        self._tensors = parameters.inside_tensors()
+        starts = accumulate(parameters.sizes, initial=0)
+        self._parts = [slice(a, a + n) for a, n in zip(starts, parameters.sizes, strict=False)]
+
+    def empty(self) -> Array:
+        """Return a new vector."""
+        return aligned(self.size, self.parameters.dtype)
+
+    def values(self) -> Array:
+        """Return the parameters' values."""
+        return self.joined(self._tensors)
+
+    def joined(self, tensors: Any) -> Array:
+        """Return 1-D tensors as one vector. None becomes zeros."""
+        vector = self.empty()
+        for part, x in zip(self._parts, tensors, strict=True):
+            if x is not None:
+                vector[part] = x
+        return vector
+
+    def vector(self, value: Any, argument: str) -> Array:
+        """Return an argument like the parameters (a gradient, a direction) as a vector. A leaf None becomes zeros."""
+        parameters = self.parameters
+        leaves = None if parameters.is_leaf else parameters.leaves_of(value, argument)
+        if leaves is None:
+            return self.joined(parameters.per_tensor(value, argument))
+        return self.joined(
+            None if x is None else parameters.operand(x, label, shape).reshape(-1)
+            for x, label, shape in zip(leaves, parameters.labels(argument), parameters.shapes, strict=True)
+        )
+
+    def views(self, vector: Array) -> list[Array]:
+        """Parts of a vector, one per tensor."""
+        return [vector[part] for part in self._parts]
+
+    def write(self, x: Array) -> None:
+        """Set the parameters."""
+        for part, tensor in zip(self._parts, self._tensors, strict=True):
+            tensor[...] = x[part]
+
+    @_quiet
+    def write_moved(self, x: Array, rate: float, direction: Array) -> None:
+        """Set the parameters to x + rate*direction."""
+        for part, tensor in zip(self._parts, self._tensors, strict=True):
+            _move(x[part], rate, direction[part], tensor)
+
+
+@_quiet
+def moved(x: Array, rate: float, direction: Array) -> Array:
+    """Return x + rate*direction."""
+    out = aligned(x.size, x.dtype)
+    _move(x, rate, direction, out)
+    return out
+
+
+def _move(x: Array, rate: float, direction: Array, out: Array) -> None:
+    """Write x + rate*direction to `out`. The bits are the same for any parts of a vector."""
+    for k in range(0, x.size, BLOCK):
+        part = slice(k, k + BLOCK)
+        np.add(x[part], direction[part] * rate, out=out[part])
+
+
+@_quiet
+def dot(x: Array, y: Array) -> float:
+    """Return the product, in float64."""
+    total = 0.0
+    for k in range(0, x.size, BLOCK):
+        total += _block_dot(x[k : k + BLOCK], y[k : k + BLOCK])
+    return total
+
+
+@_quiet
+def add_dot(x: Array, factor: float, y: Array, z: Array | None) -> float:
+    """Add factor*y to x in place; return the product of the new x and z, 0 without z."""
+    total = 0.0
+    for k in range(0, x.size, BLOCK):
+        part = slice(k, k + BLOCK)
+        block = x[part]
+        block += y[part] * factor
+        if z is not None:
+            total += _block_dot(block, z[part])
+    return total
+
+
+def _block_dot(x: Array, y: Array) -> float:
+    if x.dtype != np.float64:
+        x, y = x.astype(np.float64), y.astype(np.float64)
+    return float(np.dot(x, y))
+
+
+@_quiet
+def sum_abs(x: Array) -> float:
+    """Return the sum of absolute values, in float64."""
+    return sum(float(np.abs(x[k : k + BLOCK]).sum(dtype=np.float64)) for k in range(0, x.size, BLOCK))
+
+
+@_quiet
+def max_abs(x: Array) -> float:
+    """Return the largest absolute value: 0 without elements, NaN if one is NaN."""
+    return float(max((np.abs(x[k : k + BLOCK]).max() for k in range(0, x.size, BLOCK)), key=_nan_last, default=0.0))
+
+
+def _nan_last(value: Any) -> tuple[bool, Any]:
+    return bool(value != value), value

@@ -1,0 +1,93 @@
+"""`LBFGS` against torch's: the same iterates and evaluations; and the minima of torch and scipy."""
+
+import numpy as np
+import pytest
+
+import pyfastlr as flr
+from minima import FUNCTIONS, logistic, quadratic
+
+torch = pytest.importorskip("torch", reason="needs torch")
+optimize = pytest.importorskip("scipy.optimize", reason="needs scipy")
+
+
+class Run:
+    """A minimizer's parameters after each step, and its evaluations."""
+
+    def __init__(self):
+        self.points, self.evaluations, self.losses = [], 0, []
+
+
+def ours(function, start, steps, **arguments):
+    run, p = Run(), start.copy()
+
+    def closure():
+        return function(p)
+
+    opt = flr.LBFGS(p, **arguments)
+    for _ in range(steps):
+        run.losses.append(opt.step(closure))
+        run.points.append(p.copy())
+    run.evaluations = opt.evaluations
+    return run
+
+
+def torchs(function, start, steps, history=10, line_search="strong_wolfe", **arguments):
+    run, p = Run(), torch.tensor(start, requires_grad=True)
+
+    def closure():
+        run.evaluations += 1
+        loss, grad = function(p.detach().numpy())
+        p.grad = torch.from_numpy(grad)
+        return torch.tensor(loss, dtype=p.dtype)
+
+    opt = torch.optim.LBFGS([p], history_size=history, line_search_fn=line_search, **arguments)
+    for _ in range(steps):
+        run.losses.append(float(opt.step(closure)))
+        run.points.append(p.detach().numpy().copy())
+    return run
+
+
+CASES = {
+    "defaults": {},
+    "a small rate": {"lr": 0.3},
+    "a large rate": {"lr": 5.0},
+    "one pair": {"history": 1},
+    "three pairs": {"history": 3},
+    "one iteration": {"max_iter": 1},
+    "two iterations": {"max_iter": 2},
+    "few evaluations": {"max_iter": 10, "max_eval": 7},
+    "one evaluation": {"max_iter": 10, "max_eval": 1},
+    "loose tolerances": {"tolerance_grad": 1e-2, "tolerance_change": 1e-3},
+}
+
+
+@pytest.mark.parametrize("line_search", ["strong_wolfe", None])
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("function", [quadratic, logistic], ids=lambda x: x.__name__)
+def test_iterates_are_torchs(function, case, line_search):
+    start = np.random.default_rng(3).normal(size=40 if function is quadratic else 30)
+    arguments = {"max_iter": 5, **CASES[case], "line_search": line_search}
+    if line_search is None and arguments.get("lr", 1.0) > 1:
+        arguments["lr"] = 0.9  # a fixed rate above 1 diverges
+    mine, theirs = ours(function, start, 6, **arguments), torchs(function, start, 6, **arguments)
+    assert mine.evaluations == theirs.evaluations
+    np.testing.assert_allclose(mine.losses, theirs.losses, rtol=1e-10)
+    for a, b in zip(mine.points, theirs.points, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_minima_and_evaluations(name):
+    """The minimum of torch and of scipy, in at most 1.1 times the evaluations of torch with the same history."""
+    f = FUNCTIONS[name]
+    arguments = {"max_iter": 1000, "tolerance_change": 1e-14}
+    mine, theirs = ours(f.loss_and_grad, f.start, 3, **arguments), torchs(f.loss_and_grad, f.start, 3, **arguments)
+    scipys = optimize.minimize(
+        f.loss_and_grad, f.start, jac=True, method="L-BFGS-B", options={"maxiter": 10_000, "ftol": 0, "gtol": 1e-9}
+    )
+    found = f.loss_and_grad(mine.points[-1])[0]
+    for other in (f.loss_and_grad(theirs.points[-1])[0], scipys.fun):
+        assert found <= other + 1e-8 * max(1.0, abs(other))
+    if f.minimum is not None:
+        assert found == pytest.approx(f.minimum, rel=1e-9, abs=1e-9)
+    assert mine.evaluations <= 1.1 * theirs.evaluations
