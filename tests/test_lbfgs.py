@@ -88,6 +88,20 @@ def test_dtypes(dtype):
     assert {x.dtype for x in opt.state_dict()["state"].values()} == {np.dtype(dtype)}
 
 
+def test_pairs_of_small_curvature():
+    """With the default, as in torch, no pairs are added near a minimum that is flat."""
+    evaluations = []
+    for least in (1e-10, 0.0):
+        p = FUNCTIONS["powell_singular"].start.copy()
+        opt = flr.LBFGS(p, max_iter=1000, tolerance_change=1e-14, min_curvature=least)
+        opt.step(lambda p=p: FUNCTIONS["powell_singular"].loss_and_grad(p))
+        evaluations.append(opt.evaluations)
+        for k in range(len(opt.state_dict()["carry"]) - 1):
+            state = opt.state_dict()["state"]
+            assert state[f"s{k}"] @ state[f"y{k}"] > least
+    assert evaluations[1] < evaluations[0] / 10
+
+
 def test_two_loop_recursion_is_bfgs_in_full():
     """With enough history, the direction is that of BFGS with the inverse Hessian as a matrix."""
     p = START.copy()
@@ -345,7 +359,7 @@ def test_arguments_can_be_set():
     opt.tolerance_grad, opt.tolerance_change, opt.lr = 1e-3, 1e-12, 0.001
     assert repr(opt) == (
         "LBFGS(float64[24], lr=0.001, history=3, max_iter=7, max_eval=9, tolerance_grad=0.001, "
-        "tolerance_change=1e-12, steps=0)"
+        "tolerance_change=1e-12, min_curvature=1e-10, steps=0)"
     )
     opt.step(lambda: rosenbrock(p))
     assert opt.iterations == 7
@@ -374,6 +388,7 @@ def test_fewer_pairs_after_history_is_lowered():
         ({"max_iter": 0}, ValueError, "`max_iter`"), ({"max_eval": 0}, ValueError, "`max_eval`"),
         ({"tolerance_grad": -1e-9}, ValueError, "`tolerance_grad`"),
         ({"tolerance_change": np.nan}, ValueError, "`tolerance_change`"),
+        ({"min_curvature": -1}, ValueError, "`min_curvature`"),
         ({"groups": []}, TypeError, "`groups` of LBFGS must be left out: all arrays are one vector"),
         ({"weight_decay": 0.1}, TypeError, "`weight_decay` of LBFGS must be left out: put it into the closure's loss"),
         ({"history_size": 5}, TypeError, "it is called `history` here"),
@@ -462,6 +477,28 @@ def test_a_closure_that_replaces_a_parameter_is_refused():
     assert array.tobytes() == START[4:].tobytes()
     params["a"] = array
     opt.step(inner)
+
+
+def test_a_closure_that_resizes_a_parameter():
+    """Its memory is gone, so it cannot be restored. The others are."""
+    params = new_dict()
+    params["a"] = params["a"].reshape(-1).copy()  # resizable: it owns its memory
+    opt = flr.LBFGS(params)
+
+    def closure():
+        x = np.concatenate([params["b"], params["a"]])
+        loss, g = rosenbrock(x)
+        if len(calls) == 3:
+            params["a"].resize(1_000_000, refcheck=False)
+            return loss, {"b": g[:4], "a": np.zeros(1_000_000)}
+        calls.append(1)
+        return loss, {"b": g[:4], "a": g[4:]}
+
+    calls = []
+    with pytest.raises(ValueError, match=r"`params\['a'\]` must stay as it was when the optimizer was built"):
+        opt.step(closure)
+    assert params["b"].tobytes() == START[:4].tobytes()
+    assert (opt.steps, opt.state_dict()["state"]) == (0, {})
 
 
 def test_the_closure_must_not_change_the_optimizer():

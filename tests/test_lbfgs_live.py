@@ -76,6 +76,34 @@ def test_iterates_are_torchs(function, case, line_search):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_parameters_and_gradients_of_torch(dtype):
+    """A model of torch, whose memory is shared, with gradients from autograd."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1)).to(dtype)
+    x, y = torch.randn(50, 3, dtype=dtype), torch.randn(50, 1, dtype=dtype)
+    opt = flr.LBFGS({name: p.detach() for name, p in model.named_parameters()})
+
+    def closure():
+        loss = torch.nn.functional.mse_loss(model(x), y)
+        return loss, dict(
+            zip(dict(model.named_parameters()), torch.autograd.grad(loss, model.parameters()), strict=True)
+        )
+
+    losses = [opt.step(closure) for _ in range(5)]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < 0.7 * losses[0]
+    assert float(closure()[0].detach()) == opt.loss
+
+
+def test_float32_reaches_torchs_loss():
+    start = np.ones(30, np.float32)
+    mine, theirs = ours(logistic, start, 10), torchs(logistic, start, 10)
+    found, other = (float(logistic(x.points[-1].astype(np.float64))[0]) for x in (mine, theirs))
+    assert found <= other * (1 + 1e-4)
+    assert mine.evaluations <= 1.1 * theirs.evaluations
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_minima_and_evaluations(name):
     """The minimum of torch and of scipy, in at most 1.1 times the evaluations of torch with the same history."""

@@ -1,9 +1,13 @@
-"""`S.Polyak` and `tune.line_search` against optax."""
+"""`S.Polyak` and `tune.line_search` against optax; and the page of all of them."""
+
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import pyfastlr as flr
+from pictures import assert_fits
 from pyfastlr import schedules as S
 from pyfastlr import tune
 
@@ -35,6 +39,23 @@ def test_polyak_is_optaxs(c, f_min, largest):
             rate.observe(loss=loss, grads=g)
             opt.step(g)
             np.testing.assert_allclose(p, np.asarray(w), rtol=1e-9, atol=1e-12)
+
+
+def test_the_page_has_all_runs_of_its_script():
+    """If not: python scripts/line_search_page.py."""
+    root = Path(__file__).resolve().parents[1]
+    script = runpy.run_path(str(root / "scripts" / "line_search_page.py"))
+    text = (root / "docs" / "line_search.md").read_text(encoding="utf-8")
+
+    def first_column(name):
+        rows = text.split(f"<!-- {name}:begin -->\n")[1].split(f"\n<!-- {name}:end -->")[0].splitlines()[2:]
+        return [row.split(" | ")[0].removeprefix("| ") for row in rows]
+
+    assert first_column("minima") == [name.replace("_", " ") for name in script["FUNCTIONS"]]
+    assert first_column("all") == [run.label for run in script["ALL"]]
+    assert first_column("batches") == [run.label for run in script["BATCHES"]]
+    result = script["Result"]([2.0, 0.5] * 50, [0.1, 0.2] * 50, [2.0, 0.5, 1e-5] * 50, 0.1, 0.9)
+    assert_fits(script["picture"](*({run.label: [result] for run in script[name]} for name in ("ALL", "BATCHES"))))
 
 
 @pytest.mark.parametrize(("factor", "c1"), [(0.8, 1e-4), (0.5, 0.3)])

@@ -67,9 +67,12 @@ class Space:
         return [vector[part] for part in self._parts]
 
     def write(self, x: Array) -> None:
-        """Set the parameters."""
-        for part, tensor in zip(self._parts, self._tensors, strict=True):
-            tensor[...] = x[part]
+        """Set the parameters, except those whose memory is gone because something has resized or moved them."""
+        parameters = self.parameters
+        in_place = [parameters.is_in_place(k) for k in range(len(parameters.arrays))]
+        for k, (part, tensor) in enumerate(zip(self._parts, self._tensors, strict=True)):
+            if in_place[0 if parameters.layout is not None else k]:
+                tensor[...] = x[part]
 
     @_quiet
     def write_moved(self, x: Array, rate: float, direction: Array) -> None:

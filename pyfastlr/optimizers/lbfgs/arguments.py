@@ -47,6 +47,7 @@ def settings_of(values: Mapping[str, Any], label: str = "{}") -> Settings:
         checked("max_eval", _optional_count),
         checked("tolerance_grad", checks.nonnegative),
         checked("tolerance_change", checks.nonnegative),
+        checked("min_curvature", checks.nonnegative),
     )
 
 

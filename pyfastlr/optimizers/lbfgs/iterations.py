@@ -22,6 +22,7 @@ class Settings(NamedTuple):
     max_eval: int | None
     tolerance_grad: float
     tolerance_change: float
+    min_curvature: float
 
 
 class Outcome(NamedTuple):
@@ -83,7 +84,7 @@ class Iterations:
         """Make one iteration. Return why it was the last one, or None."""
         settings, gradient, before = self._settings, self._gradient, self._loss
         is_first = self._memory.iterations == 0
-        memory = self._memory.updated(gradient, settings.history)
+        memory = self._memory.updated(gradient, settings.history, settings.min_curvature)
         direction = memory.direction(gradient)
         self._memory = memory._replace(iterations=memory.iterations + 1, gradient=gradient, step=None)
         slope = dot(gradient, direction)

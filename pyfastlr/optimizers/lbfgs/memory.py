@@ -8,8 +8,6 @@ import numpy as np
 from pyfastlr.arrays.host import Array, aligned
 from pyfastlr.linesearch.vectors import add_dot, dot
 
-LEAST = 1e-10  # torch's: a pair with a smaller product is left out, so that the Hessian stays positive definite
-
 
 class Pair(NamedTuple):
     """A step s and the change y of the gradient along it. The vectors are never written again."""
@@ -30,13 +28,16 @@ class Memory(NamedTuple):
     gradient: Array | None = None  # where the last iteration began
     step: Array | None = None  # of the last iteration; None if it did not move
 
-    def updated(self, gradient: Array, history: int) -> "Memory":
-        """Add the pair of the last step, which led to this gradient."""
+    def updated(self, gradient: Array, history: int, least: float) -> "Memory":
+        """Add the pair of the last step, which led to this gradient, if its product is above `least` >= 0.
+
+        A pair with s·y <= 0 would make the approximation of the Hessian indefinite.
+        """
         if self.step is None or self.gradient is None:
             return self
         y = difference(gradient, self.gradient)
         product, square = dot(y, self.step), dot(y, y)
-        if not (LEAST < product < math.inf and 0.0 < square < math.inf):
+        if not (least < product < math.inf and 0.0 < square < math.inf):
             return self
         pairs = (*self.pairs, Pair(self.step, y, 1.0 / product))[-history:]
         return self._replace(pairs=pairs, scale=product / square)

@@ -82,9 +82,16 @@ def load(optimizer: "LBFGS", given: Any, hyper: bool, strict: bool, cast: bool) 
     for controller, state in controllers:
         trial(controller, state)
     memory = memory._replace(pairs=memory.pairs[-settings.history :])
-    load_checked(controllers)
-    optimizer._memory, optimizer._lr, optimizer._settings = memory, lr, settings
-    optimizer.loss = optimizer.stopped = None
+    before = [(controller, saved_state(controller)) for controller, _ in controllers]
+    try:
+        load_checked(controllers)
+        optimizer._memory, optimizer._lr, optimizer._settings = memory, lr, settings
+        optimizer.loss = optimizer.stopped = None
+    except BaseException:  # an interrupt: none arrives between the assignments
+        if optimizer._memory is not memory:
+            for controller, state in before:
+                controller.load_state_dict(state)
+        raise
 
 
 def _memory(optimizer: "LBFGS", given: Mapping[str, Any], cast: bool) -> Memory:
