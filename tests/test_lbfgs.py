@@ -570,6 +570,18 @@ def test_numpys_warnings_are_the_callers_again():
             np.array([1e300]) * 1e300
 
 
+def test_the_closure_runs_with_the_callers_warnings():
+    p = np.ones(2)
+
+    def closure():
+        return np.array([1e300]) * 1e300, p
+
+    with np.errstate(over="raise"), pytest.raises(FloatingPointError):
+        flr.LBFGS(p).step(closure)
+    with np.errstate(over="ignore"):
+        flr.LBFGS(p).step(lambda: (float(closure()[0][0]), p))
+
+
 # --- Threads and forks -----------------------------------------------------------------------------------------------
 
 

@@ -378,7 +378,6 @@ def test_state():
         ({"optimizer": 3}, "`optimizer` must be an optimizer of pyfastlr or None, got int"),
         ({"optimizer": flr.SGD(np.ones(3), lr=1.0)}, "`optimizer` must have the parameters `params`"),
     ],
-    ids=str,
 )  # fmt: skip
 def test_bad_arguments(arguments, match):
     with pytest.raises((TypeError, ValueError), match=match):

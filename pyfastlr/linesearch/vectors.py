@@ -6,6 +6,8 @@ threads only above 10,000, so the bits do not depend on the number of threads. T
 numpy's BLAS. A block of three vectors stays in the cache, so the passes of `add_dot` cost one pass over the memory.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import accumulate
 from typing import Any
 
@@ -15,7 +17,22 @@ from pyfastlr.arrays.host import Array, aligned
 from pyfastlr.arrays.parameters import Parameters
 
 BLOCK = 8192  # elements
-_quiet = np.errstate(all="ignore")
+
+
+@contextmanager
+def quiet() -> Iterator[Callable[..., Any]]:
+    """Switch numpy's floating-point warnings off for the sums here. Losses that overflow are no error.
+
+    The block gets a function that calls a user's function with the warnings as they were.
+    """
+    before = np.geterr()
+
+    def call(function: Callable[..., Any], *arguments: Any) -> Any:
+        with np.errstate(**before):
+            return function(*arguments)
+
+    with np.errstate(all="ignore"):
+        yield call
 
 
 class Space:
@@ -74,14 +91,12 @@ class Space:
             if in_place[0 if parameters.layout is not None else k]:
                 tensor[...] = x[part]
 
-    @_quiet
     def write_moved(self, x: Array, rate: float, direction: Array) -> None:
         """Set the parameters to x + rate*direction."""
         for part, tensor in zip(self._parts, self._tensors, strict=True):
             _move(x[part], rate, direction[part], tensor)
 
 
-@_quiet
 def moved(x: Array, rate: float, direction: Array) -> Array:
     """Return x + rate*direction."""
     out = aligned(x.size, x.dtype)
@@ -96,18 +111,21 @@ def _move(x: Array, rate: float, direction: Array, out: Array) -> None:
         np.add(x[part], direction[part] * rate, out=out[part])
 
 
-@_quiet
 def dot(x: Array, y: Array) -> float:
     """Return the product, in float64."""
+    if x.size <= BLOCK:
+        return _block_dot(x, y)
     total = 0.0
     for k in range(0, x.size, BLOCK):
         total += _block_dot(x[k : k + BLOCK], y[k : k + BLOCK])
     return total
 
 
-@_quiet
 def add_dot(x: Array, factor: float, y: Array, z: Array | None) -> float:
     """Add factor*y to x in place; return the product of the new x and z, 0 without z."""
+    if x.size <= BLOCK:
+        x += y * factor
+        return 0.0 if z is None else _block_dot(x, z)
     total = 0.0
     for k in range(0, x.size, BLOCK):
         part = slice(k, k + BLOCK)
@@ -124,13 +142,11 @@ def _block_dot(x: Array, y: Array) -> float:
     return float(np.dot(x, y))
 
 
-@_quiet
 def sum_abs(x: Array) -> float:
     """Return the sum of absolute values, in float64."""
     return sum(float(np.abs(x[k : k + BLOCK]).sum(dtype=np.float64)) for k in range(0, x.size, BLOCK))
 
 
-@_quiet
 def max_abs(x: Array) -> float:
     """Return the largest absolute value: 0 without elements, NaN if one is NaN."""
     return float(max((np.abs(x[k : k + BLOCK]).max() for k in range(0, x.size, BLOCK)), key=_nan_last, default=0.0))

@@ -71,6 +71,5 @@ class Memory(NamedTuple):
 def difference(a: Array, b: Array) -> Array:
     """Return a - b in a new vector."""
     out = aligned(a.size, a.dtype)
-    with np.errstate(all="ignore"):
-        np.subtract(a, b, out=out)
+    np.subtract(a, b, out=out)
     return out

@@ -13,7 +13,7 @@ from pyfastlr.engines.hyper import AT_LEAST_ZERO, Source, evaluation, number, so
 from pyfastlr.engines.lock import StepLock
 from pyfastlr.files.errors import Path
 from pyfastlr.linesearch.losses import loss_of, pair_of
-from pyfastlr.linesearch.vectors import Space
+from pyfastlr.linesearch.vectors import Space, quiet
 from pyfastlr.optimizers.saving.files import Progress, save_state
 from pyfastlr.optimizers.saving.matching import Loaded
 from pyfastlr.optimizers.saving.stateful import Stateful
@@ -216,14 +216,14 @@ class LBFGS(Stateful):
                           where=f" from the schedule at {n}" if callable(self._lr) else "")  # fmt: skip
             before = self._space.values()
             settle = partial(self._settle, found)
-            iterations = Iterations(self._space, partial(self._evaluate, closure), self._settings, rate, self._memory)
+            work = partial(self._run, closure, rate)
             # An interrupt while one of the two `finally` blocks begins does not stop the other. The context keeps
             # numpy's floating-point warnings, which an interrupt might leave off, from the caller.
             try:
                 try:
                     self._before = threading.get_ident(), before
                     self._lock.own()
-                    found.append(contextvars.copy_context().run(iterations.run))
+                    found.append(contextvars.copy_context().run(work))
                 finally:
                     whole(settle)
             finally:
@@ -243,11 +243,17 @@ class LBFGS(Stateful):
         self._before = None
         self._lock.disown()
 
-    def _evaluate(self, closure: Closure) -> tuple[float, Array]:
-        result = closure()
-        self._parameters.check_in_place()
-        loss, grads = pair_of(result, "closure")
-        return loss_of(loss, "closure"), self._space.vector(grads, "grads")
+    def _run(self, closure: Closure, rate: float) -> Outcome:
+        """Make the iterations of a step."""
+        with quiet() as call:
+
+            def evaluate() -> tuple[float, Array]:
+                result = call(closure)
+                self._parameters.check_in_place()
+                loss, grads = pair_of(result, "closure")
+                return loss_of(loss, "closure"), self._space.vector(grads, "grads")
+
+            return Iterations(self._space, evaluate, self._settings, rate, self._memory).run()
 
     def _check_outside(self, what: str) -> None:
         if self._lock.is_mine():

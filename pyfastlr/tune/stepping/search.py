@@ -10,7 +10,7 @@ import numpy as np
 from pyfastlr.arrays.host import Array
 from pyfastlr.linesearch.armijo import backtrack
 from pyfastlr.linesearch.losses import loss_of
-from pyfastlr.linesearch.vectors import Space, dot, max_abs, moved
+from pyfastlr.linesearch.vectors import Space, dot, max_abs, moved, quiet
 from pyfastlr.linesearch.wolfe import Found, Point, strong_wolfe
 from pyfastlr.optimizers.base import Optimizer
 from pyfastlr.optimizers.borrowed import Borrowed
@@ -167,7 +167,8 @@ class LineSearch:
 
             def work() -> LineStep:
                 self._is_running = True
-                step, x = _Step(self, batch, random).run(vector)
+                with quiet() as call:
+                    step, x = _Step(self, batch, random, call).run(vector)
                 self._space.write(x)
                 next_lr = self._rule.first(step.lr) if step.lr > 0 else self._state.lr
                 before = self._state
@@ -208,16 +209,16 @@ class _SavedSearch:
 class _Step:
     """One step of a search: its evaluations, and where they lead."""
 
-    def __init__(self, search: LineSearch, batch: Any, random: SavedRandom) -> None:
+    def __init__(self, search: LineSearch, batch: Any, random: SavedRandom, call: Callable[..., Any]) -> None:
         self._problem, self._space, self._rule = search._problem, search._space, search._rule
         self._optimizer, self._loss, self._first = search._optimizer, search._loss, search._state.lr
         self._batch, self._random, self._evaluations = batch, random, 0
-        self._x = self._space.values()
+        self._x, self._call = self._space.values(), call
 
     def run(self, direction: Array | None) -> tuple[LineStep, Array]:
         """Return what the step did, and the new values of the parameters."""
         self._evaluations += 1
-        loss, grads = self._problem(self._batch)
+        loss, grads = self._call(self._problem, self._batch)
         gradient = self._space.vector(grads, "grads")
         if not (math.isfinite(loss) and math.isfinite(max_abs(gradient))):
             return LineStep(0.0, loss, loss, 1, False), self._x
@@ -235,7 +236,7 @@ class _Step:
 
     def _step_of(self, optimizer: Optimizer, grads: Any) -> Array:
         """The optimizer's own step."""
-        optimizer.step(grads)
+        self._call(optimizer.step, grads)
         step = self._space.values()
         step -= self._x
         return step
@@ -257,13 +258,13 @@ class _Step:
 
     def _evaluated(self, rate: float, direction: Array) -> tuple[float, Array]:
         self._prepare(rate, direction)
-        loss, grads = self._problem(self._batch)
+        loss, grads = self._call(self._problem, self._batch)
         return loss, self._space.vector(grads, "grads")
 
     def _evaluated_alone(self, rate: float, direction: Array) -> tuple[float, None]:
         self._prepare(rate, direction)
         assert self._loss is not None
-        loss = loss_of(self._loss(self._problem.parameters.params, self._batch), "loss")
+        loss = loss_of(self._call(self._loss, self._problem.parameters.params, self._batch), "loss")
         self._problem.check_in_place()
         return loss, None
 
