@@ -5,6 +5,7 @@ import pytest
 
 import pyfastlr as flr
 from minima import FUNCTIONS, logistic, quadratic
+from pyfastlr.linesearch.wolfe import Point, strong_wolfe
 
 torch = pytest.importorskip("torch", reason="needs torch")
 optimize = pytest.importorskip("scipy.optimize", reason="needs scipy")
@@ -74,6 +75,47 @@ def test_iterates_are_torchs(function, case, line_search):
     np.testing.assert_allclose(mine.losses, theirs.losses, rtol=1e-10)
     for a, b in zip(mine.points, theirs.points, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
+
+
+def test_the_line_search_is_torchs():
+    """The same trials and result on functions with waves, steps and flat parts, from rates of all sizes."""
+    from torch.optim.lbfgs import _strong_wolfe
+
+    rng, kinds = np.random.default_rng(7), set()
+    for _ in range(600):
+        waves, k, middle = rng.normal(size=4) * rng.choice([0.1, 1.0, 5.0]), np.arange(1, 5), rng.normal()
+        curvature, rate, most = rng.choice([0.0, 0.1, 1.0]), 10 ** rng.uniform(-4, 4), int(rng.integers(0, 26))
+
+        def loss_and_slope(t, waves=waves, k=k, middle=middle, curvature=curvature):
+            x = t - middle
+            return (
+                float(curvature * x * x + waves @ np.sin(k * t) - 0.1 * x),
+                float(2 * curvature * x + (waves * k) @ np.cos(k * t) - 0.1),
+            )
+
+        trials, others = [], []
+
+        def evaluate(t, trials=trials, of=loss_and_slope):
+            trials.append(t)
+            return Point(t, *of(t), None)
+
+        def objective(x, t, d, others=others, of=loss_and_slope):
+            others.append(float(t))
+            loss, slope = of(float(t))
+            return loss, torch.tensor([slope], dtype=torch.float64)
+
+        loss, slope = loss_and_slope(0.0)
+        if slope >= 0:
+            continue
+        found = strong_wolfe(evaluate, Point(0.0, loss, slope, None), rate, most)
+        g = torch.tensor([slope], dtype=torch.float64)
+        one = torch.ones(1, dtype=torch.float64)
+        theirs = _strong_wolfe(objective, None, rate, one, loss, g, g.dot(one), max_ls=most)
+        assert len(trials) == len(others)
+        np.testing.assert_allclose(trials, others, rtol=1e-6, atol=1e-9)
+        assert found.point.rate == pytest.approx(float(theirs[2]), rel=1e-6, abs=1e-9)
+        kinds.add((min(len(trials), 5), found.is_good))
+    assert len(kinds) >= 8
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
