@@ -1,4 +1,4 @@
-"""Tools for the learning rate: find it, check its stability, guard and record a run.
+"""Tools for the learning rate: find it, search it for each step, check its stability, guard and record a run.
 
 Each tool takes a plain function ``loss_and_grad(params, batch) -> (loss, gradient)``: the loss is a float, the gradient
 has the structure, shapes and dtype of the parameters. `batch` is any object that your loop passes, or None.
