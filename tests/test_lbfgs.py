@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from array import array
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -806,6 +807,39 @@ def test_controllers_are_saved():
     assert twin.lr > opt.lr
 
 
+@needs_faithful_traces
+def test_an_interrupt_anywhere_in_loading_leaves_the_old_state_or_the_new_one():
+    rate = S.Plateau(1.0, patience=0, factor=0.5)
+    _, opt = run(2, max_iter=3, lr=rate)
+    for loss in (1.0, 2.0, 3.0):
+        rate.observe(loss)
+    state = opt.state_dict()
+
+    def begin():
+        return run(1, max_iter=1, lr=S.Plateau(1.0, patience=0, factor=0.5), history=3)
+
+    def now(p, opt):
+        return everything(opt, p)[1], opt.lr, opt.history, len(opt.state_dict()["carry"])
+
+    p, other = begin()
+    before = now(p, other)
+    other.load_state_dict(state)
+    after = now(p, other)
+    seen = set()
+
+    def attempt(k):
+        p, other = begin()
+        place = interrupted(lambda: other.load_state_dict(state), k, INSIDE, visits=1)
+        found = now(p, other)
+        assert found in (before, after), place
+        seen.add(found == after)
+        return place
+
+    assert everywhere(attempt) > 50
+    assert seen == {False, True}
+
+
+INSIDE = str(Path(flr.__file__).parent / "optimizers" / "lbfgs")
 DAMAGE = {
     "no dict": lambda state: [],
     "a key less": lambda state: state.pop("carry"),

@@ -397,3 +397,23 @@ def test_options_of_an_optimizer_that_are_refused():
     with pytest.raises(TypeError, match="`loss` must return a loss that is a number"):
         tune.line_search(quadratic, p, loss=lambda p, batch: "low").step()
     assert p.tolist() == [1, 1, 1]
+
+
+# --- Something real --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lr", [1e-4, 1e3])
+@pytest.mark.parametrize("optimizer", [None, flr.AdamW])
+def test_digits_from_a_bad_rate(lr, optimizer):
+    """Batches of 64, with the arguments of Vaswani et al.; a fixed rate learns nothing."""
+    from pyfastlr.demo import evaluate, problem
+
+    loss_and_grad, params, batches = problem(seed=0, hidden=32)
+    opt = None if optimizer is None else optimizer(params, lr=0.003 if lr < 1 else 3.0)
+    growth = 1.2 if lr < 1 else 1.05
+    search = tune.line_search(
+        loss_and_grad, params, opt, lr=lr, reset="grow", growth=growth, c1=0.1, factor=0.7, trials=100
+    )
+    steps = [search.step(next(batches)) for _ in range(200)]
+    assert all(np.isfinite([x.loss for x in steps]))
+    assert evaluate(params, next(batches))[1] > 0.85

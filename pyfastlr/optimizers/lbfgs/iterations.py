@@ -43,8 +43,8 @@ class Iterations:
 
     Parameters
     ----------
-    space
-        The parameters.
+    space, x
+        The parameters, and their values now.
     closure
         Returns the loss and the gradient, a new vector, at the current parameters.
     settings, rate
@@ -53,13 +53,15 @@ class Iterations:
         From the last step.
     """
 
-    def __init__(self, space: Space, closure: Evaluate, settings: Settings, rate: float, memory: Memory) -> None:
+    def __init__(
+        self, space: Space, x: Array, closure: Evaluate, settings: Settings, rate: float, memory: Memory
+    ) -> None:
         self._space, self._closure, self._settings, self._rate = space, closure, settings, rate
         self._memory, self._evaluations = memory, 0
         self._most = settings.max_iter * 5 // 4 if settings.max_eval is None else settings.max_eval
-        self._x = space.values()
+        self._x = x  # it is never written to
         self._loss: float | None = None
-        self._gradient: Array = self._x  # until the first evaluation
+        self._gradient = x  # until the first evaluation
 
     def run(self) -> Outcome:
         """Run until a limit or tolerance is reached."""

@@ -216,7 +216,7 @@ class LBFGS(Stateful):
                           where=f" from the schedule at {n}" if callable(self._lr) else "")  # fmt: skip
             before = self._space.values()
             settle = partial(self._settle, found)
-            work = partial(self._run, closure, rate)
+            work = partial(self._run, before, closure, rate)
             # An interrupt while one of the two `finally` blocks begins does not stop the other. The context keeps
             # numpy's floating-point warnings, which an interrupt might leave off, from the caller.
             try:
@@ -243,7 +243,7 @@ class LBFGS(Stateful):
         self._before = None
         self._lock.disown()
 
-    def _run(self, closure: Closure, rate: float) -> Outcome:
+    def _run(self, x: Array, closure: Closure, rate: float) -> Outcome:
         """Make the iterations of a step."""
         with quiet() as call:
 
@@ -253,7 +253,7 @@ class LBFGS(Stateful):
                 loss, grads = pair_of(result, "closure")
                 return loss_of(loss, "closure"), self._space.vector(grads, "grads")
 
-            return Iterations(self._space, evaluate, self._settings, rate, self._memory).run()
+            return Iterations(self._space, x, evaluate, self._settings, rate, self._memory).run()
 
     def _check_outside(self, what: str) -> None:
         if self._lock.is_mine():
