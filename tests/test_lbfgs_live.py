@@ -104,13 +104,14 @@ def test_the_line_search_is_torchs():
             loss, slope = of(float(t))
             return loss, torch.tensor([slope], dtype=torch.float64)
 
+        c1, c2 = [(1e-4, 0.9), (0.4, 0.5), (0.2, 0.9)][rng.integers(3)]
         loss, slope = loss_and_slope(0.0)
         if slope >= 0:
             continue
-        found = strong_wolfe(evaluate, Point(0.0, loss, slope, None), rate, most)
+        found = strong_wolfe(evaluate, Point(0.0, loss, slope, None), rate, most, c1=c1, c2=c2)
         g = torch.tensor([slope], dtype=torch.float64)
         one = torch.ones(1, dtype=torch.float64)
-        theirs = _strong_wolfe(objective, None, rate, one, loss, g, g.dot(one), max_ls=most)
+        theirs = _strong_wolfe(objective, None, rate, one, loss, g, g.dot(one), c1=c1, c2=c2, max_ls=most)
         assert len(trials) == len(others)
         np.testing.assert_allclose(trials, others, rtol=1e-6, atol=1e-9)
         assert found.point.rate == pytest.approx(float(theirs[2]), rel=1e-6, abs=1e-9)
