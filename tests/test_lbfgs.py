@@ -157,6 +157,31 @@ def test_why_it_stopped(arguments, why):
     assert run(1, **arguments)[1].stopped == why
 
 
+@pytest.mark.parametrize(
+    ("curvature", "start", "arguments", "evaluations"),
+    [
+        ((1.0, 2.0), 1e-6, {"tolerance_change": 1e-9}, 1),  # the slope is -5e-12
+        ((1e8, 3e8), 1e-5, {"tolerance_change": 1e-3}, None),  # the step is 1e-5, and the loss falls by 0.01
+        ((0.01, 0.01), 7.0, {"tolerance_change": 8e-3, "lr": 0.5, "line_search": None}, 2),  # it falls by 0.004
+    ],
+)  # fmt: skip
+def test_each_tolerance_of_changes_ends_a_step(curvature, start, arguments, evaluations):
+    h, p = np.array(curvature), np.full(2, start)
+    opt = flr.LBFGS(p, tolerance_grad=0.0, **arguments)
+    opt.step(lambda: (0.5 * h @ (p * p), h * p))
+    assert (opt.stopped, opt.iterations) == ("tolerance_change", 1)
+    assert evaluations in (None, opt.evaluations)
+
+
+def test_a_step_that_did_not_move_leaves_no_pair():
+    p, opt = run(1, max_iter=1)
+    assert "step" in opt.state_dict()["state"]
+    opt.max_iter, opt.max_eval = 5, 100
+    opt.step(lambda: (rosenbrock(p)[0], -rosenbrock(p)[1]))
+    assert opt.stopped == "line_search"
+    assert "step" not in opt.state_dict()["state"]
+
+
 def test_a_point_without_a_lower_loss_nearby_ends_the_step():
     """The gradient has the wrong sign, so no trial is lower."""
     p = np.ones(3)
@@ -307,12 +332,13 @@ def test_a_gradient_alone_that_is_not_finite_is_not_accepted():
     assert np.isfinite(opt.loss)
 
 
-def test_without_a_line_search_the_step_goes_back_to_the_last_finite_point():
+@pytest.mark.parametrize("bad", [(np.nan, 1.0), (1.0, np.nan), (1.0, np.inf)], ids=str)
+def test_without_a_line_search_the_step_goes_back_to_the_last_finite_point(bad):
     p, seen = np.array([1.0]), []
 
     def closure():
         seen.append(p[0])
-        return (np.nan if len(seen) == 3 else p[0] ** 2), 2 * p
+        return (bad[0], p * bad[1]) if len(seen) == 3 else (p[0] ** 2, 2 * p)
 
     opt = flr.LBFGS(p, lr=0.4, line_search=None)
     opt.step(closure)
