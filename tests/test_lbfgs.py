@@ -506,6 +506,15 @@ def test_a_closure_that_replaces_a_parameter_is_refused():
     opt.step(inner)
 
 
+def test_a_parameter_that_was_replaced_is_refused_before_the_closure_is_called():
+    params, calls = new_dict(), []
+    opt = flr.LBFGS(params)
+    params["a"] = params["a"].copy()
+    with pytest.raises(ValueError, match=r"`params\['a'\]` must be the array that the optimizer was built with"):
+        opt.step(lambda: calls.append(1))
+    assert calls == []
+
+
 def test_a_closure_that_resizes_a_parameter():
     """Its memory is gone, so it cannot be restored. The others are."""
     params = new_dict()

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from interrupts import everywhere, interrupted, needs_faithful_traces
 from minima import FUNCTIONS
 from pyfastlr import schedules as S
 from pyfastlr import tune
+from pyfastlr.linesearch.vectors import BLOCK, add_dot, dot, max_abs, moved, sum_abs
 from pyfastlr.linesearch.wolfe import Point, strong_wolfe
 
 H = np.array([1.0, 10.0, 100.0])
@@ -145,6 +147,36 @@ def test_fallback():
     assert p == pytest.approx(np.full(3, -1e-6))
     step = tune.line_search(wrong, p, trials=7, condition="strong_wolfe").step()
     assert (step.lr, step.accepted) == (0.0, False)
+
+
+def test_a_step_that_failed_keeps_the_first_trial():
+    for reset in ("keep", "grow", "initial"):
+        p = np.zeros(3)
+        search = tune.line_search(lambda p, batch: (float(-p.sum()), np.ones(3)), p, reset=reset, lr=0.25, trials=3)
+        assert not search.step().accepted
+        assert search.lr == 0.25
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [0, 5, BLOCK, 3 * BLOCK + 5])
+def test_sums_of_vectors(n, dtype):
+    x, y, z = np.random.default_rng(n).normal(size=(3, n)).astype(dtype)
+    a, b, c = (v.astype(np.float64) for v in (x, y, z))
+    assert dot(x, y) == pytest.approx(math.fsum(a * b), abs=1e-10)
+    assert sum_abs(x) == pytest.approx(math.fsum(np.abs(a)), rel=1e-6)
+    assert max_abs(x) == np.abs(x).max(initial=0)
+    assert moved(x, 0.5, y).tobytes() == (x + y * dtype(0.5)).tobytes()
+    summed = x.copy()
+    assert add_dot(summed, -2.0, y, z) == pytest.approx(
+        math.fsum((a - 2 * b) * c), abs=1e-2 if dtype is np.float32 else 1e-9
+    )
+    assert summed.tobytes() == (x + y * dtype(-2)).tobytes()
+    assert add_dot(summed, 2.0, y, None) == 0.0
+    for k in (0, n // 2, n - 1) if n else ():
+        bad = x.copy()
+        bad[k] = np.nan
+        assert np.isnan(max_abs(bad))
+        assert np.isnan(dot(bad, y))
 
 
 # --- Resets ----------------------------------------------------------------------------------------------------------

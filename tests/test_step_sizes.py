@@ -68,6 +68,14 @@ def test_polyak_bounds_and_what_it_ignores():
         rate.observe(loss=1.0, grads="no array")
 
 
+def test_growth_starts_again_from_a_rate_of_zero():
+    rate = S.Polyak(1.0, growth=2.0)
+    rate.observe(loss=-1.0, grads=np.ones(1))
+    assert rate(0) == 0.0
+    rate.observe(loss=0.5, grads=np.ones(1))
+    assert rate(0) == 0.5
+
+
 # --- Barzilai and Borwein --------------------------------------------------------------------------------------------
 
 
