@@ -104,10 +104,10 @@ class LBFGS(Stateful):
     ...     return loss, {"x": -2 * (1 - x) - 400 * x * r, "y": 200 * r}
     >>> opt = flr.LBFGS(p, max_iter=100)
     >>> loss = opt.step(closure)  # where it began
-    >>> loss, opt.loss < 1e-12, opt.stopped
+    >>> loss, opt.loss < 1e-8, opt.stopped
     (12.5, True, 'tolerance_change')
-    >>> abs(p["x"] - 1) < 1e-6, abs(p["y"] - 1) < 1e-6
-    (array([ True]), array([ True]))
+    >>> p["x"].round(3), p["y"].round(3)
+    (array([1.]), array([1.]))
 
     Notes
     -----
