@@ -11,6 +11,7 @@ from .checkpoints import Checkpoints as Checkpoints
 from .files import BadFile as BadFile
 from .optimizers import ASGD as ASGD
 from .optimizers import FTRL as FTRL
+from .optimizers import LBFGS as LBFGS
 from .optimizers import SGD as SGD
 from .optimizers import AdaBelief as AdaBelief
 from .optimizers import AdaDelta as AdaDelta
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "ASGD", "FTRL", "SGD", "AMSGrad", "AdaBelief", "AdaDelta", "AdaGrad", "Adam", "AdamW", "Adamax", "BadFile",
+    "ASGD", "FTRL", "LBFGS", "SGD", "AMSGrad", "AdaBelief", "AdaDelta", "AdaGrad", "Adam", "AdamW", "Adamax", "BadFile",
     "Checkpoints", "Flat", "Lion", "Loaded", "LossScale", "NAdam", "Optimizer", "RAdam", "RMSProp", "Rprop", "Saved",
     "Stats", "Yogi", "flatten_state", "from_keras", "from_optax", "from_torch", "load", "save", "schedules", "to_keras",
     "to_optax", "to_torch", "unflatten_state",

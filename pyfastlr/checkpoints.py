@@ -10,8 +10,8 @@ from typing import Any
 from .arrays.host import describe
 from .files import BadFile, remove_leftovers
 from .files.errors import Path, path_text
-from .optimizers import Optimizer, Saved, load, save
-from .optimizers.saving.writing import check_outside
+from .optimizers import Saved, load, save
+from .optimizers.saving.stateful import Stateful
 
 _NAME = re.compile(r"checkpoint-(0[0-9]{11}|[1-9][0-9]{11,18})\.safetensors")  # as `_name` makes them
 _DAMAGE = (errno.EIO, getattr(errno, "EUCLEAN", errno.EIO), getattr(errno, "EBADMSG", errno.EIO))
@@ -73,7 +73,7 @@ class Checkpoints:
         """Paths of the checkpoints, the oldest first. They may be damaged: only `latest` checks."""
         return [self._path(name) for _, name in sorted(self._found().items())]
 
-    def save(self, params: Any, opt: Optimizer, **extra: Any) -> str | None:
+    def save(self, params: Any, opt: Stateful, **extra: Any) -> str | None:
         """Save a checkpoint, if it is due, and remove the oldest ones beyond `keep`.
 
         Parameters
@@ -100,11 +100,11 @@ class Checkpoints:
         -----
         Only files with names like those of this class are checkpoints. Any other file in the folder is left alone.
         """
-        if not isinstance(opt, Optimizer):
+        if not isinstance(opt, Stateful):
             raise TypeError(f"`opt` must be an optimizer of pyfastlr, got {describe(opt)}")
         if not self._is_due(opt.steps):
             return None
-        check_outside(opt, "save the state of")
+        opt._check_outside("save the state of")
         with opt._lock.held:
             opt._lock.pause()  # so that the name has the number of updates in the file
             with self._lock:
@@ -113,7 +113,7 @@ class Checkpoints:
     def _is_due(self, steps: int) -> bool:
         return self._every is None or not self._last <= steps < self._last + self._every
 
-    def _save(self, steps: int, params: Any, opt: Optimizer, extra: dict[str, Any]) -> str:
+    def _save(self, steps: int, params: Any, opt: Stateful, extra: dict[str, Any]) -> str:
         try:
             os.makedirs(self._folder, exist_ok=True)
         except FileExistsError:  # it is a file

@@ -20,6 +20,7 @@ PACKAGE = ROOT / "pyfastlr"
 OTHERS = (
     "base",
     "loss_scale",
+    "lbfgs.optimizer",
     "saving.flat_state",
     "saving.files",
     "saving.matching",
@@ -90,7 +91,7 @@ def optimizers(text: str) -> str:
 
 def package(text: str) -> str:
     """Return pyfastlr/__init__.py with up-to-date imports."""
-    names = [*classes(), "LossScale", "Optimizer", "Stats", *SAVING]
+    names = [*classes(), "LBFGS", "LossScale", "Optimizer", "Stats", *SAVING]
     lines = "".join(f"from .optimizers import {name} as {name}\n" for name in as_ruff_sorts(names))
     gone = set(re.findall(r"^from \.optimizers import (\w+)", text, re.MULTILINE)) - {*names}
     text = replaced(text, r"(^from \.optimizers import \w+ as \w+\n)+", lines)

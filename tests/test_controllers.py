@@ -25,6 +25,8 @@ KINDS = {
     "additive": lambda: S.Hypergradient(0.1, 0.01, "additive", low=1e-3, high=0.4),
     "direction": lambda: S.Hypergradient(S.Plateau(0.1, patience=3), beta=0.03, high=1.0),
     "cosine": lambda: S.GradientCosine(S.Linear(0.1, 0.0, steps=60), down=0.5, smoothing=0.5),
+    "polyak": lambda: S.Polyak(S.Linear(0.9, 0.5, steps=50), c=0.5, low=1e-4),
+    "bb": lambda: S.BarzilaiBorwein(S.Plateau(0.1, patience=3), "alternating", growth=2.0, high=1.0),
     "noise": lambda: S.NoiseScale(0.1, batch_size=64, warmup=2, smoothing=0.9),
 }
 

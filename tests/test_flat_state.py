@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import pyfastlr as flr
 from pyfastlr import schedules as S
 from pyfastlr.optimizers.saving import plain
-from pyfastlr.optimizers.saving.flat_state import join, parts, split
+from pyfastlr.optimizers.saving.flat_state import join, split
 from states import plainly
 
 CONTAINERS = {
@@ -101,7 +101,7 @@ def test_names_of_the_arrays():
 @pytest.mark.parametrize("make", CONTAINERS.values(), ids=CONTAINERS)
 def test_parts_are_the_live_arrays_and_the_same_data(make):
     opt = trained(make)
-    data, arrays = parts(opt)
+    data, arrays = split(*opt._live_state())
     flat = flr.flatten_state(opt.state_dict())
     assert {name: x.tobytes() for name, x in arrays.items()} == {
         name: x.tobytes() for name, x in flat.items() if name != "__state__"
@@ -131,7 +131,7 @@ def test_a_flat_is_read_without_a_copy():
 def test_structure_without_state_arrays():
     """Plain SGD has none, so the parameters' structure is known only to the optimizer."""
     opt = flr.SGD({"a": [np.ones(2)], "b": np.ones(3)}, lr=0.1)
-    data, arrays = parts(opt)
+    data, arrays = split(*opt._live_state())
     assert data["container"] == {"dict": [["a", {"list": ["array"]}], ["b", "array"]]}
     assert sorted(arrays) == ["carry", "counts"]
     opt.load_state_dict(flr.unflatten_state(flr.flatten_state(opt.state_dict())))

@@ -213,13 +213,17 @@ class Parameters:
 
         `in_container`: also for one that was replaced in its container.
         """
-        shapes = self.shapes if self.layout is None else [(self.size,)]
         for k, (now, given) in enumerate(zip(self.inside() if in_container else self.given, self.given, strict=True)):
-            x = given if isinstance(given, np.ndarray) else self.arrays[k]
-            same = address(x) == self.addresses[k] and x.shape == shapes[k] and x.dtype == self.dtype
-            moved = self._places[k] is not None and self._place_of(given) != self._places[k]
-            if now is not given or moved or not (same and x.flags.carray):
+            if now is not given or not self.is_in_place(k):
                 self.explain_moved(k, now)
+
+    def is_in_place(self, k: int) -> bool:
+        """Whether array k can be written to as when the optimizer was built."""
+        given, shape = self.given[k], self.shapes[k] if self.layout is None else (self.size,)
+        x = given if isinstance(given, np.ndarray) else self.arrays[k]
+        moved = self._places[k] is not None and self._place_of(given) != self._places[k]
+        same = not moved and address(x) == self.addresses[k] and x.shape == shape and x.dtype == self.dtype
+        return bool(same and x.flags.carray)
 
     # --- Arrays like the parameters -----------------------------------------------------------------------------------
 

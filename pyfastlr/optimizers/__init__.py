@@ -12,6 +12,7 @@ from .base import Optimizer as Optimizer
 from .stats import Stats as Stats
 from .base import registry as registry
 from .loss_scale import LossScale as LossScale
+from .lbfgs.optimizer import LBFGS as LBFGS
 from .saving.flat_state import flatten_state as flatten_state
 from .saving.flat_state import unflatten_state as unflatten_state
 from .saving.files import Saved as Saved

@@ -29,12 +29,13 @@ from .saving import copies, loading, snapshot, writing
 from .saving.files import save_state
 from .saving.load_file import load_state
 from .saving.matching import Loaded
+from .saving.stateful import Stateful
 from .stats import Stats
 
 registry: list[type["Optimizer"]] = []  # all optimizer classes, in order of definition
 
 
-class Optimizer(Options):
+class Optimizer(Options, Stateful):
     """Base class of all optimizers: parameters, groups, state and the step. Use one of its subclasses.
 
     A subclass declares its arguments as fields (fields.py). Its class statement declares the rest: the rules that it
@@ -621,6 +622,14 @@ class Optimizer(Options):
             found = loading.checked(self, state, hyperparameters, strict, cast)
             writing.write(self, found.pairs, found.controllers, found.settings, what="load_state_dict()")
         return found.loaded
+
+    def _check_outside(self, what: str) -> None:
+        writing.check_outside(self, what)
+
+    def _live_state(self) -> tuple[dict[str, Any], Any]:
+        self._extras.check_not_swapped("saving")
+        self._engine.refresh()
+        return snapshot.export(self, live=True), self._parameters.layout or self._parameters.node
 
     def _progress_pairs(self, counts: Any, steps: int, used_lr: float) -> list[tuple[Any, Any]]:
         progress = self._lock.progress

@@ -33,10 +33,12 @@ from .decays import (
 from .hypergradient import GradientCosine, Hypergradient
 from .noise_scale import NoiseScale
 from .plateau import Plateau, RestartOnPlateau
+from .step_sizes import BarzilaiBorwein, Polyak
 
 __all__ = [
     "WSD",
     "Adjustable",
+    "BarzilaiBorwein",
     "Clip",
     "Constant",
     "Controller",
@@ -57,6 +59,7 @@ __all__ = [
     "OneCycle",
     "Piecewise",
     "Plateau",
+    "Polyak",
     "Polynomial",
     "Product",
     "RateLike",

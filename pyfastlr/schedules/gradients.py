@@ -252,12 +252,9 @@ class Remembering(Bounded):
         ):
             raise TypeError(f"the state of {name} must have lists of equal length for 'names', 'shapes' and 'last'")
         shapes = tuple(None if x is None else _shape(x, name) for x in state["shapes"])
-        arrays = tuple(None if x is None else _vector(x, name) for x in state["last"])
         if not all(isinstance(x, str) for x in state["names"]) or len(set(state["names"])) < len(state["names"]):
             raise TypeError(f"the state 'names' of {name} must be different strings, got {state['names']!r:.60}")
-        for shape, array in zip(shapes, arrays, strict=True):
-            if array is not None and (shape is None or math.prod(shape) != array.size):
-                raise ValueError(f"the state 'last' of {name} must have arrays of the shapes in the state, got others")
+        arrays = vectors(state["last"], shapes, "last", name)
         if self.state["names"] is not None:
             known = list(zip(self.state["names"], self.state["shapes"], strict=True))
             given = list(zip(state["names"], shapes, strict=True))
@@ -268,17 +265,28 @@ class Remembering(Bounded):
         return {**state, "names": tuple(state["names"]), "shapes": shapes, "last": arrays}
 
 
+def vectors(values: Any, shapes: Sequence[tuple[int, ...] | None], key: str, name: str) -> tuple[Array | None, ...]:
+    """Check vectors in a state, of tensors with these shapes. Lists of numbers become arrays."""
+    if not isinstance(values, list | tuple) or len(values) != len(shapes):
+        raise TypeError(f"the state {key!r} of {name} must be a list of {len(shapes)} vectors, got {values!r:.60}")
+    arrays = tuple(None if x is None else _vector(x, key, name) for x in values)
+    for shape, array in zip(shapes, arrays, strict=True):
+        if array is not None and (shape is None or math.prod(shape) != array.size):
+            raise ValueError(f"the state {key!r} of {name} must have arrays of the shapes in the state, got others")
+    return arrays
+
+
 def _shape(x: Any, name: str) -> tuple[int, ...]:
     if not isinstance(x, list | tuple):
         raise TypeError(f"the state 'shapes' of {name} must have lists of integers or None, got {x!r:.60}")
     return tuple(checks.natural(k, "state['shapes']") for k in x)
 
 
-def _vector(x: Any, name: str) -> Array:
+def _vector(x: Any, key: str, name: str) -> Array:
     try:
         array = np.array(x, x.dtype if isinstance(x, np.ndarray) else np.float64)
     except (TypeError, ValueError):
         array = np.array("")
     if array.ndim != 1 or array.dtype not in (np.float32, np.float64) or not np.isfinite(array).all():
-        raise TypeError(f"the state 'last' of {name} must have vectors of finite numbers or None, got {x!r:.60}")
+        raise TypeError(f"the state {key!r} of {name} must have vectors of finite numbers or None, got {x!r:.60}")
     return array

@@ -1,4 +1,4 @@
-"""Tools for the learning rate: find it, check its stability, guard and record a run.
+"""Tools for the learning rate: find it, search it for each step, check its stability, guard and record a run.
 
 Each tool takes a plain function ``loss_and_grad(params, batch) -> (loss, gradient)``: the loss is a float, the gradient
 has the structure, shapes and dtype of the parameters. `batch` is any object that your loop passes, or None.
@@ -17,12 +17,17 @@ from .stability.monitor import Measurement as Measurement
 from .stability.monitor import StabilityMonitor as StabilityMonitor
 from .stability.result import Sharpness as Sharpness
 from .stability.sharpness import sharpness as sharpness
+from .stepping.line_search import line_search as line_search
+from .stepping.search import LineSearch as LineSearch
+from .stepping.search import LineStep as LineStep
 from .watching.progress import track as track
 from .watching.recorder import Recorder as Recorder
 
 __all__ = [
     "EarlyStopping",
     "LayerGroups",
+    "LineSearch",
+    "LineStep",
     "Measurement",
     "RangeTest",
     "Recorder",
@@ -32,6 +37,7 @@ __all__ = [
     "StabilityMonitor",
     "Sweep",
     "layerwise",
+    "line_search",
     "norm",
     "range_test",
     "sharpness",

@@ -1,14 +1,13 @@
 """The input of every tool: a function for loss and gradient, and parameters that it must not replace."""
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from pyfastlr.arrays import tree
-from pyfastlr.arrays.host import Array, address, describe
+from pyfastlr.arrays.host import Array, address
 from pyfastlr.arrays.parameters import Parameters
+from pyfastlr.linesearch.losses import loss_of, pair_of
 from pyfastlr.optimizers.base import Optimizer
 
 LossAndGrad = Callable[[Any, Any], tuple[float, Any]]
@@ -56,10 +55,8 @@ class Problem:
         """
         result = self.function(self.parameters.params, batch)
         self.check_in_place()
-        if not isinstance(result, tuple | list) or len(result) != 2:
-            raise TypeError(f"`loss_and_grad` must return a pair (loss, gradient), got {_described(result)}")
-        loss, gradient = result
-        value = _loss(loss)
+        loss, gradient = pair_of(result, "loss_and_grad")
+        value = loss_of(loss, "loss_and_grad")
         try:
             self.parameters.checked(self.parameters.gather(gradient))
         except (TypeError, ValueError) as error:
@@ -107,28 +104,3 @@ class Problem:
                     f"`loss_and_grad` must leave `{parameters.array_label(k)}` as it is, got "
                     f"{'another array' if now is not given else 'one that was resized, moved or made read-only'}"
                 )
-
-
-def _loss(loss: Any) -> float:
-    """Return the loss as a float. An integer too large for a float becomes infinity."""
-    scalar = getattr(loss, "ndim", 0) == 0 and hasattr(loss, "__float__")
-    is_other = isinstance(loss, bool | str | bytes | complex) or (
-        isinstance(loss, np.ndarray | np.generic) and loss.dtype.kind in "bcSUmM"
-    )
-    detach = getattr(loss, "detach", None)  # torch warns of tensors that require gradients
-    try:
-        if scalar and not is_other:
-            return float(loss if detach is None else detach())
-    except OverflowError:
-        return math.inf if loss > 0 else -math.inf
-    except (TypeError, ValueError, RuntimeError):  # an object, a signaling NaN, torch's complex numbers
-        pass
-    raise TypeError(f"`loss_and_grad` must return a loss that is a number, got {_described(loss)}")
-
-
-def _described(value: Any) -> str:
-    if isinstance(value, np.ndarray):
-        return str(describe(value))
-    if isinstance(value, tuple | list | Mapping):
-        return f"a {type(value).__name__} of {len(value)}"
-    return f"{value!r:.60}" if tree.kind_of(value) == "leaf" and np.isscalar(value) else type(value).__name__

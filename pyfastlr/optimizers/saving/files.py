@@ -6,7 +6,7 @@ A file has the tensors ``params.<name>``, those of `flatten_state`, and ``extra.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,14 +15,10 @@ from pyfastlr.arrays.flat import Flat
 from pyfastlr.arrays.host import DTYPES, as_ndarray, describe
 from pyfastlr.files import BadFile, Reader, write
 from pyfastlr.files.errors import Path
-from pyfastlr.optimizers.options import Options
 
 from . import containers, plain
-from .flat_state import join, joined, parts
-from .writing import check_outside
-
-if TYPE_CHECKING:
-    from pyfastlr.optimizers.base import Optimizer
+from .flat_state import join, joined, split
+from .stateful import Stateful
 
 _PARTS = ("params", "state", "extra")  # keys of the metadata
 Progress = Callable[[int, int], Any]
@@ -59,7 +55,7 @@ class Saved(NamedTuple):
 
 
 def save(
-    path: Path, params: Any, opt: "Optimizer | None" = None, *, progress: Progress | None = None, **extra: Any
+    path: Path, params: Any, opt: Stateful | None = None, *, progress: Progress | None = None, **extra: Any
 ) -> None:
     """Save parameters, an optimizer's state and extra values to one file. It replaces an older file.
 
@@ -74,7 +70,7 @@ def save(
     params : array, dict, list or Flat
         Arrays of bools, integers, float16, float32, float64 or complex64, nested freely. Arrays of other libraries
         (torch, ...) are loaded as numpy arrays.
-    opt : Optimizer, optional
+    opt : Optimizer or LBFGS, optional
         Its state is saved, with everything that `state_dict` returns.
     progress : callable, optional
         Called as ``progress(done, total)`` with bytes while the file is written, and once when it is on the disk. An
@@ -119,25 +115,25 @@ def save(
     Other libraries: ``torch.save`` and ``np.savez`` overwrite the old file in place, so a crash or a full disk leaves
     neither file; safetensors renames, but does not sync, and has no checksums.
     """
-    if isinstance(params, Options):
+    if isinstance(params, Stateful):
         raise TypeError(
             f"`params` must be arrays, got the optimizer {type(params).__name__}: save(path, params, opt) saves both, "
             f"and opt.save(path) the state alone"
         )
-    if not (opt is None or isinstance(opt, Options)):
+    if not (opt is None or isinstance(opt, Stateful)):
         raise TypeError(f"`opt` must be an optimizer of pyfastlr or None, got {describe(opt)}")
     arrays, metadata = _of_params(params)
     _save(path, opt, arrays, metadata, progress, extra)
 
 
-def save_state(path: Path, opt: "Optimizer", progress: Progress | None) -> None:
+def save_state(path: Path, opt: Stateful, progress: Progress | None) -> None:
     """`Optimizer.save`."""
     _save(path, opt, {}, {}, progress, {})
 
 
 def _save(
     path: Path,
-    opt: "Optimizer | None",
+    opt: Stateful | None,
     arrays: dict[str, Any],
     metadata: dict[str, str],
     progress: Progress | None,
@@ -150,21 +146,20 @@ def _save(
     if opt is None:
         write(path, arrays, metadata, progress)
         return
-    if isinstance(opt, type) or not hasattr(opt, "_engine"):  # not `isinstance`: its module imports this one
+    if not isinstance(opt, Stateful):
         raise TypeError(f"`opt` must be an optimizer of pyfastlr or None, got {plain.short(opt)}")
-    check_outside(opt, "save the state of")
+    opt._check_outside("save the state of")
     with opt._lock.held:
         opt._lock.pause()
-        opt._extras.check_not_swapped("saving")
-        opt._engine.refresh()
-        data, found = parts(opt)
+        state, structure = opt._live_state()
+        data, found = split(state, structure)
         try:
             write(path, {**arrays, **found}, {**metadata, "state": _text(data, "state")}, _inside(opt, progress))
         finally:
             opt._lock.disown()  # if an interrupt has stopped that of the callback
 
 
-def _inside(opt: "Optimizer", progress: Progress | None) -> Progress | None:
+def _inside(opt: Stateful, progress: Progress | None) -> Progress | None:
     """The callback, to which everything is refused that is refused to a schedule: a file shows one moment."""
     if progress is None:
         return None

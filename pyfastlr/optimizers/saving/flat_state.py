@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,10 +13,6 @@ from pyfastlr.arrays.host import Array, describe
 
 from . import containers, plain, reading
 from .plain import short
-from .snapshot import export
-
-if TYPE_CHECKING:
-    from pyfastlr.optimizers.base import Optimizer
 
 STATE = "__state__"
 _LIKE_PARAMETERS = {"average": "updates", "accumulated": "calls"}  # keys with arrays like the parameters, and a count
@@ -107,14 +103,6 @@ def unflatten_state(arrays: Mapping[str, Any]) -> dict[str, Any]:
     given = {name: arrays[name] for name in arrays if name != STATE and not _is_other(name)}
     text = reading.array(arrays[STATE], STATE, np.dtype(np.uint8), None)
     return join(plain.parse(text.tobytes(), f"arrays[{STATE!r}]"), given)
-
-
-def parts(optimizer: "Optimizer") -> tuple[dict[str, Any], dict[str, Any]]:
-    """Plain data and arrays of an optimizer, as `split` returns them, with the live arrays instead of copies.
-
-    The caller has exclusive access to the optimizer, as long as it reads them. Arrays on a device are copied.
-    """
-    return split(export(optimizer, live=True), optimizer._parameters.layout or optimizer._parameters.node)
 
 
 # --- Plain data and arrays --------------------------------------------------------------------------------------------

@@ -52,11 +52,12 @@ def _fields(key: str) -> tuple[str, ...]:
 def _exported(settings: Settings, row: int, key: str) -> Any:
     if _fields(key)[0] not in settings.own[row]:
         return None  # an option that is off
-    values = [_plain(settings.source(row, field), field) for field in _fields(key)]
+    values = [plain_of(settings.source(row, field), field) for field in _fields(key)]
     return values if key in PAIRS else values[0]
 
 
-def _plain(value: Any, field: str) -> Any:
+def plain_of(value: Any, field: str) -> Any:
+    """Plain form of a number, schedule or callable."""
     if field == "decay":
         return DECAY_NAMES[value]
     if not is_scalar(value):
@@ -158,13 +159,13 @@ def _read(optimizer: "Optimizer", row: int, key: str, value: Any, label: str) ->
         if not isinstance(value, list | tuple) or len(value) != 2:
             raise TypeError(f"`{label}` must be a list of two, got {short(value)}")
         return tuple(
-            _read_one(own.get(field), x, f"{label}[{k}]")
+            read_one(own.get(field), x, f"{label}[{k}]")
             for k, (field, x) in enumerate(zip(PAIRS[key], value, strict=True))
         )
-    return _read_one(own.get(key), value, label)
+    return read_one(own.get(key), value, label)
 
 
-def _read_one(here: Any, value: Any, label: str) -> Any:
+def read_one(here: Any, value: Any, label: str) -> Any:
     """Value from its plain form. `here` is the optimizer's own value at that place, None if there is none."""
     if not isinstance(value, Mapping):
         if value is not None and type(value) not in (int, float, str):

@@ -1,0 +1,1 @@
+"""A rate for each step, by a search along its direction."""
