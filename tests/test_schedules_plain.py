@@ -142,7 +142,7 @@ WRONG = [
     ({"type": "Constant", "lr": True}, TypeError, "lr"),
     ({"type": "Constant", "lr": {"type": "Constant", "lr": 0.1}}, TypeError, "lr"),
     ({"type": "Cosine", "lr": 0.1, "steps": 2**60}, ValueError, "steps"),
-    ({"type": "Cosine", "lr": 0.1, "steps": 1.5}, TypeError, "steps"),
+    ({"type": "OneCycle", "peak": 0.1, "steps": 1.5}, TypeError, "steps"),
     ({"type": "MultiStep", "lr": 0.1, "milestones": [3, 2]}, ValueError, "milestones"),
     ({"type": "MultiStep", "lr": 0.1, "milestones": [3, None]}, TypeError, "milestones"),
     ({"type": "MultiStep", "lr": 0.1, "milestones": nested(10_000)}, TypeError, "milestones"),

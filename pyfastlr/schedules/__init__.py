@@ -14,12 +14,13 @@ Examples
 from typing import TYPE_CHECKING
 
 from . import keras, optax, torch
-from .algebra import Clip, Constant, Custom, Delay, Every, Product, Sum, Then, Warmup, as_schedule, join
+from .algebra import Advance, Clip, Constant, Custom, Delay, Every, Product, Sum, Then, Warmup, as_schedule, join
 from .base import RateLike, Schedule, from_dict
 from .checks import unknown_attribute
 from .controller import Adjustable, Controller
-from .cycles import WSD, CosineRestarts, Cyclic, InverseSqrt, OneCycle
+from .cycles import WSD, CosineRestarts, Cyclic, InverseSqrt, Noam, OneCycle
 from .decays import (
+    REX,
     Cosine,
     Exponential,
     InverseTime,
@@ -28,6 +29,7 @@ from .decays import (
     Piecewise,
     Polynomial,
     StepDecay,
+    Tanh,
     TimeDecay,
 )
 from .hypergradient import GradientCosine, Hypergradient
@@ -35,8 +37,10 @@ from .noise_scale import NoiseScale
 from .plateau import Plateau, RestartOnPlateau
 
 __all__ = [
+    "REX",
     "WSD",
     "Adjustable",
+    "Advance",
     "Clip",
     "Constant",
     "Controller",
@@ -53,6 +57,7 @@ __all__ = [
     "InverseTime",
     "Linear",
     "MultiStep",
+    "Noam",
     "NoiseScale",
     "OneCycle",
     "Piecewise",
@@ -64,6 +69,7 @@ __all__ = [
     "Schedule",
     "StepDecay",
     "Sum",
+    "Tanh",
     "Then",
     "TimeDecay",
     "Warmup",

@@ -48,6 +48,14 @@ def integer(low: int) -> Check:
     return check
 
 
+def updates(value: Any, name: str) -> int | float:
+    """Check for a number of updates that need not be an integer; return an int if it is one."""
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return positive_integer(value, name)  # type: ignore[no-any-return]
+    result: float = number("a number > 0 and <= 2**53", nextafter(0.0, 1.0), 2.0**53)(value, name)
+    return int(result) if result == int(result) else result
+
+
 def flag(value: Any, name: str) -> bool:
     """Check for a bool."""
     if not isinstance(value, bool | np.bool_):
@@ -116,14 +124,14 @@ def optional(check: Check) -> Check:
 # --- Sequences -------------------------------------------------------------------------------------------------------
 
 
-def each(check: Check) -> Check:
+def each(check: Check, kind: str = "numbers") -> Check:
     """Return a check for a sequence or 1-D array that checks every item and returns a tuple."""
 
     def check_all(value: Any, name: str) -> tuple[Any, ...]:
         if isinstance(value, np.ndarray) and value.ndim == 1:
             value = list(value)
         if not isinstance(value, list | tuple | range):
-            raise TypeError(f"`{name}` must be a sequence of numbers, got {value!r}")
+            raise TypeError(f"`{name}` must be a sequence of {kind}, got {value!r}")
         return tuple(check(item, f"{name}[{i}]") for i, item in enumerate(value))
 
     return check_all
