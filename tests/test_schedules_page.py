@@ -39,7 +39,8 @@ def test_every_class_has_an_example_and_its_source(script):
         assert [s for s in sections if s not in text] == [], c
 
 
-FOREIGN = [(library, name) for library in ("torch", "keras", "optax") for name in getattr(S, library).__all__]
+LIBRARIES = ("torch", "keras", "optax", "timm", "transformers", "fastai")
+FOREIGN = [(library, name) for library in LIBRARIES for name in getattr(S, library).__all__]
 
 
 @pytest.mark.parametrize(("library", "name"), FOREIGN)

@@ -34,10 +34,17 @@ def polynomial_cycle(n, lr, steps, end, exponent):
     return lerp(end, lr, ((whole - n) / whole) ** exponent)
 
 
+def polynomial_cycle_fractional(n, lr, steps, end, exponent):
+    """The same where `steps` is not an integer (Keras)."""
+    whole = steps * max(-(-n / steps // 1.0), 1.0)
+    return lerp(end, lr, (max(whole - n, 0.0) / whole) ** exponent)
+
+
 def scaled_restarts(n, lr, period, growth, height, end):
     """Cosine with restarts: each cycle is `growth` times as long and `height` times as high above end (Keras)."""
     if growth == 1.0:
-        cycle, at, length = float(n // period), float(n % period), float(period)
+        cycle, length = n / period // 1.0, float(period)
+        at = max(n - cycle * period, 0.0)
     else:  # the logarithm gives the cycle; start one cycle lower, because it is rounded: the loop runs at most twice
         cycle = max(log1p(n / period * (growth - 1.0)) / log(growth) // 1.0 - 1.0, 0.0)
         length = period * growth**cycle
@@ -73,7 +80,7 @@ def hard_restarts(n, lr, steps, cycles):
     return lr * cosine_fall(x - x // 1.0) if n < steps else 0.0
 
 
-# --- timm: cycles that are found with a logarithm, rounded as there, until the last one ends ----------------------------
+# --- timm: cycles that are found with a logarithm, rounded as there, until the last one ends --------------------------
 
 
 def cycle_at(n, steps, growth):
@@ -84,7 +91,7 @@ def cycle_at(n, steps, growth):
 
 
 def cycle_fraction(n, steps, growth, cycle):
-    """Elapsed fraction of the cycle. Rounding may leave [0, 1], where timm raises an error or returns a complex number."""
+    """Elapsed fraction of the cycle. Rounding may leave [0, 1], where timm raises an error."""
     if growth == 1.0:
         return (n - steps * cycle) / steps
     length = growth**cycle * steps
@@ -127,6 +134,11 @@ def floored_power(n, lr, timescale, exponent, floor):
 def power_fall(n, start, end, steps, exponent):
     """From start to end with a power of the elapsed fraction, then end."""
     return lerp(start, end, (n / steps) ** exponent) if n < steps else end
+
+
+def blended(n, s, t, end):
+    """Value between end (where t is 0) and s (where t is 1)."""
+    return lerp(end, s(n), t(n))
 
 
 def normalized_exponential(n, steps, ratio):

@@ -13,7 +13,7 @@ Examples
 
 from typing import TYPE_CHECKING
 
-from . import keras, optax, torch
+from . import fastai, keras, optax, timm, torch, transformers
 from .algebra import Advance, Clip, Constant, Custom, Delay, Every, Product, Sum, Then, Warmup, as_schedule, join
 from .base import RateLike, Schedule, from_dict
 from .checks import unknown_attribute
@@ -74,17 +74,20 @@ __all__ = [
     "TimeDecay",
     "Warmup",
     "as_schedule",
+    "fastai",
     "from_dict",
     "join",
     "keras",
     "optax",
+    "timm",
     "torch",
+    "transformers",
 ]
 
 if not TYPE_CHECKING:  # checkers know the names
     _elsewhere = {
         name: f"schedules.{library.__name__.rpartition('.')[2]}.{name}"
-        for library in (optax, keras, torch)
+        for library in (fastai, transformers, timm, optax, keras, torch)
         for name in library.__all__
     }
     __getattr__ = unknown_attribute(__name__, __all__, _elsewhere)

@@ -160,9 +160,7 @@ class Custom(Schedule, function=function):
         )
 
 
-class Warmup(
-    Schedule, schedule=as_schedule, steps=natural, start=nonnegative, shape=choice("linear", "log", *RISES)
-):
+class Warmup(Schedule, schedule=as_schedule, steps=natural, start=nonnegative, shape=choice("linear", "log", *RISES)):
     """A warm-up from `start` to s(0) before a schedule s: see `Schedule.warmup`.
 
     Examples

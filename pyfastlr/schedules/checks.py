@@ -48,12 +48,18 @@ def integer(low: int) -> Check:
     return check
 
 
-def updates(value: Any, name: str) -> int | float:
-    """Check for a number of updates that need not be an integer; return an int if it is one."""
-    if isinstance(value, int | np.integer) and not isinstance(value, bool):
-        return positive_integer(value, name)  # type: ignore[no-any-return]
-    result: float = number("a number > 0 and <= 2**53", nextafter(0.0, 1.0), 2.0**53)(value, name)
-    return int(result) if result == int(result) else result
+def _time(low: int) -> Check:
+    """Return a check for a number of updates that need not be an integer: above 0 if `low` is 1, else 0 or more."""
+    whole = integer(low)
+    real = number("a number > 0 and <= 2**53" if low else "a number >= 0 and <= 2**53", low * 5e-324, 2.0**53)
+
+    def check(value: Any, name: str) -> int | float:
+        if isinstance(value, int | np.integer) and not isinstance(value, bool):
+            return whole(value, name)  # type: ignore[no-any-return]
+        result: float = real(value, name)
+        return int(result) if result == int(result) else result
+
+    return check
 
 
 def flag(value: Any, name: str) -> bool:
@@ -176,6 +182,8 @@ below_one = number("a number >= 0 and < 1", 0.0, nextafter(1.0, 0.0))
 
 positive_integer = integer(1)
 natural = integer(0)
+updates = _time(1)
+elapsed = _time(0)
 rates = each(nonnegative)
 
 

@@ -266,11 +266,11 @@ class Noam(Schedule, width=positive_integer, warmup=positive_integer, scale=nonn
 
     Notes
     -----
-    Ends: s(0) is the peak divided by warmup; the peak, scale/√(width·warmup), is at n = warmup - 1; then falls like 1/√n
-    without end.
+    Ends: s(0) is the peak divided by warmup; the peak, scale/√(width·warmup), is at n = warmup - 1; then falls like
+    1/√n without end.
 
-    Elsewhere: not in torch, Keras or optax; OpenNMT's and tensor2tensor's "noam". `InverseSqrt(peak, warmup).advance(1)`
-    is the same for a given peak.
+    Elsewhere: not in torch, Keras or optax; OpenNMT's and tensor2tensor's "noam". For a given peak, the same is
+    `InverseSqrt(peak, warmup).advance(1)`.
 
     References
     ----------

@@ -291,9 +291,7 @@ class Polynomial(Schedule, lr=nonnegative, steps=updates, end=nonnegative, power
     __slots__ = ()
     equation = "{end} + ({lr} - {end})·(1 - min(n/{steps}, 1))^{power}"
 
-    def __init__(
-        self, lr: float, steps: float, end: float = 0.0, power: float = 1.0, k_decay: float = 1.0
-    ) -> None:
+    def __init__(self, lr: float, steps: float, end: float = 0.0, power: float = 1.0, k_decay: float = 1.0) -> None:
         super().__init__(lr=lr, steps=steps, end=end, power=power, **unless_one(k_decay, "k_decay"))
 
     def _bound(self) -> tuple[Callable[..., float], tuple[Any, ...]]:
@@ -341,8 +339,8 @@ class Cosine(Schedule, lr=nonnegative, steps=updates, end=nonnegative, k_decay=p
 
     References
     ----------
-    Loshchilov and Hutter, SGDR: stochastic gradient descent with warm restarts, 2016, equation 5; Zhang and Li, k-decay:
-    a new method for learning rate schedule, 2020.
+    Loshchilov and Hutter, SGDR: stochastic gradient descent with warm restarts, 2016, equation 5; Zhang and Li,
+    k-decay: a new method for learning rate schedule, 2020.
     """
 
     __slots__ = ()
@@ -403,7 +401,9 @@ class Tanh(Schedule, lr=nonnegative, steps=updates, end=nonnegative, lower=bound
 
     __slots__ = ()
     curve = staticmethod(curves.tanh_decay)
-    equation = "{end} + ({lr} - {end})·(1 - tanh({lower} + ({upper} - {lower})·n/{steps}))/2 for n < {steps}, then {end}"
+    equation = (
+        "{end} + ({lr} - {end})·(1 - tanh({lower} + ({upper} - {lower})·n/{steps}))/2 for n < {steps}, then {end}"
+    )
 
     def __init__(self, lr: float, steps: float, end: float = 0.0, lower: float = -7.0, upper: float = 3.0) -> None:
         super().__init__(lr=lr, steps=steps, end=end, lower=lower, upper=upper)
