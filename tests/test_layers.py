@@ -42,6 +42,7 @@ LAYERS = {
     "pyfastlr.plot": {"demo", "schedules"},
     "pyfastlr.cli": {
         "pyfastlr",
+        "schedules",
         "tune",
         "optimizers",
         "files",

@@ -16,6 +16,7 @@ from .bench import bench
 from .checkpoint import checkpoint
 from .console import check_picture, fail, under_way, usage_errors, writing
 from .find_lr import find_lr
+from .plot import plot as plot_schedules
 
 if TYPE_CHECKING:
     from pyfastlr.demo import Point, Training
@@ -212,3 +213,4 @@ def warmup(
 app.add_typer(checkpoint)
 app.command()(bench)
 app.command()(find_lr)
+app.command("plot")(plot_schedules)

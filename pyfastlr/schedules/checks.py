@@ -16,6 +16,8 @@ import numpy as np
 
 Check = Callable[[Any, str], Any]
 
+SHORTEST = 1e-6  # number of updates: n divided by a much smaller one could overflow
+
 
 def number(need: str, low: float = -inf, high: float = inf) -> Check:
     """Return a check for a finite number in [low, high]; `need` describes it in errors."""
@@ -49,9 +51,9 @@ def integer(low: int) -> Check:
 
 
 def _time(low: int) -> Check:
-    """Return a check for a number of updates that need not be an integer: above 0 if `low` is 1, else 0 or more."""
+    """Return a check for a number of updates that need not be an integer: 0 or more, or 1e-6 or more if `low` is 1."""
     whole = integer(low)
-    real = number("a number > 0 and <= 2**53" if low else "a number >= 0 and <= 2**53", low * 5e-324, 2.0**53)
+    real = number(f"a number >= {low * SHORTEST:g} and <= 2**53", low * SHORTEST, 2.0**53)
 
     def check(value: Any, name: str) -> int | float:
         if isinstance(value, int | np.integer) and not isinstance(value, bool):

@@ -28,7 +28,7 @@ class CosineRestarts(Schedule, lr=nonnegative, period=updates, mult=positive_int
     ----------
     lr : float >= 0
         Rate of the first update.
-    period : float > 0
+    period : float >= 1e-6
         Updates in the first cycle; need not be an integer.
     mult : int >= 1, default 1
         Length of each cycle divided by that of the one before.

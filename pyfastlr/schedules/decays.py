@@ -135,7 +135,7 @@ class Exponential(Schedule, lr=nonnegative, rate=positive, steps=updates, stairc
         Rate of the first update.
     rate : float > 0
         Factor per `steps` updates. Above 1 the rate grows, as for a range test.
-    steps : float > 0, default 1
+    steps : float >= 1e-6, default 1
         Updates over which the rate changes by the factor `rate`; need not be an integer.
     staircase : bool, default False
         Round the exponent down.
@@ -215,7 +215,7 @@ class Linear(Schedule, start=nonnegative, end=nonnegative, steps=updates):
     ----------
     start, end : float >= 0
         First and last rate.
-    steps : float > 0
+    steps : float >= 1e-6
         Updates from one to the other; need not be an integer.
 
     Raises
@@ -256,7 +256,7 @@ class Polynomial(Schedule, lr=nonnegative, steps=updates, end=nonnegative, power
     ----------
     lr : float >= 0
         First rate.
-    steps : float > 0
+    steps : float >= 1e-6
         Updates from the first rate to the last; need not be an integer.
     end : float >= 0, default 0
         Last rate.
@@ -309,7 +309,7 @@ class Cosine(Schedule, lr=nonnegative, steps=updates, end=nonnegative, k_decay=p
     ----------
     lr : float >= 0
         First rate.
-    steps : float > 0
+    steps : float >= 1e-6
         Updates from the first rate to the last; need not be an integer.
     end : float >= 0, default 0
         Last rate.
@@ -369,7 +369,7 @@ class Tanh(Schedule, lr=nonnegative, steps=updates, end=nonnegative, lower=bound
     ----------
     lr : float >= 0
         Rate that the schedule starts just below.
-    steps : float > 0
+    steps : float >= 1e-6
         Updates before `end`; need not be an integer.
     end : float >= 0, default 0
         Last rate.
@@ -419,7 +419,7 @@ class REX(Schedule, lr=nonnegative, steps=updates, end=nonnegative):
     ----------
     lr : float >= 0
         First rate.
-    steps : float > 0
+    steps : float >= 1e-6
         Updates from the first rate to the last; need not be an integer.
     end : float >= 0, default 0
         Last rate.

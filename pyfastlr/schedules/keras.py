@@ -64,7 +64,7 @@ class ExponentialDecay(
     ----------
     initial_learning_rate : float >= 0
         Rate of the first update.
-    decay_steps : float > 0
+    decay_steps : float >= 1e-6
         Updates over which the rate changes by the factor decay_rate.
     decay_rate : float > 0
         Factor per `decay_steps` updates.
@@ -172,7 +172,7 @@ class PolynomialDecay(
     ----------
     initial_learning_rate : float >= 0
         Rate of the first update.
-    decay_steps : float > 0
+    decay_steps : float >= 1e-6
         Updates to the last rate.
     end_learning_rate : float >= 0, default 1e-4
         Last rate.
@@ -249,7 +249,7 @@ class InverseTimeDecay(
     ----------
     initial_learning_rate : float >= 0
         Rate of the first update.
-    decay_steps : float > 0
+    decay_steps : float >= 1e-6
         Updates over which the divisor grows by decay_rate.
     decay_rate : float >= 0
         Growth of the divisor per `decay_steps` updates.
@@ -311,7 +311,7 @@ class CosineDecay(
     ----------
     initial_learning_rate : float >= 0
         Rate of the first update.
-    decay_steps : float > 0
+    decay_steps : float >= 1e-6
         Updates of the decay, without the warm-up.
     alpha : float >= 0, default 0
         The last rate divided by the highest.
@@ -382,7 +382,7 @@ class CosineDecayRestarts(
     ----------
     initial_learning_rate : float >= 0
         Rate of the first update.
-    first_decay_steps : float > 0
+    first_decay_steps : float >= 1e-6
         Updates in the first cycle; need not be an integer.
     t_mul : float >= 1, default 2
         Length of each cycle divided by that of the one before; need not be an integer.

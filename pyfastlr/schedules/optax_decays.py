@@ -248,7 +248,7 @@ def cosine_decay_schedule(init_value: float, decay_steps: float, alpha: float = 
     ----------
     init_value : float >= 0
         First rate.
-    decay_steps : float > 0
+    decay_steps : float >= 1e-6
         Updates to the last rate.
     alpha : float >= 0, default 0
         The last rate divided by the first.

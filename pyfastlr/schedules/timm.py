@@ -331,7 +331,7 @@ class StepLRScheduler(Translated, Schedule, lr=nonnegative, decay_t=updates, dec
     ----------
     lr : float >= 0
         Rate before the first change.
-    decay_t : float > 0
+    decay_t : float >= 1e-6
         Updates between changes; need not be an integer.
     decay_rate : float > 0, default 1
         Factor of each change.

@@ -202,7 +202,7 @@ def get_inverse_sqrt_schedule(lr: float, num_warmup_steps: int, timescale: float
         Rate after the warm-up.
     num_warmup_steps : int >= 0
         Updates of the warm-up.
-    timescale : float > 0
+    timescale : float >= 1e-6
         Updates after the warm-up until the rate is lr/√2. By default num_warmup_steps, or 10,000 if that is 0.
 
     Raises
