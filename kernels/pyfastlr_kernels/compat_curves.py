@@ -96,7 +96,7 @@ def cycle_fraction(n, steps, growth, cycle):
         return (n - steps * cycle) / steps
     length = growth**cycle * steps
     x = (n - (1.0 - growth**cycle) / (1.0 - growth) * steps) / length
-    return min(max(x, 0.0), 1.0)
+    return 0.0 if x < 0.0 else 1.0 if x > 1.0 else x
 
 
 def limited_cosine(n, lr, steps, end, growth, decay, limit, k_decay):
@@ -151,7 +151,8 @@ def normalized_exponential(n, steps, ratio):
 
 def window(n, steps, low, high):
     """Fraction of the window from low to high that n/steps has passed, at most 1."""
-    return min(max((n / steps - low) / (high - low), 0.0), 1.0)
+    x = (n / steps - low) / (high - low)
+    return 0.0 if x < 0.0 else 1.0 if x > 1.0 else x
 
 
 def window_linear(n, start, end, steps, low, high):

@@ -104,8 +104,8 @@ class InverseTime(Schedule, lr=nonnegative, decay=nonnegative, power=positive):
     Ends: s(0) = lr; falls like n^-power without end.
 
     Elsewhere: Keras' InverseTimeDecay(lr, k, r) has decay = r/k (and a staircase); optax and torch lack it.
-    scikit-learn's "invscaling" has decay = 1 and power = power_t, and counts samples: in its MLPs, decay is the number
-    of samples and the rate changes once per epoch (`.every`).
+    scikit-learn's "invscaling" has decay = 1 and power = power_t, and counts samples. Its MLPs change the rate once per
+    epoch: there, decay is the number of samples, with `.every`.
 
     References
     ----------
