@@ -19,22 +19,11 @@ from .base import RateLike, Schedule, from_dict
 from .checks import unknown_attribute
 from .controller import Adjustable, Controller
 from .cycles import WSD, CosineRestarts, Cyclic, InverseSqrt, Noam, OneCycle
-from .decays import (
-    REX,
-    Cosine,
-    Exponential,
-    InverseTime,
-    Linear,
-    MultiStep,
-    Piecewise,
-    Polynomial,
-    StepDecay,
-    Tanh,
-    TimeDecay,
-)
+from .decays import REX, Cosine, Exponential, InverseTime, Linear, Polynomial, Tanh, TimeDecay
 from .hypergradient import GradientCosine, Hypergradient
 from .noise_scale import NoiseScale
 from .plateau import Plateau, RestartOnPlateau
+from .steps import MultiStep, Piecewise, StepDecay
 
 __all__ = [
     "REX",

@@ -35,7 +35,8 @@ from .checks import (
     updates,
 )
 from .compat import Translated
-from .decays import Cosine, Exponential, InverseTime, Piecewise
+from .decays import Cosine, Exponential, InverseTime
+from .steps import Piecewise
 
 __all__ = [
     "CosineDecay",

@@ -8,7 +8,8 @@ from .algebra import Constant
 from .base import Schedule
 from .checks import choice, elapsed, flag, natural, nonnegative, positive, updates
 from .compat import FALLS, CosinePower, Interpolated, staircase_of
-from .decays import Cosine, Exponential, Linear, Piecewise, Polynomial
+from .decays import Cosine, Exponential, Linear, Polynomial
+from .steps import Piecewise
 
 
 def constant_schedule(value: float) -> Schedule:

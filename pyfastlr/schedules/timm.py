@@ -25,7 +25,8 @@ from .algebra import Constant
 from .base import Schedule
 from .checks import each, elapsed, flag, natural, nonnegative, positive, positive_integer, unknown_attribute, updates
 from .compat import Translated
-from .decays import Cosine, Exponential, Linear, Piecewise, Polynomial, Tanh, bounded
+from .decays import Cosine, Exponential, Linear, Polynomial, Tanh, bounded
+from .steps import Piecewise
 from .timm_cycles import MULT, LimitedCosine, LimitedPolynomial, LimitedTanh
 from .timm_wsd import WSDLRScheduler
 

@@ -19,7 +19,8 @@ from .algebra import Constant, as_schedule
 from .base import RateLike, Schedule
 from .checks import each, nondecreasing
 from .compat import Translated
-from .decays import Linear, Piecewise
+from .decays import Linear
+from .steps import Piecewise
 from .torch_decays import (
     SWALR,
     ConstantLR,
