@@ -2,7 +2,7 @@
 
 from math import cos, exp, log, log1p, pi
 
-from pyfastlr_kernels.curves import LARGEST, cosine_fall, grown, lerp, passed, peak_of
+from pyfastlr_kernels.curves import cosine_fall, grown, lerp, passed, peak_of
 
 
 def cosine_wave(n, lr, half, end):
@@ -51,7 +51,11 @@ def scaled_restarts(n, lr, period, growth, height, end):
         at = n - (length - period) / (growth - 1.0)
         while at >= length:
             cycle, at, length = cycle + 1.0, at - length, length * growth
-    peak = lerp(end, lr, height**cycle) if height <= 1.0 else min(end + (lr - end) * grown(1.0, height, cycle), LARGEST)
+    peak = (
+        lerp(end, lr, height**cycle)
+        if height <= 1.0
+        else min(end + (lr - end) * grown(1.0, height, cycle), 1.7976931348623157e308)
+    )
     return lerp(end, peak, cosine_fall(at / length))
 
 
@@ -131,7 +135,7 @@ def floored_power(n, lr, timescale, exponent, floor):
     return max(lr * (1.0 / (1.0 + n / timescale)) ** exponent, floor)
 
 
-def power_fall(n, start, end, steps, exponent):
+def power_approach(n, start, end, steps, exponent):
     """From start to end with a power of the elapsed fraction, then end."""
     return lerp(start, end, (n / steps) ** exponent) if n < steps else end
 

@@ -15,9 +15,6 @@ The same text runs in Python, compiled for the CPU and on the device, so:
 
 from math import cos, exp, inf, log, log1p, pi, sqrt
 
-EPSILON = 2.0**-52
-LARGEST = 1.7976931348623157e308
-
 # --- Parts -----------------------------------------------------------------------------------------------------------
 
 
@@ -35,7 +32,7 @@ def grown(lr, base, x):
 
 def peak_of(lr, decay, cycle):
     """Peak of a cycle. It stays finite, because interpolation from infinity would be NaN."""
-    return min(grown(lr, decay, float(cycle)), LARGEST)
+    return min(grown(lr, decay, float(cycle)), 1.7976931348623157e308)
 
 
 def passed(n, boundaries):
@@ -194,7 +191,7 @@ def cosine_restarts(n, lr, period, mult, decay, end):
 def cosine_restarts_fractional(n, lr, period, mult, decay, end):
     """Cosine with restarts whose first period need not be an integer."""
     if mult == 1:  # two roundings are forgiven, so that n = 900 is a restart where the period is 900/7
-        cycle = n / period * (1.0 + 2.0 * EPSILON) // 1.0
+        cycle = n / period * 1.0000000000000004 // 1.0
         x = max(n / period - cycle, 0.0)
     else:
         cycle, at, length = 0.0, float(n), float(period)

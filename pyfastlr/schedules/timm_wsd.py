@@ -46,7 +46,7 @@ class PowerFall(Schedule, start=nonnegative, end=nonnegative, steps=positive_int
     """
 
     __slots__ = ()
-    curve = staticmethod(compat_curves.power_fall)
+    curve = staticmethod(compat_curves.power_approach)
     equation = "{start} + ({end} - {start})·min(n/{steps}, 1)^{power}"
 
     def __init__(self, start: float, end: float, steps: int, power: float) -> None:
