@@ -1,6 +1,7 @@
 """Write tests/golden/schedules.npz: rates of the live libraries' schedules, for machines that do not have them.
 
-Run it in an environment with the `interop` extra after adding or changing a row of tests/foreign_schedules.py.
+Run it in an environment with the `interop` extra after adding or changing a row of tests/foreign_schedules.py. fastai's
+schedules are run from its source: `pip install --no-deps fastai` is enough.
 """
 
 import json

@@ -18,15 +18,16 @@ DRAWN = [
     S.Constant(1.0), S.TimeDecay(1.0, 1e-3), S.InverseTime(1.0, 0.05), S.StepDecay(1.0, 0.5, 25),
     S.MultiStep(1.0, [30, 60, 80], 0.4), S.Piecewise([20, 60], [0.4, 1.0, 0.2]),
     S.Exponential(1.0, 0.1, 50), S.Exponential(1.0, 0.5, 20, staircase=True),
-    S.Linear(1.0, 0.0, 80), S.Polynomial(1.0, 80, power=2.0), S.Cosine(1.0, 80),
+    S.Linear(1.0, 0.0, 80), S.Polynomial(1.0, 80, power=2.0), S.Cosine(1.0, 80), S.Tanh(1.0, 80), S.REX(1.0, 80),
     S.CosineRestarts(1.0, 14, mult=2, decay=0.8), S.Cyclic(0.1, 1.0, 10, 15), S.Cyclic(0.1, 1.0, 10, 15, "triangular2"),
-    S.OneCycle(1.0, 80), S.InverseSqrt(1.0, 20), S.WSD(1.0, 10, 60, 25),
+    S.OneCycle(1.0, 80), S.InverseSqrt(1.0, 20), S.Noam(1, 20, scale=20**0.5), S.WSD(1.0, 10, 60, 25),
     S.Cosine(1.0, 80).warmup(15), S.Constant(1.0).then(S.Exponential(1.0, 0.95), at=40),
-    S.Linear(1.0, 0.0, 60).delay(30), S.Linear(1.0, 0.0, 10).every(10), S.Cosine(1.0, 80).clip(0.2, 0.8),
+    S.Linear(1.0, 0.0, 60).delay(30), S.Cosine(1.0, 80).advance(30), S.Linear(1.0, 0.0, 10).every(10),
+    S.Cosine(1.0, 80).clip(0.2, 0.8),
     S.Cyclic(0.1, 1.0, 10) * S.Linear(1.0, 0.2, 100), 0.7 * S.Exponential(1.0, 0.1, 50) + 0.3,
 ]  # fmt: skip
 METHODS = {
-    "warmup": S.Warmup, "then": S.Then, "delay": S.Delay, "every": S.Every, "clip": S.Clip,
+    "warmup": S.Warmup, "then": S.Then, "delay": S.Delay, "advance": S.Advance, "every": S.Every, "clip": S.Clip,
     "__mul__": S.Product, "__add__": S.Sum,
 }  # fmt: skip
 
@@ -95,7 +96,8 @@ def foreign(library: str) -> str:
     return "\n".join(lines)
 
 
-TABLES = {"schedules": schedules, "algebra": algebra} | {x: partial(foreign, x) for x in ("torch", "keras", "optax")}
+LIBRARIES = ("torch", "keras", "optax", "timm", "transformers", "fastai")
+TABLES = {"schedules": schedules, "algebra": algebra} | {x: partial(foreign, x) for x in LIBRARIES}
 
 
 def render(text: str) -> str:
@@ -116,8 +118,8 @@ def draw(path: Path) -> Any:
     from pyfastlr.schedules.drawing import wrapped
     from pyfastlr.schedules.names import written
 
-    figure = Figure(figsize=(9.6, 10.8), dpi=100, layout="constrained")
-    for axes, s in zip(figure.subplots(6, 4, sharex=True, sharey=True).flat, DRAWN, strict=True):
+    figure = Figure(figsize=(9.6, 12.6), dpi=100, layout="constrained")
+    for axes, s in zip(figure.subplots(7, 4, sharex=True, sharey=True).flat, DRAWN, strict=True):
         s.plot(101, ax=axes)
         axes.set(xlabel="", ylabel="", xticks=range(0, 101, 25), yticks=(0, 0.5, 1), ylim=(-0.05, 1.08))
         axes.set_title(wrapped(written(s), points=148, size=8.5, lines=3), fontsize=8.5, loc="left")

@@ -23,6 +23,8 @@ COMMANDS = [
     ("demo", "--help"),
     ("demo", "--steps", "20"),
     ("bench", "--load", SAVED, "--compare", SAVED),
+    ("plot", "StepDecay(0.1, 0.5, 30).warmup(9, shape='1-sqrt')", "--steps", "100"),
+    ("plot", "Cosine(1, 90)", "InverseSqrt(1, 20)", "--steps", "100"),
     ("warmup", "--optimizer", "sgd", "--dtype", "float32"),
 ]
 

@@ -99,6 +99,7 @@ LAYERS = {
     "pyfastlr.cli": {
         "pyfastlr",
         "capi",
+        "schedules",
         "tune",
         "optimizers",
         "files",

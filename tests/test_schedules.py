@@ -7,6 +7,7 @@ import pickle
 import re
 import subprocess
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def restarts(lr, period, mult, decay, end, n):
         starts.append(starts[-1] + period * mult**i)
         i += 1
     i -= 1
-    return cosine(lr * decay**i, end, (n - starts[i]) / (starts[i + 1] - starts[i]))
+    return cosine(lr * decay**i, end, float(n - starts[i]) / (starts[i + 1] - starts[i]))
 
 
 def triangle(n, up, down):
@@ -51,6 +52,8 @@ EXAMPLES = [
     (S.TimeDecay(0.1, decay=1e-2), lambda n: recurrence(0.1, 1e-2, n)),
     (S.TimeDecay(0.1, decay=0.3), lambda n: recurrence(0.1, 0.3, n)),
     (S.InverseTime(0.1, decay=0.02), lambda n: 1 / (1 / 0.1 + 0.02 / 0.1 * n)),
+    (S.InverseTime(0.1, decay=0.3, power=0.5), lambda n: 0.1 / math.sqrt(1 + 0.3 * n)),
+    (S.InverseTime(0.1, decay=1.0, power=2.5), lambda n: 0.1 * math.exp(-2.5 * math.log1p(n))),
     (S.StepDecay(0.1, drop=0.5, every=10), lambda n: 0.1 / 2 ** ((1 + n) // 10)),
     (S.MultiStep(0.1, [0, 7, 30], gamma=0.2), lambda n: 0.1 * math.prod(0.2 for m in (0, 7, 30) if n >= m)),
     (S.MultiStep(0.1, []), lambda n: 0.1),
@@ -59,15 +62,36 @@ EXAMPLES = [
     (S.Exponential(0.1, 0.5, steps=7), lambda n: 0.1 * math.exp(n / 7 * math.log(0.5))),
     (S.Exponential(1e-7, 1e6, steps=100), lambda n: 1e-7 * math.exp(n / 100 * math.log(1e6))),
     (S.Exponential(0.1, 0.8, steps=7, staircase=True), lambda n: 0.1 * math.prod([0.8] * (n // 7))),
+    (S.Exponential(0.1, 0.5, steps=2.4), lambda n: 0.1 * math.exp(n / 2.4 * math.log(0.5))),
+    (S.Exponential(0.1, 0.8, steps=2.4, staircase=True), lambda n: 0.1 * math.prod([0.8] * (10 * n // 24))),
     (S.Exponential(0.1, decay=0.03), lambda n: 0.1 / math.exp(0.03 * n)),
     (S.Linear(0.1, 0.02, steps=30), lambda n: interpolated(n, [0, 30], [0.1, 0.02])),
+    (S.Linear(0.1, 0.02, steps=30.5), lambda n: interpolated(n, [0, 30.5], [0.1, 0.02])),
     (S.Linear(0.0, 0.3, steps=30), lambda n: interpolated(n, [0, 30], [0.0, 0.3])),
     (S.Polynomial(0.1, steps=30, end=0.02, power=2.5), lambda n: 0.02 + 0.08 * max(1 - n / 30, 0) ** 2.5),
     (S.Polynomial(0.1, steps=30, power=0.5), lambda n: 0.1 * math.sqrt(max(1 - n / 30, 0))),
+    (S.Polynomial(0.1, 30.5, 0.02, 2.5), lambda n: 0.02 + 0.08 * max(1 - n / 30.5, 0) ** 2.5),
+    (
+        S.Polynomial(0.1, 30, 0.02, power=2.0, k_decay=1.5),
+        lambda n: 0.02 + 0.08 * (1 - (min(n, 30) / 30) * math.sqrt(min(n, 30) / 30)) ** 2,
+    ),
+    (S.Cosine(0.1, steps=30.5, end=0.03), lambda n: cosine(0.1, 0.03, min(n / 30.5, 1))),
+    (S.Cosine(0.1, 30, end=0.03, k_decay=2.0), lambda n: cosine(0.1, 0.03, min(n / 30, 1) ** 2)),
+    (
+        S.Tanh(0.1, 30, end=0.02),
+        lambda n: 0.02 + 0.08 * (1 - math.tanh(10 * n / 30 - 7)) / 2 if n < 30 else 0.02,
+    ),
+    (S.Tanh(0.1, 30.5, 0.2, -3.0, 1.5), lambda n: 0.2 - 0.05 * (1 - math.tanh(4.5 * n / 30.5 - 3)) if n < 31 else 0.2),
+    (S.REX(0.1, 30, end=0.02), lambda n: 0.02 + 0.08 * (2 - 2 / (2 - min(n / 30, 1)))),
+    (S.REX(0.1, 30.5), lambda n: 0.1 * (2 - 2 / (2 - min(n / 30.5, 1)))),
     (S.Cosine(0.1, steps=30, end=0.03), lambda n: cosine(0.1, 0.03, min(n / 30, 1))),
     (S.Cosine(0.1, steps=1), lambda n: 0.0 if n else 0.1),
     (S.CosineRestarts(0.1, 7, decay=0.7, end=0.01), lambda n: restarts(0.1, 7, 1, 0.7, 0.01, n)),
     (S.CosineRestarts(0.1, 7, mult=3, decay=0.9), lambda n: restarts(0.1, 7, 3, 0.9, 0.0, n)),
+    (S.CosineRestarts(0.1, 7, decay=1.1, end=0.01), lambda n: restarts(0.1, 7, 1, 1.1, 0.01, n)),
+    (S.CosineRestarts(0.1, 45 / 7, decay=0.7, end=0.01), lambda n: restarts(0.1, Fraction(45, 7), 1, 0.7, 0.01, n)),
+    (S.CosineRestarts(0.1, 10 / 3), lambda n: restarts(0.1, Fraction(10, 3), 1, 1.0, 0.0, n)),
+    (S.CosineRestarts(0.1, 2.5, mult=3, decay=0.9), lambda n: restarts(0.1, Fraction(5, 2), 3, 0.9, 0.0, n)),
     (S.Cyclic(0.01, 0.1, up=5), lambda n: 0.01 + 0.09 * triangle(n, 5, 5)),
     (
         S.Cyclic(0.01, 0.1, up=5, down=9, mode="triangular2"),
@@ -93,6 +117,10 @@ EXAMPLES = [
         S.OneCycle(0.5, steps=40, anneal="linear").momentum(0.8, 0.9),
         lambda n: interpolated(n, [0, 12, 40], [0.9, 0.8, 0.9]),
     ),
+    (
+        S.Noam(512, warmup=9, scale=0.5),
+        lambda n: 0.5 / math.sqrt(512) * ((n + 1) / 27 if n < 9 else 1 / math.sqrt(n + 1)),
+    ),
     (S.InverseSqrt(0.1, warmup=9), lambda n: 0.1 * n / 9 if n < 9 else 0.3 / math.sqrt(n)),
     (
         S.WSD(0.1, warmup=5, stable=10, decay=20, start=0.02, end=0.01),
@@ -103,6 +131,13 @@ EXAMPLES = [
     (S.WSD(0.1, 5, 0, 20, shape="cosine"), lambda n: n / 50 if n < 5 else cosine(0.1, 0, min((n - 5) / 20, 1))),
     (S.Exponential(0.1, 0.9).warmup(5, start=0.3), lambda n: 0.3 - 0.2 * n / 5 if n < 5 else 0.1 * 0.9 ** (n - 5)),
     (
+        S.Exponential(0.1, 0.9).warmup(5, 0.3, shape="log"),
+        lambda n: 0.3 - 0.2 * math.log(n + 1, 5) if n < 5 else 0.1 * 0.9 ** (n - 5),
+    ),
+    (S.Constant(0.1).warmup(1, shape="log"), lambda n: 0.1 if n else 0.0),
+    (S.Constant(0.1).warmup(9, 0.02, shape="cosine"), lambda n: cosine(0.02, 0.1, min(n / 9, 1))),
+    (S.Constant(0.1).warmup(9, shape="1-sqrt"), lambda n: 0.1 - 0.1 * math.sqrt(max(1 - n / 9, 0))),
+    (
         S.Linear(0.1, 0.0, 10).then(S.Linear(0.2, 0.0, 20), at=10),
         lambda n: interpolated(n, [0, 10], [0.1, 0]) if n < 10 else interpolated(n, [10, 30], [0.2, 0]),
     ),
@@ -111,6 +146,8 @@ EXAMPLES = [
         lambda n: 0.1 if n < 5 else (n - 5) / 10 if n < 9 else 0.7,
     ),
     (S.Linear(0.1, 0.0, 10).delay(7), lambda n: interpolated(n, [7, 17], [0.1, 0])),
+    (S.Linear(0.1, 0.0, 10).advance(7), lambda n: interpolated(n + 7, [0, 10], [0.1, 0])),
+    (S.Exponential(0.1, 0.9).warmup(9).advance(3), lambda n: 0.1 * (n + 3) / 9 if n < 6 else 0.1 * 0.9 ** (n - 6)),
     (S.Linear(0.1, 0.0, 10).every(4), lambda n: interpolated(n - n % 4, [0, 40], [0.1, 0])),
     (S.Linear(0.1, 0.0, 10).clip(0.03, 0.08), lambda n: float(np.clip(0.1 - 0.01 * n, 0.03, 0.08))),
     (S.Linear(0.1, 0.0, 50) * S.Exponential(1.0, 0.9), lambda n: max(0.1 - 0.002 * n, 0) * 0.9**n),
@@ -170,6 +207,14 @@ def test_ends_are_exact():
         s = S.WSD(b, n, 4, 5, start=a, end=a, shape=shape)
         assert s(np.array([0, n, n + 4, n + 9, 10**12])).tolist() == [a, b, b, a, a]
     assert S.Constant(b).warmup(n, a)(np.array([0, n])).tolist() == [a, b]
+    for shape in ("linear", "log", "cosine", "1-sqrt"):
+        assert S.Constant(b).warmup(n, a, shape)(np.array([0, n])).tolist() == [a, b]
+    assert S.Constant(b).warmup(n, a, "log")(n - 1) == b
+    assert S.REX(b, n, a)(np.array([0, n, 10**12])).tolist() == [b, a, a]
+    assert S.Cosine(b, n, a, k_decay=1.7)(np.array([0, n, 10**12])).tolist() == [b, a, a]
+    assert S.Polynomial(b, n, a, 2.0, k_decay=0.7)(np.array([0, n, 10**12])).tolist() == [b, a, a]
+    assert S.Tanh(b, n, a)(np.array([n, 10**12])).tolist() == [a, a]
+    assert S.Linear(a, b, n + 0.5)(np.array([0, n + 1])).tolist() == [a, b]
     for s in (S.TimeDecay(b, 0.3), S.TimeDecay(b, 1e-9)):
         assert s(0) == s(1) == b
 
@@ -203,6 +248,8 @@ def test_growth_ends_in_infinity_not_in_an_exception():
     assert S.Exponential(1.0, 10.0)(10**6) == math.inf
     assert S.Exponential(1.0, 10.0, staircase=True)(10**6) == math.inf
     assert S.Exponential(0.0, 10.0)(10**6) == 0.0
+    assert S.Exponential(1.0, 10.0, 1.5, staircase=True)(10**6) == math.inf
+    assert S.CosineRestarts(1.0, 2, decay=10.0)(10**6) == S.CosineRestarts(1.0, 2.5, decay=10.0)(10**6) > 1e308
     assert (S.Exponential(1.0, 10.0).clip(0.0, 2.0))(10**6) == 2.0
 
 
@@ -223,6 +270,11 @@ def test_algebra():
     assert s * 0.5 == 0.5 * s == np.float64(0.5) * s == s * S.Constant(0.5)
     assert 1 + s == s + np.float32(1)
     assert s.then(t, at=5).then(0.1, at=9) == S.join([s, t, 0.1], [5, 9])
+    assert s.advance(0) is s
+    assert s.advance(3) == S.Advance(s, np.int64(3))
+    assert s.warmup(3, shape="linear") == s.warmup(3) != s.warmup(3, shape="log")
+    assert S.Cosine(0.1, 30.0) == S.Cosine(0.1, 30) == S.Cosine(0.1, 30, k_decay=1.0)
+    assert type(S.Cosine(0.1, np.float64(30.0)).parameters["steps"]) is int
     assert S.join([s], []) is s
     assert s.delay(3) == S.Delay(s, np.int64(3))
     assert s * t != t * s  # equal values, other schedules
@@ -300,13 +352,30 @@ BAD = [
     ("steps", ValueError, [0, -1, 2**53 + 1, np.int64(0)], [
         lambda x: S.Exponential(0.1, 0.5, x), lambda x: S.Linear(0.1, 0.2, x), lambda x: S.Polynomial(0.1, x),
         lambda x: S.Cosine(0.1, x), lambda x: S.OneCycle(0.1, x), S.Constant(0.1).every]),
-    ("steps", TypeError, [10.0, "10", None, True, np.float64(3)], [
+    ("steps", ValueError, [nan, inf, 0.0, -0.5], [
         lambda x: S.Exponential(0.1, 0.5, x), lambda x: S.Linear(0.1, 0.2, x), lambda x: S.Polynomial(0.1, x),
-        lambda x: S.Cosine(0.1, x), lambda x: S.OneCycle(0.1, x), S.Constant(0.1).every, S.Constant(0.1).warmup,
+        lambda x: S.Cosine(0.1, x), lambda x: S.Tanh(0.1, x), lambda x: S.REX(0.1, x)]),
+    ("steps", TypeError, ["10", None, True, np.ones(1)], [
+        lambda x: S.Exponential(0.1, 0.5, x), lambda x: S.Linear(0.1, 0.2, x), lambda x: S.Polynomial(0.1, x),
+        lambda x: S.Cosine(0.1, x), lambda x: S.Tanh(0.1, x), lambda x: S.REX(0.1, x)]),
+    ("steps", TypeError, [10.0, "10", None, True, np.float64(3)], [
+        lambda x: S.OneCycle(0.1, x), S.Constant(0.1).every, S.Constant(0.1).warmup, S.Constant(0.1).advance,
         S.Constant(0.1).delay, S.Constant(0.1).plot]),
-    ("steps", ValueError, [-1], [S.Constant(0.1).warmup, S.Constant(0.1).delay, S.Constant(0.1).plot]),
+    ("steps", ValueError, [-1], [S.Constant(0.1).warmup, S.Constant(0.1).delay, S.Constant(0.1).advance,
+                                 S.Constant(0.1).plot]),
+    ("k_decay", ValueError, [0.0, -1.0, nan], [lambda x: S.Cosine(0.1, 5, k_decay=x),
+                                               lambda x: S.Polynomial(0.1, 5, k_decay=x)]),
+    ("k_decay", TypeError, [True, "1", np.ones(1)], [lambda x: S.Cosine(0.1, 5, k_decay=x)]),
+    ("power", TypeError, [True, None], [lambda x: S.InverseTime(0.1, 0.5, x)]),
+    ("lower", ValueError, [-301.0, nan], [lambda x: S.Tanh(0.1, 5, lower=x)]),
+    ("upper", ValueError, [301.0, -7.0, -8.0], [lambda x: S.Tanh(0.1, 5, upper=x)]),
+    ("width", ValueError, [0], [lambda x: S.Noam(x, 5)]),
+    ("warmup", ValueError, [0], [lambda x: S.Noam(5, x)]),
+    ("scale", ValueError, [-1.0, inf], [lambda x: S.Noam(5, 5, x)]),
+    ("shape", ValueError, ["sqrt"], [lambda x: S.Constant(0.1).warmup(5, shape=x)]),
+    ("shape", TypeError, [None, 3], [lambda x: S.Constant(0.1).warmup(5, shape=x)]),
     ("every", ValueError, [0, -3], [lambda x: S.StepDecay(0.1, 0.5, x)]),
-    ("period", ValueError, [0, -3], [lambda x: S.CosineRestarts(0.1, x)]),
+    ("period", ValueError, [0, -3, 0.0, nan], [lambda x: S.CosineRestarts(0.1, x)]),
     ("mult", ValueError, [0, -3], [lambda x: S.CosineRestarts(0.1, 5, x)]),
     ("mult", TypeError, [1.5, False], [lambda x: S.CosineRestarts(0.1, 5, x)]),
     ("warmup", ValueError, [-1], [lambda x: S.WSD(0.1, x, 2, 3), lambda x: S.InverseSqrt(0.1, x)]),
@@ -315,7 +384,7 @@ BAD = [
     ("decay", ValueError, [0], [lambda x: S.WSD(0.1, 1, 2, x)]),
     ("decay", ValueError, [-0.1, nan], [lambda x: S.TimeDecay(0.1, x), lambda x: S.InverseTime(0.1, x),
                                         lambda x: S.Exponential(0.1, decay=x)]),
-    ("decay", ValueError, [0.0, 1.1], [lambda x: S.CosineRestarts(0.1, 5, decay=x)]),
+    ("decay", ValueError, [0.0, -0.5, inf], [lambda x: S.CosineRestarts(0.1, 5, decay=x)]),
     ("drop", ValueError, [0.0, 1.1, -0.5], [lambda x: S.StepDecay(0.1, x, 3)]),
     ("gamma", ValueError, [0.0, 1.1, -0.5, nan], [lambda x: S.MultiStep(0.1, [3], x),
                                                   lambda x: S.Cyclic(0.1, 0.2, 3, mode="exp_range", gamma=x)]),
@@ -325,7 +394,8 @@ BAD = [
     ("rate", TypeError, [0.5], [lambda x: S.Exponential(0.1, x, decay=0.1)]),
     ("staircase", TypeError, [1, "yes", None], [lambda x: S.Exponential(0.1, 0.5, staircase=x)]),
     ("staircase", TypeError, [True], [lambda x: S.Exponential(0.1, decay=0.5, staircase=x)]),
-    ("power", ValueError, [0.0, -1.0], [lambda x: S.Polynomial(0.1, 5, power=x)]),
+    ("power", ValueError, [0.0, -1.0], [lambda x: S.Polynomial(0.1, 5, power=x),
+                                        lambda x: S.InverseTime(0.1, 0.5, x)]),
     ("end", ValueError, [-0.1, nan], [lambda x: S.Linear(0.1, x, 5), lambda x: S.Polynomial(0.1, 5, x),
                                       lambda x: S.Cosine(0.1, 5, x), lambda x: S.CosineRestarts(0.1, 5, end=x),
                                       lambda x: S.WSD(0.1, 1, 2, 3, end=x)]),

@@ -69,7 +69,9 @@ EXAMPLES = [
     S.Constant(0.5),
     S.TimeDecay(0.5, decay=0.25),
     S.InverseTime(0.5, decay=0.25),
+    S.InverseTime(0.5, decay=0.25, power=0.5),
     S.InverseSqrt(0.5, warmup=4),
+    S.Noam(512, warmup=4, scale=0.5),
     S.StepDecay(0.5, drop=0.5, every=10),
     S.MultiStep(0.5, [3, 7], gamma=0.5),
     S.Piecewise([3, 7], [0.5, 0.25, 0.125]),
@@ -77,22 +79,29 @@ EXAMPLES = [
     S.Exponential(0.5, decay=0.25),
     S.Linear(0.5, 0.25, steps=7),
     S.Polynomial(0.5, steps=7, end=0.25, power=2.5),
+    S.Polynomial(0.5, steps=7, end=0.25, power=2.5, k_decay=0.5),
     S.Cosine(0.5, steps=7, end=0.25),
+    S.Cosine(0.5, steps=7.5, end=0.25, k_decay=0.5),
+    S.Tanh(0.5, steps=7, end=0.25, lower=-3.0, upper=2.0),
+    S.REX(0.5, steps=7, end=0.25),
     S.CosineRestarts(0.5, 7, mult=2, decay=0.5, end=0.25),
+    S.CosineRestarts(0.5, 7.5, mult=2, decay=0.5, end=0.25),
     S.Cyclic(0.25, 0.5, up=5, down=7),
     S.Cyclic(0.25, 0.5, up=5, down=7, mode="exp_range", gamma=0.5),
     S.OneCycle(0.5, steps=40),
     S.OneCycle(0.5, steps=40).momentum(0.25, 0.5),
     S.WSD(0.5, warmup=3, stable=4, decay=5, start=0.25, end=0.125),
     S.Warmup(ONE, 3, start=0.25),
+    S.Warmup(ONE, 3, start=0.25, shape="log"),
     S.Then(ONE, OTHER, at=3),
     S.Delay(ONE, 3),
+    S.Advance(ONE, 3),
     S.Every(ONE, 3),
     S.Clip(ONE, 0.25, 0.5),
     S.Product(ONE, OTHER),
     S.Sum(ONE, OTHER),
 ]
-CHOICES = ["1-sqrt", "linear", "cosine", "1-square", "triangular", "triangular2", "exp_range", "cos"]
+CHOICES = ["1-sqrt", "linear", "cosine", "1-square", "triangular", "triangular2", "exp_range", "cos", "log"]
 
 
 def others(value):
@@ -131,7 +140,7 @@ def test_schedules_that_differ_in_one_parameter_are_not_equal(s):
     assert hash(same) == hash(s)
     for name in s.parameters:
         for other in changed(s, name):
-            assert other.parameters[name] != s.parameters[name]
+            assert other.parameters.get(name) != s.parameters[name]
             assert other != s
             assert s != other
             assert len({s, other, same}) == 2

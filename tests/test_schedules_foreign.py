@@ -1,4 +1,4 @@
-"""`S.torch`, `S.keras` and `S.optax` without those libraries: golden values, the contract of a schedule, refusals."""
+"""`S.torch`, `S.keras`, ... without those libraries: golden values, the contract of a schedule, refusals."""
 
 import copy
 import json
@@ -13,13 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foreign_schedules import INDICES, LR, ROWS, ours
+from foreign_schedules import INDICES, LR, NESTED, ROWS, ours
 from pyfastlr import schedules as S
-from pyfastlr.schedules import compat
+from pyfastlr.schedules import compat, fastai_annealing, timm_cycles, timm_wsd, transformers_cosines
 from pyfastlr.schedules.torch import OneCycleMomentum
 
-T, K, O = S.torch, S.keras, S.optax  # noqa: E741
-NAMES = vars(compat) | vars(S) | vars(T) | vars(K) | vars(O) | {"OneCycleMomentum": OneCycleMomentum}
+T, K, O, M, H, F = S.torch, S.keras, S.optax, S.timm, S.transformers, S.fastai  # noqa: E741
+PARTS = compat, timm_cycles, timm_wsd, transformers_cosines, fastai_annealing
+NAMES = {name: value for module in (*PARTS, S, T, K, O, M, H, F) for name, value in vars(module).items()}
+NAMES |= {"OneCycleMomentum": OneCycleMomentum}
 ROW = [(library, row) for library, rows in ROWS.items() for row in rows]
 rows = pytest.mark.parametrize(("library", "row"), ROW, ids=[f"{library}-{row}" for library, row in ROW])
 
@@ -170,11 +172,27 @@ def test_every_class_can_be_read_from_json():
     seen = {"OneCycleMomentum", "MultiplicativeLR"}
     for library, row in ROW:
         if "lambda" not in row:
-            seen.update(re.findall(r'"type": "(\w+)"', json.dumps(ours(library, row).to_dict())))
-    modules = [vars(T), vars(K), vars(compat)]
+            s = ours(library, row)
+            for x in (s, s.native()) if isinstance(s, compat.Translated) else (s,):
+                seen.update(re.findall(r'"type": "(\w+)"', json.dumps(x.to_dict())))
+    modules = [vars(module) for module in (T, K, M, H, F, *PARTS)]
     classes = {name for module in modules for name, c in module.items()
                if isinstance(c, type) and issubclass(c, S.Schedule) and name not in vars(S)}  # fmt: skip
     assert classes <= seen
+
+
+def curves_of(s):
+    curve, parameters = s._bound()
+    return {curve.__name__}.union(*(curves_of(x) for x in parameters if isinstance(x, S.Schedule)))
+
+
+def one_of_each(schedules):
+    """Of these schedules, those with a curve that none before has."""
+    seen = set()
+    for s in schedules:
+        if curves_of(s) - seen:
+            seen |= curves_of(s)
+            yield s
 
 
 COMPILED = [
@@ -186,6 +204,9 @@ COMPILED = [
     T.OneCycleLR(0.3, 5_000).momentum(),
     T.SequentialLR([T.LinearLR(0.3, total_iters=500), T.StepLR(0.3, 30), T.MultiStepLR(0.3, [9, 99])], [500, 4_000]),
     T.ChainedScheduler([T.ConstantLR(0.3, 0.5, 700), T.PolynomialLR(0.3, 9_999), T.ExponentialLR(0.3, 0.999)]),
+    *(ours("torch", row) for row in NESTED[::7] if "lambda" not in row),
+    *one_of_each(ours(library, row) for library in ("timm", "transformers", "fastai") for row in ROWS[library]),
+    K.PolynomialDecay(0.3, 10 / 3, 0.01, 0.5, cycle=True), K.CosineDecayRestarts(0.3, 900 / 7, 1.0, 1.1, 0.1),
     K.PolynomialDecay(0.3, 37, 0.01, 0.5, cycle=True), K.PolynomialDecay(0.3, 10_007, 0.01, 2.0),
     *(K.CosineDecayRestarts(0.3, 17, t, 0.5, 0.1) for t in (1.0, 1.37, 2.0, 3.0)),
     K.CosineDecay(0.01, 1_009, 0.2, warmup_target=0.3, warmup_steps=100),
@@ -238,8 +259,18 @@ def test_native():
     assert T.LambdaLR(0.3, reciprocal) == 0.3 * S.as_schedule(reciprocal)
     assert T.OneCycleLR(0.3, epochs=5, steps_per_epoch=8) == T.OneCycleLR(0.3, 40)
     s = T.StepLR(0.3, 30)
-    assert T.SequentialLR([T.ConstantLR(0.3), s], [0]) == T.ChainedScheduler([s]) == s
-    assert T.ChainedScheduler([s, T.ExponentialLR(0.3, 0.9)]) == s * T.ExponentialLR(1.0, 0.9)
+    assert T.SequentialLR([T.ConstantLR(0.3), s], [0]).native() == T.ChainedScheduler([s]).native() == s
+    assert T.ChainedScheduler([s, T.ExponentialLR(0.3, 0.9)]).native() == s * T.ExponentialLR(1.0, 0.9)
+    assert T.SequentialLR([T.ConstantLR(0.3), s], [9]).native() == T.ConstantLR(0.3).then(s, at=9)
+    assert M.CosineLRScheduler(0.3, 90, 0.1, warmup_t=9, warmup_prefix=True).native() == S.Cosine(0.3, 90, 0.1).warmup(
+        9
+    )
+    assert M.WSDLRScheduler(0.3, 90, 20, warmup_t=9).native() == S.WSD(0.3, 0, 70, 20).warmup(9)
+    assert H.get_linear_schedule_with_warmup(0.3, 9, 99) == S.Linear(0.3, 0.0, 90).warmup(9)
+    assert H.get_inverse_sqrt_schedule(0.3, 9) == S.InverseSqrt(0.3, 9)
+    assert F.combined_cos(0.25, 0.1, 0.3, 0.0, 8)(np.arange(9)).tolist() == (
+        S.Cosine(0.1, 2, 0.3).then(S.Cosine(0.3, 6), at=2)(np.arange(9)).tolist()
+    )
     assert s != s.native()  # equal values under another name
 
 
@@ -247,7 +278,7 @@ def test_no_library_is_imported():
     code = "import sys; from pyfastlr import schedules as S; S.torch.StepLR(1, 9)(3); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "pyfastlr.schedules.torch" in loaded
-    assert not {"torch", "keras", "optax", "jax", "numba"} & set(loaded)
+    assert not {"torch", "keras", "optax", "jax", "timm", "transformers", "fastai", "numba"} & set(loaded)
 
 
 # --- Refusals --------------------------------------------------------------------------------------------------------
@@ -357,7 +388,11 @@ BAD = [
                                         lambda x: O.warmup_cosine_decay_schedule(0.0, lr, x, 9),
                                         lambda x: O.warmup_exponential_decay_schedule(0.0, lr, x, 9, 0.5)]),
     ("t_mul", ValueError, [0.9, inf], [lambda x: K.CosineDecayRestarts(lr, 9, x)]),
-    ("m_mul", ValueError, [0.0, 1.1], [lambda x: K.CosineDecayRestarts(lr, 9, m_mul=x)]),
+    ("m_mul", ValueError, [0.0, inf], [lambda x: K.CosineDecayRestarts(lr, 9, m_mul=x)]),
+    ("alpha", ValueError, [1.1], [lambda x: K.CosineDecayRestarts(lr, 9, m_mul=1.1, alpha=x)]),
+    ("decay_steps", ValueError, [2.4], [lambda x: K.InverseTimeDecay(lr, x, 0.5, staircase=True)]),
+    ("boundaries", ValueError, [[2, 2.0], [-1.0]], [lambda x: K.PiecewiseConstantDecay(x, [0.1] * (len(x) + 1))]),
+    ("boundaries", TypeError, [[False], ["1"], 3], [lambda x: K.PiecewiseConstantDecay(x, [0.1, 0.2])]),
     ("transition_steps", ValueError, [-1], [lambda x: O.linear_schedule(lr, 0.1, x),
                                             lambda x: O.exponential_decay(lr, x, 0.5),
                                             lambda x: O.polynomial_schedule(lr, 0.1, 1.0, x)]),
@@ -372,6 +407,53 @@ BAD = [
     ("boundaries_and_scales", TypeError, [[3], {3.5: 0.1}, {"3": 0.1}, {3: "0.1"}], dicts),
     ("boundaries_and_scales", ValueError, [{-3: 0.1}, {3: -0.1}], dicts),
     ("pct_final", ValueError, [0.3, 0.0, 1.0, 1.1], [lambda x: O.linear_onecycle_schedule(10, lr, 0.3, x)]),
+    ("schedulers[0]", TypeError, [T.SWALR(lr, 0.1)],
+     [lambda x: T.SequentialLR([T.SequentialLR([x, T.StepLR(lr, 3)], [9]), T.StepLR(lr, 3)], [20])]),
+    ("schedulers[0]", ValueError, [T.PolynomialLR(lr, 0)],
+     [lambda x: T.SequentialLR([T.ChainedScheduler([x, T.StepLR(lr, 3)]), T.StepLR(lr, 3)], [20])]),
+    ("schedulers[1]", TypeError, [T.SequentialLR([T.StepLR(lr, 3), T.LambdaLR(lr, abs)], [3]), S.Constant(lr)],
+     [lambda x: T.ChainedScheduler([T.StepLR(lr, 3), x])]),
+    ("schedulers[1]", ValueError, [T.SequentialLR([T.StepLR(lr, 3), T.StepLR(0.1, 3)], [3]),
+                                   T.SequentialLR([T.StepLR(lr, 3), T.CosineAnnealingLR(lr, 3, 0.1)], [3])],
+     [lambda x: T.ChainedScheduler([T.StepLR(lr, 3), x])]),
+    ("schedulers", ValueError, [10],
+     [lambda x: T.ChainedScheduler([T.CosineAnnealingLR(lr, x),
+                                    T.SequentialLR([T.StepLR(lr, 3), T.StepLR(lr, 3)], [10])])]),
+    ("t_initial", ValueError, [0], [lambda x: M.CosineLRScheduler(lr, x), lambda x: M.WSDLRScheduler(lr, x, 1)]),
+    ("cycle_mul", ValueError, [0.9, nan], [lambda x: M.CosineLRScheduler(lr, 9, cycle_mul=x),
+                                           lambda x: M.PolyLRScheduler(lr, 9, cycle_mul=x)]),
+    ("cycle_decay", ValueError, [0.0], [lambda x: M.TanhLRScheduler(lr, 9, cycle_decay=x)]),
+    ("cycle_limit", ValueError, [-1], [lambda x: M.CosineLRScheduler(lr, 9, cycle_limit=x)]),
+    ("warmup_t", ValueError, [-1], [lambda x: M.StepLRScheduler(lr, 9, warmup_t=x)]),
+    ("warmup_prefix", TypeError, [1], [lambda x: M.StepLRScheduler(lr, 9, warmup_prefix=x)]),
+    ("ub", ValueError, [-7.0, 301.0], [lambda x: M.TanhLRScheduler(lr, 9, ub=x)]),
+    ("decay_t", ValueError, [[3, 2], [-1.0]], [lambda x: M.MultiStepLRScheduler(lr, x)]),
+    ("decay_t", ValueError, [0, 10], [lambda x: M.WSDLRScheduler(lr, 9, x)]),
+    ("stable_timescale", ValueError, [None, 0.0], [lambda x: M.WSDLRScheduler(lr, 9, 3, 0.0, "rsqrt", x)]),
+    ("decay_fn", TypeError, [abs], [lambda x: M.WSDLRScheduler(lr, 9, 3, decay_fn=x)]),
+    ("decay_ratio", ValueError, [0.0, 1.0], [lambda x: M.WSDLRScheduler(lr, 9, 3, decay_ratio=x)]),
+    ("num_warmup_steps", ValueError, [-1], [lambda x: H.get_linear_schedule_with_warmup(lr, x, 9),
+                                            lambda x: H.get_wsd_schedule(lr, x, 9, 99)]),
+    ("num_training_steps", ValueError, [9, 8], [lambda x: H.get_polynomial_decay_schedule_with_warmup(lr, 9, x)]),
+    ("num_training_steps", ValueError, [28], [lambda x: H.get_wsd_schedule(lr, 9, 20, x)]),
+    ("num_training_steps", ValueError, [None], [lambda x: H.get_wsd_schedule(lr, 9, 20, x),
+                                                lambda x: H.get_scheduler("cosine", lr, 3, x)]),
+    ("lr_end", ValueError, [0.3, -0.1], [lambda x: H.get_polynomial_decay_schedule_with_warmup(lr, 9, 99, x)]),
+    ("timescale", ValueError, [0], [lambda x: H.get_inverse_sqrt_schedule(lr, 9, x)]),
+    ("min_lr", ValueError, [None, -0.1], [
+        lambda x: H.get_cosine_with_min_lr_schedule_with_warmup(lr, 9, 99, min_lr=x),
+        lambda x: H.get_cosine_with_min_lr_schedule_with_warmup_lr_rate(lr, 9, 99, min_lr=x)]),
+    ("min_lr_rate", ValueError, [0.1], [
+        lambda x: H.get_cosine_with_min_lr_schedule_with_warmup(lr, 9, 99, min_lr=0.1, min_lr_rate=x)]),
+    ("warmup_type", ValueError, ["log"], [lambda x: H.get_wsd_schedule(lr, 9, 20, 99, warmup_type=x)]),
+    ("name", ValueError, ["greedy", 3], [lambda x: H.get_scheduler(x, lr, 3, 9)]),
+    ("pcts", ValueError, [[0.3, 0.6], [1.5, -0.5]],
+     [lambda x: F.combine_scheds(x, [F.SchedCos(lr, 0.1), F.SchedCos(lr, 0.1)], 9)]),
+    ("scheds", ValueError, [[], [F.SchedCos(lr, 0.1)] * 3], [lambda x: F.combine_scheds([0.3, 0.7], x, 9)]),
+    ("scheds[0]", TypeError, [S.Cosine(lr, 3)], [lambda x: F.combine_scheds([1.0], [x], 9)]),
+    ("start", ValueError, [0.0], [lambda x: F.SchedExp(x, lr)]),
+    ("cycle_mult", ValueError, [1, 0], [lambda x: F.fit_sgdr(lr, 3, 1, 10, cycle_mult=x)]),
+    ("pct_start", ValueError, [0.0, 1.0], [lambda x: F.fit_one_cycle(lr, 9, pct_start=x)]),
     ("schedulers", TypeError, [3], sequences[:1]), ("schedules", TypeError, [3], sequences[1:]),
 ]  # fmt: skip
 

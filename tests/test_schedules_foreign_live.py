@@ -1,12 +1,26 @@
-"""`S.torch`, `S.keras` and `S.optax` beside the libraries themselves: names, arguments, defaults and values."""
+"""`S.torch`, `S.keras`, ... beside the libraries themselves: names, arguments, defaults and values."""
 
 import importlib.util
 import inspect
+import random
 
 import numpy as np
 import pytest
 
-from foreign_schedules import INDICES, KERAS, OPTAX, STEPS, TORCH, evaluate, ours, run_torch, torch_scheduler
+from foreign_schedules import (
+    FASTAI,
+    INDICES,
+    KERAS,
+    OPTAX,
+    STEPS,
+    TIMM,
+    TORCH,
+    TRANSFORMERS,
+    evaluate,
+    ours,
+    run_torch,
+    torch_scheduler,
+)
 from pyfastlr import schedules as S
 
 
@@ -93,6 +107,44 @@ def test_torch_one_cycle_in_a_sequence_overwrites_the_initial_rate():
     agree(s, range(60), rates)
 
 
+def nest(draw, depth, chained):
+    """A random torch scheduler. In a chain all of them multiply the rate, and a CosineAnnealingLR only falls."""
+    kind = draw.random()
+    if depth == 0 or kind < 0.3:
+        n = draw.randint(1, 40)
+        leaves = [
+            f"StepLR(lr, {n}, 0.9)", f"MultiStepLR(lr, [0, {n}, {n}, {2 * n}], 0.8)", f"ConstantLR(lr, 0.6, {n})",
+            f"LinearLR(lr, 0.4, 0.9, {n})", "ExponentialLR(lr, 0.97)", f"PolynomialLR(lr, {n + 60}, 1.5)",
+            "CosineAnnealingLR(lr, 400)", "MultiplicativeLR(lr, lambda n: 1 - 1 / (n + 3) ** 2)",
+            f"LinearLR(lr, 0.7, 0.0, {n + 130})",
+        ]  # fmt: skip
+        overwriting = ["LambdaLR(lr, lambda n: 1 / (1 + n))", f"CosineAnnealingWarmRestarts(lr, {n})"]
+        return draw.choice(leaves if chained else leaves + overwriting)
+    if kind < 0.6:
+        return f"ChainedScheduler([{', '.join(nest(draw, depth - 1, True) for _ in range(draw.randint(1, 3)))}])"
+    first, count = nest(draw, depth - 1, chained), draw.randint(1, 2)
+    later = [nest(draw, 0, chained) for _ in range(count)]  # torch refuses anything else after a milestone
+    return f"SequentialLR([{', '.join([first, *later])}], {sorted(draw.randint(1, 60) for _ in range(count))})"
+
+
+@needs_torch
+@pytest.mark.parametrize("seed", range(150))
+def test_torch_random_nests(seed):
+    row = nest(random.Random(seed), 3, False)
+    agree(ours("torch", row), range(150), run_torch(row, 150)[0])
+
+
+@needs_torch
+@pytest.mark.parametrize("inner", ["SequentialLR([StepLR(lr, 3), ExponentialLR(lr, 0.9)], [5])",
+                                   "ChainedScheduler([StepLR(lr, 3), ExponentialLR(lr, 0.9)])"])  # fmt: skip
+def test_torch_nested_after_a_milestone(inner):
+    """torch raises an error there. Ours starts with its own first rate."""
+    row = f"SequentialLR([ConstantLR(lr, 0.5, 3), {inner}], [10])"
+    with pytest.raises(NotImplementedError):
+        run_torch(row, 12)
+    assert ours("torch", row)(np.arange(10, 40)).tolist() == ours("torch", inner)(np.arange(30)).tolist()
+
+
 @needs_torch
 def test_torch_chained_cosine_forgets_the_other_factors():
     """When it rises again. Ours is the product of all factors at every n."""
@@ -155,3 +207,86 @@ def test_optax():
     for name, signature in zip(S.optax.__all__, theirs[len(rows) :], strict=True):
         assert arguments(getattr(S.optax, name)) == signature, name
     assert {name for name in names if not name.startswith("inject")} == {*S.optax.__all__}
+
+
+# --- timm, transformers and fastai: one process each, at every update -------------------------------------------------
+
+
+def at_every_step(library, rows, *further):
+    """Compare all rows at every update; return the values of further expressions."""
+    values = evaluate(library, [*(f"at({row}, N)" for row in rows), *further], range(STEPS))
+    for row, rates in zip(rows, values, strict=False):
+        agree(ours(library, row), range(STEPS), rates)
+    return values[len(rows) :]
+
+
+def with_rate(signature, left_out):
+    """Arguments with `lr` for the optimizer and without those left out; 0 and 0.0 are the same default."""
+    return [["lr" if name == "optimizer" else name, default] for name, default in signature if name not in left_out]
+
+
+@needs("timm", "torch")
+def test_timm():
+    names = "[x for x in dir(library) if x.endswith('LRScheduler')]"
+    names, *theirs = at_every_step("timm", TIMM, names, *signatures(S.timm))
+    assert {*names} - {"PlateauLRScheduler"} == {*S.timm.__all__}
+    noise = {"noise_range_t", "noise_pct", "noise_std", "noise_seed"}
+    for name, signature in zip(S.timm.__all__, theirs, strict=True):
+        assert arguments(getattr(S.timm, name)) == with_rate(signature, {"t_in_epochs", "initialize", *noise}), name
+
+
+@needs("timm", "torch")
+def test_timm_uses_lr_until_the_first_call():
+    """Where the docstrings say so: before step(0), the rate is the optimizer's."""
+    made = (
+        "(TanhLRScheduler(lr, 100), lr.param_groups[0]['lr'])[1]",
+        "(s := TanhLRScheduler(lr, 100), at(s, [0])[0])[1]",
+    )
+    before, after = evaluate("timm", made)
+    assert before == 0.3
+    assert after == pytest.approx(ours("timm", "TanhLRScheduler(lr, 100)")(0), rel=1e-15)
+    assert after < before
+
+
+@needs("timm", "torch")
+def test_timm_rounds_a_logarithm_at_restarts():
+    """log(243)/log(3) is below 5: timm is at the end of a cycle instead of at the next one's start, and so are we."""
+    row = "CosineLRScheduler(lr, 2, cycle_mul=3.0, cycle_limit=9)"
+    (theirs,) = evaluate("timm", [f"at({row}, N)"], [242])
+    assert theirs == pytest.approx([0.0], abs=1e-12)
+    agree(ours("timm", row), [242], theirs)
+
+
+@needs("transformers", "torch")
+def test_transformers():
+    names = "[x for x in dir(optimization) if x.startswith('get_')]"
+    names, types, *theirs = at_every_step(
+        "transformers", TRANSFORMERS, names, "[x.value for x in SchedulerType]", *signatures(S.transformers)
+    )
+    of_the_run = {"get_reduce_on_plateau_schedule", "get_greedy_schedule", "get_adafactor_schedule"}
+    assert {*names} - of_the_run == {*S.transformers.__all__}
+    for name, signature in zip(S.transformers.__all__, theirs, strict=True):
+        assert arguments(getattr(S.transformers, name)) == with_rate(signature, {"last_epoch"}), name
+    with pytest.raises(ValueError, match="`name` must be one of") as refused:
+        S.transformers.get_scheduler("x", 0.1)
+    assert [x for x in types if x not in str(refused.value)] == ["reduce_lr_on_plateau", "greedy"]
+
+
+@needs("fastai", "torch")
+def test_fastai():
+    functions = [x for x in S.fastai.__all__ if x.startswith(("Sched", "comb"))]
+    names = "[x.name for x in ast.parse(source).body if isinstance(x, ast.FunctionDef)]"
+    signature = "[x for x in inspect.signature(theirs['{}']).parameters]"
+    names, *theirs = at_every_step("fastai", FASTAI, names, *map(signature.format, functions))
+    assert {*S.fastai.__all__} == {x for x in names if x.startswith(("Sched", "comb", "fit_", "fine_"))}
+    for name, signature in zip(functions, theirs, strict=True):
+        assert [x for x, _ in arguments(getattr(S.fastai, name))] == [*signature, "steps"], name
+
+
+@needs("fastai", "torch")
+def test_fastai_itself_computes_positions_in_float32():
+    row = "fit_one_cycle(0.3, 777)"
+    prepared = f"(globals().update(KIND=torch.float32), at({row}, N))[1]"
+    (theirs,) = evaluate("fastai", [prepared], range(777))
+    difference = np.abs(ours("fastai", row)(np.arange(777)) - theirs).max() / 0.3
+    assert 1e-9 < difference < 1e-6

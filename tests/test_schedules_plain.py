@@ -10,22 +10,23 @@ from hypothesis import strategies as st
 from foreign_schedules import INDICES, ROWS, ours
 from pyfastlr import schedules as S
 from pyfastlr.schedules import base, plain
+from pyfastlr.schedules.compat import Translated
 from pyfastlr.schedules.plain import from_plain, to_plain
 from test_schedules import EXAMPLES
 from test_schedules_properties import schedules
 
 FOREIGN = [ours(library, row) for library, rows in ROWS.items() for row in rows if "lambda" not in row]
 MOMENTA = [S.torch.CyclicLR(0.1, 0.3, 5).momentum(), S.torch.OneCycleLR(0.3, 40, three_phase=True).momentum()]
-ALL = [*(s for s, _ in EXAMPLES), *FOREIGN, *MOMENTA]
+NATIVE = [s.native() for s in FOREIGN if isinstance(s, Translated)]
+ALL = [*(s for s, _ in EXAMPLES), *{repr(s): s for s in (*FOREIGN, *NATIVE)}.values(), *MOMENTA]
 WITH_CALLABLES = {"Custom", "MultiplicativeLR"}
 AT = [*INDICES, *range(64, 3000, 7), 10**6, 2**40]
 
 
 def inside(s):
     yield type(s)
-    for x in s.parameters.values():
-        if isinstance(x, S.Schedule):
-            yield from inside(x)
+    for x in [*base.inside(s), *([s.native()] if isinstance(s, Translated) else [])]:
+        yield from inside(x)
 
 
 def test_every_class_is_here():
@@ -142,12 +143,16 @@ WRONG = [
     ({"type": "Constant", "lr": True}, TypeError, "lr"),
     ({"type": "Constant", "lr": {"type": "Constant", "lr": 0.1}}, TypeError, "lr"),
     ({"type": "Cosine", "lr": 0.1, "steps": 2**60}, ValueError, "steps"),
-    ({"type": "Cosine", "lr": 0.1, "steps": 1.5}, TypeError, "steps"),
+    ({"type": "OneCycle", "peak": 0.1, "steps": 1.5}, TypeError, "steps"),
     ({"type": "MultiStep", "lr": 0.1, "milestones": [3, 2]}, ValueError, "milestones"),
     ({"type": "MultiStep", "lr": 0.1, "milestones": [3, None]}, TypeError, "milestones"),
     ({"type": "MultiStep", "lr": 0.1, "milestones": nested(10_000)}, TypeError, "milestones"),
     (warmup({"type": "Plateau", "base": 0.1}), ValueError, r"`x\['schedule'\]\['type'\]`"),
     (warmup("abs"), TypeError, "schedule"),
+    ({"type": "ChainedScheduler", "schedulers": [{"type": "Plateau", "base": 0.1}]}, ValueError,
+     r"`x\['schedulers'\]\[0\]\['type'\]`"),
+    ({"type": "ChainedScheduler", "schedulers": [["StepLR"]]}, TypeError, "schedulers"),
+    ({"type": "Piecewise", "boundaries": [], "values": [{"type": "Constant", "lr": 0.1}]}, TypeError, "values"),
     (warmup({"type": "Constant", "lr": "0.1"}), TypeError, r"`x\['schedule'\]`.*lr"),
     ({"type": "MultiplicativeLR", "lr": 0.1, "lr_lambda": "abs"}, TypeError, "lr_lambda"),
 ]  # fmt: skip

@@ -15,6 +15,7 @@ rates = st.floats(0, 10) | st.floats(0, sys.float_info.max / 4, allow_subnormal=
 positive = st.floats(1e-3, 1e3)
 factors = st.floats(1e-3, 1)
 counts = st.integers(1, 1_000) | st.integers(1, 10**9)
+lengths = counts | st.floats(0.1, 1e9)
 naturals = st.integers(0, 1_000)
 indices = st.integers(0, 3_000) | st.integers(0, 10**12)
 milestones = st.lists(naturals, unique=True, max_size=6).map(sorted)
@@ -30,15 +31,19 @@ leaves = st.one_of(
     st.builds(S.Constant, rates),
     st.builds(S.TimeDecay, rates, rates),
     st.builds(S.InverseTime, rates, rates),
+    st.builds(S.InverseTime, rates, rates, positive),
     st.builds(S.StepDecay, rates, factors, counts),
     st.builds(S.MultiStep, rates, milestones, factors),
     piecewise(),
-    st.builds(S.Exponential, rates, positive, counts, st.booleans()),
+    st.builds(S.Exponential, rates, positive, lengths, st.booleans()),
     st.builds(S.Exponential, rates, decay=rates),
-    st.builds(S.Linear, rates, rates, counts),
-    st.builds(S.Polynomial, rates, counts, rates, positive),
-    st.builds(S.Cosine, rates, counts, rates),
-    st.builds(S.CosineRestarts, rates, counts, st.integers(1, 5) | counts, factors, rates),
+    st.builds(S.Linear, rates, rates, lengths),
+    st.builds(S.Polynomial, rates, lengths, rates, positive, st.just(1.0) | positive),
+    st.builds(S.Cosine, rates, lengths, rates, st.just(1.0) | positive),
+    st.builds(S.Tanh, rates, lengths, rates, st.floats(-300, 0), st.floats(1, 300)),
+    st.builds(S.REX, rates, lengths, rates),
+    st.builds(S.CosineRestarts, rates, lengths, st.integers(1, 5) | counts, factors, rates),
+    st.builds(S.Noam, counts, counts, rates),
     st.builds(S.Cyclic, rates, rates, counts, st.none() | counts),
     st.builds(S.Cyclic, rates, rates, counts, counts, st.just("exp_range"), factors),
     st.builds(S.OneCycle, rates, counts, st.floats(0.01, 0.99), positive, positive, st.sampled_from(["cos", "linear"])),
@@ -51,7 +56,8 @@ leaves = st.one_of(
 schedules = st.recursive(
     leaves,
     lambda s: st.one_of(
-        st.builds(S.Warmup, s, naturals, rates),
+        st.builds(S.Warmup, s, naturals, rates, st.sampled_from(["linear", "log", "cosine", "1-sqrt"])),
+        st.builds(S.Advance, s, naturals),
         st.builds(S.Then, s, s, naturals),
         st.builds(S.Delay, s, naturals),
         st.builds(S.Every, s, counts),
@@ -62,10 +68,13 @@ schedules = st.recursive(
     max_leaves=4,
 )
 bounded = st.one_of(
-    st.builds(S.Linear, rates, rates, counts),
-    st.builds(S.Polynomial, rates, counts, rates, positive),
-    st.builds(S.Cosine, rates, counts, rates),
-    st.builds(S.Warmup, st.builds(S.Constant, rates), naturals, rates),
+    st.builds(S.Linear, rates, rates, lengths),
+    st.builds(S.Polynomial, rates, lengths, rates, positive, st.just(1.0) | positive),
+    st.builds(S.Cosine, rates, lengths, rates, st.just(1.0) | positive),
+    st.builds(S.REX, rates, lengths, rates),
+    st.builds(
+        S.Warmup, st.builds(S.Constant, rates), naturals, rates, st.sampled_from(["linear", "log", "cosine", "1-sqrt"])
+    ),
 )
 
 
@@ -109,6 +118,8 @@ def test_algebra(s, t, k, start, n):
     assert s.warmup(k, start)(0) == (start if k else s(0))
     assert s.then(t, at=k)(n + k) == t(n)
     assert s.delay(k)(n + k) == s(n)
+    assert s.advance(k)(n) == s(n + k)
+    assert s.delay(k).advance(k)(n) == s.warmup(k, start).advance(k)(n) == s(n)
     assert s.delay(k)(k // 2) == s(0)
     assert s.every(k + 1)(n * (k + 1) + k) == s(n)
     assert S.join([s, t, s], [k, k + 5])(n + k + 5) == s(n)

@@ -30,6 +30,11 @@ def grown(lr, base, x):
     return lr * base**x
 
 
+def peak_of(lr, decay, cycle):
+    """Peak of a cycle. It stays finite, because interpolation from infinity would be NaN."""
+    return min(grown(lr, decay, float(cycle)), 1.7976931348623157e308)
+
+
 def passed(n, boundaries):
     """Number of the increasing boundaries that are <= n, by bisection."""
     low, high = 0, len(boundaries)
@@ -65,6 +70,11 @@ def square_fall(x):
     return 1.0 - x * x
 
 
+def root_fall(x):
+    """Square root of what remains: flat at first, then steeper without bound."""
+    return sqrt(1.0 - x)
+
+
 # --- Schedules, from simple to complex --------------------------------------------------------------------------------
 
 
@@ -76,6 +86,17 @@ def constant(n, lr):
 def inverse_time(n, lr, decay):
     """Rate divided by a linearly growing number."""
     return lr / (1.0 + decay * n)
+
+
+def inverse_power(n, lr, decay, power):
+    """Rate times a power of the inverse of a linearly growing number, which cannot overflow."""
+    return lr * (1.0 / (1.0 + decay * n)) ** power
+
+
+def noam(n, scale, width, warmup):
+    """Linear warm-up, then the inverse square root, both counted from 1 and scaled by the width's inverse root."""
+    factor = 1.0 / sqrt(n + 1.0) if n + 1 >= warmup else (n + 1.0) / (warmup * sqrt(warmup))
+    return scale / sqrt(width) * factor
 
 
 def inverse_sqrt(n, lr, warmup):
@@ -108,6 +129,11 @@ def staircase(n, lr, rate, steps):
     return grown(lr, rate, float(n // steps))
 
 
+def staircase_fractional(n, lr, rate, steps):
+    """Factor `rate` every `steps` updates, at once; `steps` need not be an integer."""
+    return grown(lr, rate, n / steps // 1.0)
+
+
 def exponential_decay(n, lr, decay):
     """Natural form. It has its own curve because exp(-decay), rounded and raised to n, is off by up to n ulp."""
     return lr * exp(-decay * n)
@@ -129,6 +155,28 @@ def cosine(n, lr, steps, end):
     return lerp(end, lr, 0.5 * (1.0 + cos(pi * (n / steps)))) if n < steps else end
 
 
+def polynomial_delayed(n, lr, steps, end, exponent, k_decay):
+    """Power of one minus a power of the elapsed fraction."""
+    return lerp(end, lr, (1.0 - (n / steps) ** k_decay) ** exponent) if n < steps else end
+
+
+def cosine_delayed(n, lr, steps, end, k_decay):
+    """Half a period of the cosine of a power of the elapsed fraction."""
+    return lerp(end, lr, cosine_fall((n / steps) ** k_decay)) if n < steps else end
+
+
+def tanh_decay(n, lr, steps, end, lower, upper):
+    """Hyperbolic tangent from `lower` to `upper`: (1 - tanh(x))/2 is 1/(1 + exp(2 x))."""
+    x = n / steps
+    return lerp(end, lr, 1.0 / (1.0 + exp(2.0 * (lower * (1.0 - x) + upper * x)))) if n < steps else end
+
+
+def rex(n, lr, steps, end):
+    """Remaining fraction z over (1 + z)/2: above the straight line, then steeper."""
+    z = (steps - n) / steps
+    return lerp(end, lr, z / (0.5 + 0.5 * z)) if n < steps else end
+
+
 def cosine_restarts(n, lr, period, mult, decay, end):
     """Cosine with restarts: each cycle is `mult` times as long and `decay` times as high as the one before."""
     if mult == 1:
@@ -137,7 +185,20 @@ def cosine_restarts(n, lr, period, mult, decay, end):
         cycle, at, length = 0, float(n), float(period)
         while at >= length:
             cycle, at, length = cycle + 1, at - length, length * mult
-    return lerp(end, lr * decay ** float(cycle), cosine_fall(at / length))
+    return lerp(end, peak_of(lr, decay, cycle), cosine_fall(at / length))
+
+
+def cosine_restarts_fractional(n, lr, period, mult, decay, end):
+    """Cosine with restarts whose first period need not be an integer."""
+    if mult == 1:  # two roundings are forgiven, so that n = 900 is a restart where the period is 900/7
+        cycle = n / period * 1.0000000000000004 // 1.0
+        x = max(n / period - cycle, 0.0)
+    else:
+        cycle, at, length = 0.0, float(n), float(period)
+        while at >= length:
+            cycle, at, length = cycle + 1.0, at - length, length * mult
+        x = at / length
+    return lerp(end, peak_of(lr, decay, cycle), cosine_fall(x))
 
 
 def cyclic(n, base, peak, up, down, gamma, per_cycle):
@@ -217,6 +278,20 @@ def warmup(n, s, steps, start):
     return lerp(start, s(0), n / steps)
 
 
+def warmup_log(n, s, steps, start):
+    """Warm-up with the logarithm of n + 1, from start to s(0) at the last of `steps` >= 2 updates, then s."""
+    if n >= steps:
+        return s(n - steps)
+    return lerp(start, s(0), log(n + 1.0) / log(steps))
+
+
+def warmup_along(n, s, fall, steps, start):
+    """Warm-up whose distance to s(0) has the shape `fall`, then s."""
+    if n >= steps:
+        return s(n - steps)
+    return lerp(s(0), start, fall(n / steps))
+
+
 def then(n, s, t, at):
     """Schedule s before the index `at`, then t from its own first value."""
     return s(n) if n < at else t(n - at)
@@ -225,6 +300,11 @@ def then(n, s, t, at):
 def delay(n, s, steps):
     """Schedule s with its first value held longer."""
     return s(max(n - steps, 0))
+
+
+def advance(n, s, steps):
+    """Schedule s without its first updates."""
+    return s(n + steps)
 
 
 def every(n, s, steps):

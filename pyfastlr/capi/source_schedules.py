@@ -34,17 +34,36 @@ _RATES = Kind(Array(FLOAT64), "one more than there are boundaries", "{x} == NULL
 
 # By the parameter's name, or by the curve's and the parameter's where the name means something else there.
 KINDS = {
-    **dict.fromkeys(("lr", "start", "end", "base", "peak", "low", "high", "first", "middle"), _RATE),
-    **dict.fromkeys(("decay", "drop", "gamma", "height"), _RATE),
-    **dict.fromkeys(("rate", "growth", "exponent"), _POSITIVE),
-    **dict.fromkeys(("steps", "every", "period", "half", "mult", "last"), _COUNT),
-    **dict.fromkeys(("n", "at", "stable"), _NATURAL),
-    "up": _COUNT, "down": _COUNT, "warmup": _NATURAL, "per_cycle": _FLAG, "s": _SCHEDULE, "t": _SCHEDULE,
-    "fall": _SHAPE, "milestones": _INDICES, "boundaries": _INDICES, "values": _RATES,
-    "inverse_sqrt.warmup": _COUNT, "one_cycle.up": _NATURAL, "warmup_stable_decay.decay": _NATURAL,
-    "warmup.steps": _NATURAL, "delay.steps": _NATURAL, "three_phases.up": _NUMBER, "three_phases.down": _NUMBER,
+    **dict.fromkeys(("lr", "start", "end", "base", "peak", "low", "high", "first", "middle", "floor"), _RATE),
+    **dict.fromkeys(("decay", "drop", "gamma", "height", "scale", "cycles"), _RATE),
+    **dict.fromkeys(("rate", "growth", "exponent", "power", "k_decay", "timescale", "ratio"), _POSITIVE),
+    **dict.fromkeys(("lower", "upper"), _NUMBER),
+    **dict.fromkeys(("steps", "every", "period", "half", "mult", "last", "up", "down", "width"), _COUNT),
+    **dict.fromkeys(("n", "at", "stable", "warmup", "limit"), _NATURAL),
+    "per_cycle": _FLAG, "s": _SCHEDULE, "t": _SCHEDULE, "fall": _SHAPE,
+    "milestones": _INDICES, "boundaries": _INDICES, "values": _RATES,
+    # Lengths that need not be integers.
+    **dict.fromkeys((f"{curve}.steps" for curve in (
+        "linear", "polynomial", "cosine", "exponential", "staircase_fractional", "polynomial_delayed", "cosine_delayed",
+        "tanh_decay", "rex", "cosine_power", "polynomial_cycle_fractional",
+    )), _POSITIVE),
+    "cosine_restarts_fractional.period": _POSITIVE, "scaled_restarts.period": _POSITIVE,
+    "three_phases.up": _NUMBER, "three_phases.down": _NUMBER,
+    # Lengths that may be zero, or not.
+    "inverse_sqrt.warmup": _COUNT, "noam.warmup": _COUNT, "one_cycle.up": _NATURAL,
+    "warmup_stable_decay.decay": _NATURAL, "warmup.steps": _NATURAL, "delay.steps": _NATURAL, "advance.steps": _NATURAL,
 }  # fmt: skip
-PARTS = (curves.lerp, curves.grown, curves.passed, curves.atanh_rest, curves.stirling)  # of curves
+PARTS = (  # of curves
+    curves.lerp,
+    curves.grown,
+    curves.passed,
+    curves.peak_of,
+    curves.atanh_rest,
+    curves.stirling,
+    compat_curves.cycle_at,
+    compat_curves.cycle_fraction,
+    compat_curves.window,
+)
 _SHAPES = {
     name.removesuffix("_fall"): f
     for name, f in vars(curves).items()

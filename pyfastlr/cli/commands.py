@@ -17,6 +17,7 @@ from .build_capi import build_capi
 from .checkpoint import checkpoint
 from .console import check_picture, fail, under_way, usage_errors, writing
 from .find_lr import find_lr
+from .plot import plot as plot_schedules
 
 if TYPE_CHECKING:
     from pyfastlr.demo import Point, Training
@@ -214,3 +215,4 @@ app.add_typer(checkpoint)
 app.command()(bench)
 app.command()(build_capi)
 app.command()(find_lr)
+app.command("plot")(plot_schedules)

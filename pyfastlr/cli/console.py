@@ -51,10 +51,10 @@ def under_way(what: str, number: int, total: int) -> Iterator[None]:
         yield
 
 
-def check_picture(path: Path) -> None:
+def check_picture(path: Path, option: str = "plot") -> None:
     """Raise ValueError if a picture cannot be written to this file."""
     from pyfastlr.plot import FORMATS
 
     if path.suffix[1:].lower() not in FORMATS:
-        raise ValueError(f"`plot` must end in one of {', '.join(sorted(FORMATS))}, got {path.name!r}")
-    check_writable("plot", path)
+        raise ValueError(f"`{option}` must end in one of {', '.join(sorted(FORMATS))}, got {path.name!r}")
+    check_writable(option, path)

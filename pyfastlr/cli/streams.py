@@ -8,7 +8,9 @@ import sys
 
 #: ASCII substitutes for characters that the commands and their libraries print. All other characters become "?".
 ASCII = {"µ": "u", "±": "+-", "…": "...", "•": "*", "❱": ">", "━": "-", "─": "-", "│": "|", "╸": "-", "╺": "-"}
-ASCII |= dict(zip("▁▂▃▄▅▆▇█▲┤└┬", "...#####^++", strict=False))  # plots drawn with characters
+ASCII |= dict(zip("▁▂▃▄▅▆▇█▲┤└┬", "...#####^+++", strict=True))  # plots drawn with characters
+ASCII |= {"·": "*", "π": "pi", "√": "sqrt", "∏": "prod", "²": "^2", "⌊": "floor(", "⌋": ")", "λ": "f"}  # formulas
+ASCII |= {"⌈": "ceil(", "⌉": ")"}
 _NAME = "pyfastlr.ascii"
 
 

@@ -13,31 +13,24 @@ Examples
 
 from typing import TYPE_CHECKING
 
-from . import keras, optax, torch
-from .algebra import Clip, Constant, Custom, Delay, Every, Product, Sum, Then, Warmup, as_schedule, join
+from . import fastai, keras, optax, timm, torch, transformers
+from .algebra import Advance, Clip, Constant, Custom, Delay, Every, Product, Sum, Then, Warmup, as_schedule, join
 from .base import RateLike, Schedule, from_dict
 from .checks import unknown_attribute
 from .controller import Adjustable, Controller
-from .cycles import WSD, CosineRestarts, Cyclic, InverseSqrt, OneCycle
-from .decays import (
-    Cosine,
-    Exponential,
-    InverseTime,
-    Linear,
-    MultiStep,
-    Piecewise,
-    Polynomial,
-    StepDecay,
-    TimeDecay,
-)
+from .cycles import WSD, CosineRestarts, Cyclic, InverseSqrt, Noam, OneCycle
+from .decays import REX, Cosine, Exponential, InverseTime, Linear, Polynomial, Tanh, TimeDecay
 from .hypergradient import GradientCosine, Hypergradient
 from .noise_scale import NoiseScale
 from .plateau import Plateau, RestartOnPlateau
 from .step_sizes import BarzilaiBorwein, Polyak
+from .steps import MultiStep, Piecewise, StepDecay
 
 __all__ = [
+    "REX",
     "WSD",
     "Adjustable",
+    "Advance",
     "BarzilaiBorwein",
     "Clip",
     "Constant",
@@ -55,6 +48,7 @@ __all__ = [
     "InverseTime",
     "Linear",
     "MultiStep",
+    "Noam",
     "NoiseScale",
     "OneCycle",
     "Piecewise",
@@ -67,21 +61,25 @@ __all__ = [
     "Schedule",
     "StepDecay",
     "Sum",
+    "Tanh",
     "Then",
     "TimeDecay",
     "Warmup",
     "as_schedule",
+    "fastai",
     "from_dict",
     "join",
     "keras",
     "optax",
+    "timm",
     "torch",
+    "transformers",
 ]
 
 if not TYPE_CHECKING:  # checkers know the names
     _elsewhere = {
         name: f"schedules.{library.__name__.rpartition('.')[2]}.{name}"
-        for library in (optax, keras, torch)
+        for library in (fastai, transformers, timm, optax, keras, torch)
         for name in library.__all__
     }
     __getattr__ = unknown_attribute(__name__, __all__, _elsewhere)

@@ -13,7 +13,12 @@ import numpy as np
 from pyfastlr_kernels import curves
 
 from .base import RateLike, Schedule
-from .checks import each, function, got, increasing, natural, nonnegative, ordered, positive_integer
+from .checks import choice, each, function, got, increasing, natural, nonnegative, ordered, positive_integer
+
+RISES = {  # shapes of a warm-up beside the straight line: how the distance to s(0) falls
+    "cosine": curves.cosine_fall,
+    "1-sqrt": curves.root_fall,
+}
 
 
 def as_schedule(value: Any, name: str = "lr") -> Schedule:
@@ -72,9 +77,9 @@ def join(schedules: Sequence[RateLike], boundaries: Sequence[int]) -> Schedule:
 
     Notes
     -----
-    Same as optax.join_schedules. torch's SequentialLR counts the same way.
+    Same as optax.join_schedules. torch's SequentialLR counts the same way, unless it is inside another one.
     """
-    parts = each(as_schedule)(schedules, "schedules")
+    parts = each(as_schedule, "schedules")(schedules, "schedules")
     at = increasing(boundaries, "boundaries")
     if len(parts) != len(at) + 1:
         raise ValueError(f"`boundaries` must have one item fewer than the {len(parts)} schedules, got {len(at)}")
@@ -155,8 +160,8 @@ class Custom(Schedule, function=function):
         )
 
 
-class Warmup(Schedule, schedule=as_schedule, steps=natural, start=nonnegative):
-    """A linear warm-up from `start` to s(0) before a schedule s: see `Schedule.warmup`.
+class Warmup(Schedule, schedule=as_schedule, steps=natural, start=nonnegative, shape=choice("linear", "log", *RISES)):
+    """A warm-up from `start` to s(0) before a schedule s: see `Schedule.warmup`.
 
     Examples
     --------
@@ -165,12 +170,35 @@ class Warmup(Schedule, schedule=as_schedule, steps=natural, start=nonnegative):
     """
 
     __slots__ = ()
-    curve = staticmethod(curves.warmup)
     equation = "{start} + (s(0) - {start})·n/{steps} for n < {steps}, then s(n - {steps}); s(n) = {schedule}"
     _method = "warmup"
 
-    def __init__(self, schedule: RateLike, steps: int, start: float = 0.0) -> None:
-        super().__init__(schedule=schedule, steps=steps, start=start)
+    def __init__(self, schedule: RateLike, steps: int, start: float = 0.0, shape: str = "linear") -> None:
+        given = {"schedule": schedule, "steps": steps, "start": start, "shape": shape}
+        if isinstance(shape, str) and shape == "linear":  # not in the text and the JSON of all other warm-ups
+            del given["shape"]
+        super().__init__(**given)
+
+    def _shape(self) -> str:
+        """Return the shape; "log" needs two updates."""
+        shape: str = self.parameters.get("shape", "linear")
+        return "linear" if shape == "log" and self.parameters["steps"] < 2 else shape
+
+    def _bound(self) -> tuple[Callable[..., float], tuple[Any, ...]]:
+        schedule, steps, start, *_ = self.parameters.values()
+        shape = self._shape()
+        if shape in RISES:
+            return curves.warmup_along, (schedule, RISES[shape], steps, start)
+        return curves.warmup_log if shape == "log" else curves.warmup, (schedule, steps, start)
+
+    def _equation(self) -> str:
+        share = {
+            "linear": "n/{steps}",
+            "log": "log(n + 1)/log({steps})",
+            "cosine": "(1 - cos(π·n/{steps}))/2",
+            "1-sqrt": "(1 - √(1 - n/{steps}))",
+        }[self._shape()]
+        return self.equation.replace("n/{steps}", share, 1)
 
 
 class Then(Schedule, first=as_schedule, second=as_schedule, at=natural):
@@ -204,6 +232,24 @@ class Delay(Schedule, schedule=as_schedule, steps=natural):
     curve = staticmethod(curves.delay)
     equation = "s(max(n - {steps}, 0)); s(n) = {schedule}"
     _method = "delay"
+
+    def __init__(self, schedule: RateLike, steps: int) -> None:
+        super().__init__(schedule=schedule, steps=steps)
+
+
+class Advance(Schedule, schedule=as_schedule, steps=natural):
+    """A schedule without its first updates: see `Schedule.advance`.
+
+    Examples
+    --------
+    >>> Advance(Custom(lambda n: 1 / (n + 1)), steps=2)(1)
+    0.25
+    """
+
+    __slots__ = ()
+    curve = staticmethod(curves.advance)
+    equation = "s(n + {steps}); s(n) = {schedule}"
+    _method = "advance"
 
     def __init__(self, schedule: RateLike, steps: int) -> None:
         super().__init__(schedule=schedule, steps=steps)

@@ -32,7 +32,7 @@ class Schedule:
 
     Parameters
     ----------
-    **parameters : int, float, bool, str, tuple of int or float, or Schedule
+    **parameters : int, float, bool, str, Schedule, or tuple of int, float or Schedule
         The arguments of the subclass's constructor. Schedules of one class are equal if their parameters are equal.
 
     Attributes
@@ -48,20 +48,21 @@ class Schedule:
     Examples
     --------
     >>> from pyfastlr import schedules as S
-    >>> class Noam(S.Schedule):
-    ...     '''Vaswani et al., Attention is all you need, 2017, section 5.3.'''
+    >>> from math import exp
+    >>> class Logistic(S.Schedule):
+    ...     '''Falls from lr to 0, at update `middle` most steeply.'''
     ...
-    ...     equation = "{width}^-0.5·min((n+1)^-0.5, (n+1)·{warmup}^-1.5)"
+    ...     equation = "{lr}/(1 + e^((n - {middle})/{width}))"
     ...
-    ...     def __init__(self, width: int, warmup: int):
-    ...         super().__init__(width=width, warmup=warmup)
+    ...     def __init__(self, lr: float, middle: int, width: float):
+    ...         super().__init__(lr=lr, middle=middle, width=width)
     ...
     ...     @staticmethod
-    ...     def curve(n, width, warmup):
-    ...         return float(width) ** -0.5 * min((n + 1.0) ** -0.5, (n + 1.0) * float(warmup) ** -1.5)
-    >>> s = Noam(512, warmup=4000)
-    >>> round(s(3999), 6)
-    0.000699
+    ...     def curve(n, lr, middle, width):
+    ...         return lr / (1.0 + exp(min((n - middle) / width, 700.0)))
+    >>> s = Logistic(0.5, middle=4000, width=250.0)
+    >>> s(4000)
+    0.25
     >>> S.from_dict((0.5 * s).to_dict()) == s * 0.5
     True
     """
@@ -240,8 +241,11 @@ class Schedule:
 
     # --- Algebra: the classes are in algebra.py ----------------------------------------------------------------------
 
-    def warmup(self, steps: int, start: float = 0.0) -> Schedule:
-        """Add a linear warm-up of `steps` updates from `start` to s(0); steps = 0 returns the schedule itself.
+    def warmup(self, steps: int, start: float = 0.0, shape: str = "linear") -> Schedule:
+        """Add a warm-up of `steps` updates from `start` to s(0); steps = 0 returns the schedule itself.
+
+        The shape is "linear", "log", "cosine" or "1-sqrt". With x = n/steps, the rate has passed this share of the way:
+        x, log(n + 1)/log(steps), (1 - cos(π·x))/2 or 1 - √(1 - x). "log" reaches s(0) one update before the others.
 
         Raises
         ------
@@ -254,8 +258,10 @@ class Schedule:
         >>> s = S.Cosine(0.1, steps=100).warmup(4)
         >>> [s(n) for n in (0, 1, 4, 104)]
         [0.0, 0.025, 0.1, 0.0]
+        >>> [round(S.Constant(0.1).warmup(8, shape="log")(n), 9) for n in (0, 1, 3, 7)]
+        [0.0, 0.033333333, 0.066666667, 0.1]
         """
-        result = _combine("Warmup", self, steps, start)
+        result = _combine("Warmup", self, steps, start, shape)
         return result if result.parameters["steps"] else self
 
     def then(self, schedule: RateLike, at: int) -> Schedule:
@@ -291,6 +297,24 @@ class Schedule:
         (0.5, 0.375)
         """
         return _combine("Delay", self, steps)
+
+    def advance(self, steps: int) -> Schedule:
+        """Leave out the first `steps` updates: s(n + steps); steps = 0 returns the schedule itself.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type or is out of range.
+
+        Examples
+        --------
+        >>> from pyfastlr import schedules as S
+        >>> s = S.Linear(0.5, 0.0, steps=4).advance(3)
+        >>> s(0), s(1)
+        (0.125, 0.0)
+        """
+        result = _combine("Advance", self, steps)
+        return result if result.parameters["steps"] else self
 
     def every(self, steps: int) -> Schedule:
         """Change only every `steps` updates: s(n // steps), for a schedule that counts epochs.
@@ -351,6 +375,12 @@ def _operand(value: Any, name: str) -> Schedule:
     return classes["Sum"]._checks["right"](value, name)  # type: ignore[no-any-return]
 
 
+def inside(schedule: Schedule) -> list[Schedule]:
+    """Return the schedules that are parameters of a schedule."""
+    groups = (value if isinstance(value, tuple) else (value,) for value in schedule.parameters.values())
+    return [x for group in groups for x in group if isinstance(x, Schedule)]
+
+
 def _unchecked(value: Any, name: str) -> Any:
     """Accept any value: users' classes check their arguments themselves."""
     return value
@@ -397,7 +427,7 @@ def _plain(value: Any) -> Any:
     """Return a parameter's JSON form."""
     if isinstance(value, Schedule):
         return value.to_dict()
-    return list(value) if isinstance(value, tuple) else value
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def from_dict(d: dict[str, Any]) -> Any:
@@ -424,6 +454,11 @@ def from_dict(d: dict[str, Any]) -> Any:
             f"`d['type']` must be the name of a schedule class that is imported, got {name!r}"
             f"{checks.suggestion(name, _types)}"
         )
-    arguments = {key: from_dict(value) if isinstance(value, dict) else value for key, value in d.items()}
-    del arguments["type"]
-    return _types[name](**arguments)
+    return _types[name](**{key: _rebuilt(value) for key, value in d.items() if key != "type"})
+
+
+def _rebuilt(value: Any) -> Any:
+    """Return an argument from its JSON form."""
+    if isinstance(value, list):
+        return [_rebuilt(item) for item in value]
+    return from_dict(value) if isinstance(value, dict) else value

@@ -16,6 +16,8 @@ import numpy as np
 
 Check = Callable[[Any, str], Any]
 
+SHORTEST = 1e-6  # number of updates: n divided by a much smaller one could overflow
+
 
 def number(need: str, low: float = -inf, high: float = inf) -> Check:
     """Return a check for a finite number in [low, high]; `need` describes it in errors."""
@@ -44,6 +46,20 @@ def integer(low: int) -> Check:
         if not low <= int(value) <= 2**53:  # larger integers are not exact in float64
             raise ValueError(f"`{name}` must be {need}, got {value!r}")
         return int(value)
+
+    return check
+
+
+def _time(low: int) -> Check:
+    """Return a check for a number of updates that need not be an integer: 0 or more, or 1e-6 or more if `low` is 1."""
+    whole = integer(low)
+    real = number(f"a number >= {low * SHORTEST:g} and <= 2**53", low * SHORTEST, 2.0**53)
+
+    def check(value: Any, name: str) -> int | float:
+        if isinstance(value, int | np.integer) and not isinstance(value, bool):
+            return whole(value, name)  # type: ignore[no-any-return]
+        result: float = real(value, name)
+        return int(result) if result == int(result) else result
 
     return check
 
@@ -116,14 +132,14 @@ def optional(check: Check) -> Check:
 # --- Sequences -------------------------------------------------------------------------------------------------------
 
 
-def each(check: Check) -> Check:
+def each(check: Check, kind: str = "numbers") -> Check:
     """Return a check for a sequence or 1-D array that checks every item and returns a tuple."""
 
     def check_all(value: Any, name: str) -> tuple[Any, ...]:
         if isinstance(value, np.ndarray) and value.ndim == 1:
             value = list(value)
         if not isinstance(value, list | tuple | range):
-            raise TypeError(f"`{name}` must be a sequence of numbers, got {value!r}")
+            raise TypeError(f"`{name}` must be a sequence of {kind}, got {value!r}")
         return tuple(check(item, f"{name}[{i}]") for i, item in enumerate(value))
 
     return check_all
@@ -168,6 +184,8 @@ below_one = number("a number >= 0 and < 1", 0.0, nextafter(1.0, 0.0))
 
 positive_integer = integer(1)
 natural = integer(0)
+updates = _time(1)
+elapsed = _time(0)
 rates = each(nonnegative)
 
 

@@ -11,7 +11,7 @@ from pyfastlr_kernels import compat_curves, curves
 
 from .algebra import as_schedule
 from .base import Schedule
-from .checks import choice, function, increasing, natural, nonnegative, one_more, positive, positive_integer, rates
+from .checks import choice, function, increasing, natural, nonnegative, one_more, positive, rates, updates
 
 FALLS: dict[str, Callable[[float], float]] = {"cosine": curves.cosine_fall, "linear": curves.linear_fall}
 
@@ -42,6 +42,7 @@ class Translated:
 
     __slots__ = ()
     _ours: ClassVar[Callable[..., Schedule]]
+    _compiled: Callable[[int], float] | None
     parameters: Mapping[str, Any]
 
     def native(self) -> Schedule:
@@ -59,12 +60,19 @@ class Translated:
         return self.native()._bound()
 
     @property
+    def compiled(self) -> Callable[[int], float]:
+        """`Schedule.compiled` of `native()`."""
+        if self._compiled is None:
+            object.__setattr__(self, "_compiled", self.native().compiled)
+        return self._compiled  # type: ignore[return-value]
+
+    @property
     def formula(self) -> str:
         """The equation of `native()` with this schedule's numbers, on one line."""
         return self.native().formula
 
 
-class CosinePower(Schedule, lr=nonnegative, steps=positive_integer, end=nonnegative, exponent=positive):
+class CosinePower(Schedule, lr=nonnegative, steps=updates, end=nonnegative, exponent=positive):
     """Cosine decay raised to a power: ``end + (lr - end)·((1 + cos(π·min(n/steps, 1)))/2)^exponent``.
 
     optax's cosine schedules return this if their exponent is not 1.
@@ -80,7 +88,7 @@ class CosinePower(Schedule, lr=nonnegative, steps=positive_integer, end=nonnegat
     curve = staticmethod(compat_curves.cosine_power)
     equation = "{end} + ({lr} - {end})·((1 + cos(π·min(n/{steps}, 1)))/2)^{exponent}"
 
-    def __init__(self, lr: float, steps: int, end: float, exponent: float) -> None:
+    def __init__(self, lr: float, steps: float, end: float, exponent: float) -> None:
         super().__init__(lr=lr, steps=steps, end=end, exponent=exponent)
 
 

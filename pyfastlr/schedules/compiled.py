@@ -13,7 +13,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, register_jitable
 
-from pyfastlr_kernels import curves
+from pyfastlr_kernels import compat_curves, curves
 from pyfastlr_kernels.compile.intrinsics import hide
 from pyfastlr_kernels.compile.options import USER_OPTIONS
 from pyfastlr_kernels.stamps import Stamp
@@ -21,7 +21,10 @@ from pyfastlr_kernels.stamps import Stamp
 _jit = njit(**USER_OPTIONS)
 _jit_once = cache(_jit)  # for curves: there are only a few
 
-for _part in (curves.lerp, curves.grown, curves.passed, curves.cosine_fall, curves.atanh_rest, curves.stirling):
+for _part in (
+    *(curves.lerp, curves.grown, curves.peak_of, curves.passed, curves.cosine_fall, curves.atanh_rest, curves.stirling),
+    *(compat_curves.cycle_at, compat_curves.cycle_fraction, compat_curves.window),
+):
     register_jitable(**USER_OPTIONS)(_part)  # the functions that curves call by name
 
 

@@ -162,7 +162,7 @@ class Controller:
         )
 
     __mul__ = __rmul__ = __add__ = __radd__ = _no_algebra
-    warmup = then = delay = every = clip = _no_algebra
+    warmup = then = delay = advance = every = clip = _no_algebra
 
 
 def _of_kind(value: Any, now: Any, what: str) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 from pyfastlr_kernels import curves
 
 from .base import Schedule
-from .checks import choice, factor, fraction, natural, nonnegative, ordered, positive, positive_integer
+from .checks import choice, factor, fraction, natural, nonnegative, ordered, positive, positive_integer, updates
 from .decays import Cosine, Linear
 
 ANNEALS: dict[str, Callable[[float], float]] = {"cos": curves.cosine_fall, "linear": curves.linear_fall}
@@ -21,21 +21,19 @@ SHAPES: dict[str, Callable[[float], float]] = {
 MODES = ("triangular", "triangular2", "exp_range")
 
 
-class CosineRestarts(
-    Schedule, lr=nonnegative, period=positive_integer, mult=positive_integer, decay=factor, end=nonnegative
-):
+class CosineRestarts(Schedule, lr=nonnegative, period=updates, mult=positive_integer, decay=positive, end=nonnegative):
     """Cosine with restarts: ``end + (lr·decay^i - end)·(1 + cos(π·m/(period·mult^i)))/2`` at update m of cycle i.
 
     Parameters
     ----------
     lr : float >= 0
         Rate of the first update.
-    period : int >= 1
-        Updates in the first cycle.
+    period : float >= 1e-6
+        Updates in the first cycle; need not be an integer.
     mult : int >= 1, default 1
         Length of each cycle divided by that of the one before.
-    decay : float > 0 and <= 1, default 1
-        Peak of each cycle divided by that of the one before.
+    decay : float > 0, default 1
+        Peak of each cycle divided by that of the one before. Above 1, the peaks grow.
     end : float >= 0, default 0
         Rate that each cycle falls towards.
 
@@ -49,10 +47,13 @@ class CosineRestarts(
     >>> s = CosineRestarts(0.1, period=10, mult=2, decay=0.5)
     >>> s(0), s(5), s(10), s(30)
     (0.1, 0.05, 0.05, 0.025)
+    >>> CosineRestarts(0.1, period=900 / 7)(900)
+    0.1
 
     Notes
     -----
-    Ends: s = lr·decay^i at a restart, which comes where the cosine would reach end; never stops.
+    Ends: s = lr·decay^i at a restart, which comes where the cosine would reach end; never stops. With a period that is
+    not an integer, a cycle may start between two updates.
 
     Elsewhere: torch's CosineAnnealingWarmRestarts has no decay; in Keras' CosineDecayRestarts, mult is 2 by default and
     m_mul scales lr - end, not lr.
@@ -63,11 +64,15 @@ class CosineRestarts(
     """
 
     __slots__ = ()
-    curve = staticmethod(curves.cosine_restarts)
     equation = "{end} + ({lr}·{decay}^i - {end})·(1 + cos(π·m/({period}·{mult}^i)))/2 at update m of cycle i"
 
-    def __init__(self, lr: float, period: int, mult: int = 1, decay: float = 1.0, end: float = 0.0) -> None:
+    def __init__(self, lr: float, period: float, mult: int = 1, decay: float = 1.0, end: float = 0.0) -> None:
         super().__init__(lr=lr, period=period, mult=mult, decay=decay, end=end)
+
+    def _bound(self) -> tuple[Callable[..., float], tuple[Any, ...]]:
+        whole = isinstance(self.parameters["period"], int)
+        curve = curves.cosine_restarts if whole else curves.cosine_restarts_fractional
+        return curve, tuple(self.parameters.values())
 
 
 class Cyclic(
@@ -236,6 +241,53 @@ class OneCycle(
         return part(high, low, up).then(down, at=up) if up else down
 
 
+class Noam(Schedule, width=positive_integer, warmup=positive_integer, scale=nonnegative):
+    """Linear warm-up, then the inverse square root: ``scale·width^-0.5·min((n+1)^-0.5, (n+1)·warmup^-1.5)``.
+
+    Parameters
+    ----------
+    width : int >= 1
+        Width of the model.
+    warmup : int >= 1
+        Updates of the warm-up.
+    scale : float >= 0, default 1
+        Factor of the rate.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or is out of range.
+
+    Examples
+    --------
+    >>> s = Noam(512, warmup=4000)
+    >>> round(s(3999), 6), s(15999) == s(3999) / 2
+    (0.000699, True)
+
+    Notes
+    -----
+    Ends: s(0) is the peak divided by warmup; the peak, scale/√(width·warmup), is at n = warmup - 1; then falls like
+    1/√n without end.
+
+    Elsewhere: not in torch, Keras or optax; OpenNMT's and tensor2tensor's "noam". For a given peak, the same is
+    `InverseSqrt(peak, warmup).advance(1)`.
+
+    References
+    ----------
+    Vaswani et al., Attention is all you need, 2017, section 5.3.
+    """
+
+    __slots__ = ()
+    equation = "{scale}·{width}^-0.5·min((n+1)^-0.5, (n+1)·{warmup}^-1.5)"
+
+    def __init__(self, width: int, warmup: int, scale: float = 1.0) -> None:
+        super().__init__(width=width, warmup=warmup, scale=scale)
+
+    def _bound(self) -> tuple[Callable[..., float], tuple[Any, ...]]:
+        width, warmup, scale = self.parameters.values()
+        return curves.noam, (scale, width, warmup)
+
+
 class InverseSqrt(Schedule, lr=nonnegative, warmup=positive_integer):
     """Linear warm-up, then decay with the inverse square root of the index: ``lr·min(n/warmup, √(warmup/n))``.
 
@@ -261,7 +313,7 @@ class InverseSqrt(Schedule, lr=nonnegative, warmup=positive_integer):
     -----
     Ends: s(0) = 0; lr at n = warmup; then falls like 1/√n without end.
 
-    Elsewhere: not in torch, Keras or optax; same as in fairseq and Hugging Face; "Noam" counts from 1 and derives lr
+    Elsewhere: not in torch, Keras or optax; same as in fairseq and Hugging Face; `Noam` counts from 1 and derives lr
     from the model width.
 
     References

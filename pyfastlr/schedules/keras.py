@@ -14,26 +14,29 @@ Examples
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from pyfastlr_kernels import compat_curves, curves
 
 from .base import Schedule
 from .checks import (
-    factor,
+    each,
+    elapsed,
     flag,
-    increasing,
     natural,
     nonnegative,
     number,
+    one_more,
     optional,
     positive,
-    positive_integer,
     rates,
     unknown_attribute,
+    updates,
 )
 from .compat import Translated
-from .decays import Cosine, Exponential, InverseTime, Piecewise
+from .decays import Cosine, Exponential, InverseTime
+from .steps import Piecewise
 
 __all__ = [
     "CosineDecay",
@@ -52,7 +55,7 @@ class ExponentialDecay(
     Translated,
     Schedule,
     initial_learning_rate=nonnegative,
-    decay_steps=positive_integer,
+    decay_steps=updates,
     decay_rate=positive,
     staircase=flag,
 ):
@@ -62,7 +65,7 @@ class ExponentialDecay(
     ----------
     initial_learning_rate : float >= 0
         Rate of the first update.
-    decay_steps : int >= 1
+    decay_steps : float >= 1e-6
         Updates over which the rate changes by the factor decay_rate.
     decay_rate : float > 0
         Factor per `decay_steps` updates.
@@ -90,7 +93,7 @@ class ExponentialDecay(
     __slots__ = ()
 
     def __init__(
-        self, initial_learning_rate: float, decay_steps: int, decay_rate: float, staircase: bool = False
+        self, initial_learning_rate: float, decay_steps: float, decay_rate: float, staircase: bool = False
     ) -> None:
         super().__init__(
             initial_learning_rate=initial_learning_rate,
@@ -100,17 +103,25 @@ class ExponentialDecay(
         )
 
     @staticmethod
-    def _ours(lr: float, steps: int, rate: float, staircase: bool) -> Schedule:
+    def _ours(lr: float, steps: float, rate: float, staircase: bool) -> Schedule:
         return Exponential(lr, rate, steps, staircase)
 
 
-class PiecewiseConstantDecay(Translated, Schedule, boundaries=increasing, values=rates):
+def _boundaries(value: Any, name: str) -> tuple[float, ...]:
+    """Check for strictly increasing numbers >= 0, which need not be integers."""
+    numbers: tuple[float, ...] = each(elapsed)(value, name)
+    if not all(a < b for a, b in pairwise(numbers)):
+        raise ValueError(f"`{name}` must be strictly increasing, got {value!r}")
+    return numbers
+
+
+class PiecewiseConstantDecay(Translated, Schedule, boundaries=_boundaries, values=rates):
     """A rate for each interval: ``values[number of boundaries < n]``.
 
     Parameters
     ----------
-    boundaries : sequence of int >= 0
-        Strictly increasing.
+    boundaries : sequence of float >= 0
+        Strictly increasing; need not be integers.
     values : sequence of float >= 0
         Rates, one more than there are boundaries.
 
@@ -134,18 +145,21 @@ class PiecewiseConstantDecay(Translated, Schedule, boundaries=increasing, values
 
     __slots__ = ()
 
-    def __init__(self, boundaries: Sequence[int], values: Sequence[float]) -> None:
+    def __init__(self, boundaries: Sequence[float], values: Sequence[float]) -> None:
         super().__init__(boundaries=boundaries, values=values)
+        one_more(self.parameters["values"], self.parameters["boundaries"])
 
     @staticmethod
-    def _ours(boundaries: tuple[int, ...], values: tuple[float, ...]) -> Schedule:
-        return Piecewise([boundary + 1 for boundary in boundaries], values)
+    def _ours(boundaries: tuple[float, ...], values: tuple[float, ...]) -> Schedule:
+        # The last of several boundaries before the same update decides.
+        changes = {int(boundary) + 1: value for boundary, value in zip(boundaries, values[1:], strict=False)}
+        return Piecewise([*changes], [values[0], *changes.values()])
 
 
 class PolynomialDecay(
     Schedule,
     initial_learning_rate=nonnegative,
-    decay_steps=positive_integer,
+    decay_steps=updates,
     end_learning_rate=nonnegative,
     power=positive,
     cycle=flag,
@@ -159,7 +173,7 @@ class PolynomialDecay(
     ----------
     initial_learning_rate : float >= 0
         Rate of the first update.
-    decay_steps : int >= 1
+    decay_steps : float >= 1e-6
         Updates to the last rate.
     end_learning_rate : float >= 0, default 1e-4
         Last rate.
@@ -196,7 +210,7 @@ class PolynomialDecay(
     def __init__(
         self,
         initial_learning_rate: float,
-        decay_steps: int,
+        decay_steps: float,
         end_learning_rate: float = 0.0001,
         power: float = 1.0,
         cycle: bool = False,
@@ -211,7 +225,11 @@ class PolynomialDecay(
 
     def _bound(self) -> tuple[Callable[..., float], tuple[Any, ...]]:
         *polynomial, cycle = self.parameters.values()
-        return compat_curves.polynomial_cycle if cycle else curves.polynomial, tuple(polynomial)
+        curve = curves.polynomial
+        if cycle:
+            whole = isinstance(self.parameters["decay_steps"], int)
+            curve = compat_curves.polynomial_cycle if whole else compat_curves.polynomial_cycle_fractional
+        return curve, tuple(polynomial)
 
     def _equation(self) -> str:
         clamped, whole = "min(n/{decay_steps}, 1)", "n/({decay_steps}·max(⌈n/{decay_steps}⌉, 1))"
@@ -222,7 +240,7 @@ class InverseTimeDecay(
     Translated,
     Schedule,
     initial_learning_rate=nonnegative,
-    decay_steps=positive_integer,
+    decay_steps=updates,
     decay_rate=nonnegative,
     staircase=flag,
 ):
@@ -232,7 +250,7 @@ class InverseTimeDecay(
     ----------
     initial_learning_rate : float >= 0
         Rate of the first update.
-    decay_steps : int >= 1
+    decay_steps : float >= 1e-6
         Updates over which the divisor grows by decay_rate.
     decay_rate : float >= 0
         Growth of the divisor per `decay_steps` updates.
@@ -259,7 +277,7 @@ class InverseTimeDecay(
     __slots__ = ()
 
     def __init__(
-        self, initial_learning_rate: float, decay_steps: int, decay_rate: float, staircase: bool = False
+        self, initial_learning_rate: float, decay_steps: float, decay_rate: float, staircase: bool = False
     ) -> None:
         super().__init__(
             initial_learning_rate=initial_learning_rate,
@@ -269,15 +287,19 @@ class InverseTimeDecay(
         )
 
     @staticmethod
-    def _ours(lr: float, steps: int, rate: float, staircase: bool) -> Schedule:
-        return InverseTime(lr, rate).every(steps) if staircase else InverseTime(lr, rate / steps)
+    def _ours(lr: float, steps: float, rate: float, staircase: bool) -> Schedule:
+        if not staircase:
+            return InverseTime(lr, rate / steps)
+        if not isinstance(steps, int):
+            raise ValueError(f"`decay_steps` must be an integer if `staircase` is True, got {steps}")
+        return InverseTime(lr, rate).every(steps)
 
 
 class CosineDecay(
     Translated,
     Schedule,
     initial_learning_rate=nonnegative,
-    decay_steps=positive_integer,
+    decay_steps=updates,
     alpha=nonnegative,
     warmup_target=optional(nonnegative),
     warmup_steps=natural,
@@ -290,7 +312,7 @@ class CosineDecay(
     ----------
     initial_learning_rate : float >= 0
         Rate of the first update.
-    decay_steps : int >= 1
+    decay_steps : float >= 1e-6
         Updates of the decay, without the warm-up.
     alpha : float >= 0, default 0
         The last rate divided by the highest.
@@ -324,7 +346,7 @@ class CosineDecay(
     def __init__(
         self,
         initial_learning_rate: float,
-        decay_steps: int,
+        decay_steps: float,
         alpha: float = 0.0,
         *,
         warmup_target: float | None = None,
@@ -339,7 +361,7 @@ class CosineDecay(
         )
 
     @staticmethod
-    def _ours(lr: float, steps: int, alpha: float, target: float | None, warmup: int) -> Schedule:
+    def _ours(lr: float, steps: float, alpha: float, target: float | None, warmup: int) -> Schedule:
         if target is None:
             return Cosine(lr, steps, lr * alpha)
         return Cosine(target, steps, target * alpha).warmup(warmup, lr)
@@ -348,9 +370,9 @@ class CosineDecay(
 class CosineDecayRestarts(
     Schedule,
     initial_learning_rate=nonnegative,
-    first_decay_steps=positive_integer,
+    first_decay_steps=updates,
     t_mul=number("a number >= 1 and <= 2**53", 1.0, 2.0**53),
-    m_mul=factor,
+    m_mul=positive,
     alpha=nonnegative,
 ):
     """Cosine with restarts: ``initial·(alpha + (1 - alpha)·m_mul^i·(1 + cos(π·m/(first_decay_steps·t_mul^i)))/2)``.
@@ -361,12 +383,13 @@ class CosineDecayRestarts(
     ----------
     initial_learning_rate : float >= 0
         Rate of the first update.
-    first_decay_steps : int >= 1
-        Updates in the first cycle.
+    first_decay_steps : float >= 1e-6
+        Updates in the first cycle; need not be an integer.
     t_mul : float >= 1, default 2
         Length of each cycle divided by that of the one before; need not be an integer.
-    m_mul : float > 0 and <= 1, default 1
-        Height of each peak above the end, divided by that of the one before.
+    m_mul : float > 0, default 1
+        Height of each peak above the end, divided by that of the one before. Above 1, the peaks grow; alpha must then
+        be at most 1, because otherwise the rate would become negative.
     alpha : float >= 0, default 0
         The end, which each cycle falls towards, divided by initial_learning_rate.
 
@@ -400,7 +423,7 @@ class CosineDecayRestarts(
     def __init__(
         self,
         initial_learning_rate: float,
-        first_decay_steps: int,
+        first_decay_steps: float,
         t_mul: float = 2.0,
         m_mul: float = 1.0,
         alpha: float = 0.0,
@@ -412,6 +435,8 @@ class CosineDecayRestarts(
             m_mul=m_mul,
             alpha=alpha,
         )
+        if self.parameters["m_mul"] > 1.0 and self.parameters["alpha"] > 1.0:
+            raise ValueError(f"`alpha` must be at most 1 if `m_mul` is above 1, got {self.parameters['alpha']}")
 
     def _bound(self) -> tuple[Callable[..., float], tuple[Any, ...]]:
         lr, *cycles, alpha = self.parameters.values()

@@ -237,7 +237,7 @@ def warmup_exponential_decay_schedule(
     init_value: float,
     peak_value: float,
     warmup_steps: int,
-    transition_steps: int,
+    transition_steps: float,
     decay_rate: float,
     transition_begin: int = 0,
     staircase: bool = False,

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 from .algebra import Constant
 from .base import Schedule
-from .checks import choice, flag, natural, nonnegative, positive, positive_integer
+from .checks import choice, elapsed, flag, natural, nonnegative, positive, updates
 from .compat import FALLS, CosinePower, Interpolated, staircase_of
-from .decays import Cosine, Exponential, Linear, Piecewise, Polynomial
+from .decays import Cosine, Exponential, Linear, Polynomial
+from .steps import Piecewise
 
 
 def constant_schedule(value: float) -> Schedule:
@@ -38,7 +39,7 @@ def constant_schedule(value: float) -> Schedule:
 
 
 def polynomial_schedule(
-    init_value: float, end_value: float, power: float, transition_steps: int, transition_begin: int = 0
+    init_value: float, end_value: float, power: float, transition_steps: float, transition_begin: int = 0
 ) -> Schedule:
     """Polynomial decay: ``end_value + (init_value - end_value)·(1 - min(n/transition_steps, 1))^power``.
 
@@ -48,7 +49,7 @@ def polynomial_schedule(
         First and last rate.
     power : float > 0
         Exponent.
-    transition_steps : int >= 0
+    transition_steps : float >= 0
         Updates from one to the other.
     transition_begin : int >= 0, default 0
         Updates at init_value before the decay. The formula's n does not count them.
@@ -72,19 +73,21 @@ def polynomial_schedule(
     torch's PolynomialLR ends at 0.
     """
     init_value, end_value = nonnegative(init_value, "init_value"), nonnegative(end_value, "end_value")
-    power, steps = positive(power, "power"), natural(transition_steps, "transition_steps")
+    power, steps = positive(power, "power"), elapsed(transition_steps, "transition_steps")
     s = Polynomial(init_value, steps, end_value, power) if steps else Constant(init_value)
     return _delayed(s, transition_begin)
 
 
-def linear_schedule(init_value: float, end_value: float, transition_steps: int, transition_begin: int = 0) -> Schedule:
+def linear_schedule(
+    init_value: float, end_value: float, transition_steps: float, transition_begin: int = 0
+) -> Schedule:
     """A straight line: ``init_value + (end_value - init_value)·min(n/transition_steps, 1)``.
 
     Parameters
     ----------
     init_value, end_value : float >= 0
         First and last rate.
-    transition_steps : int >= 0
+    transition_steps : float >= 0
         Updates from one to the other.
     transition_begin : int >= 0, default 0
         Updates at init_value before the decay. The formula's n does not count them.
@@ -107,7 +110,7 @@ def linear_schedule(init_value: float, end_value: float, transition_steps: int, 
     Elsewhere: same as `S.Linear` with `.delay`; torch's LinearLR takes factors.
     """
     init_value, end_value = nonnegative(init_value, "init_value"), nonnegative(end_value, "end_value")
-    steps = natural(transition_steps, "transition_steps")
+    steps = elapsed(transition_steps, "transition_steps")
     return _delayed(Linear(init_value, end_value, steps) if steps else Constant(init_value), transition_begin)
 
 
@@ -119,7 +122,7 @@ def _delayed(schedule: Schedule, transition_begin: int) -> Schedule:
 
 def exponential_decay(
     init_value: float,
-    transition_steps: int,
+    transition_steps: float,
     decay_rate: float,
     transition_begin: int = 0,
     staircase: bool = False,
@@ -131,7 +134,7 @@ def exponential_decay(
     ----------
     init_value : float >= 0
         First rate.
-    transition_steps : int >= 0
+    transition_steps : float >= 0
         Updates over which the rate changes by the factor decay_rate.
     decay_rate : float >= 0
         Factor per `transition_steps` updates.
@@ -160,7 +163,7 @@ def exponential_decay(
     Elsewhere: same as `S.Exponential` with `.delay` and `.clip`; Keras' ExponentialDecay has no transition_begin and no
     end_value; torch's ExponentialLR has transition_steps = 1.
     """
-    init_value, steps = nonnegative(init_value, "init_value"), natural(transition_steps, "transition_steps")
+    init_value, steps = nonnegative(init_value, "init_value"), elapsed(transition_steps, "transition_steps")
     decay_rate, staircase = nonnegative(decay_rate, "decay_rate"), flag(staircase, "staircase")
     if steps == 0 or decay_rate == 0.0:
         return _delayed(Constant(init_value), transition_begin)
@@ -239,14 +242,14 @@ def piecewise_interpolate_schedule(
     return Interpolated(*staircase_of(init_value, boundaries_and_scales), interpolation)
 
 
-def cosine_decay_schedule(init_value: float, decay_steps: int, alpha: float = 0.0, exponent: float = 1.0) -> Schedule:
+def cosine_decay_schedule(init_value: float, decay_steps: float, alpha: float = 0.0, exponent: float = 1.0) -> Schedule:
     """Cosine decay: ``init_value·(alpha + (1 - alpha)·f^exponent)``, where the cosine f falls from 1 to 0.
 
     Parameters
     ----------
     init_value : float >= 0
         First rate.
-    decay_steps : int >= 1
+    decay_steps : float >= 1e-6
         Updates to the last rate.
     alpha : float >= 0, default 0
         The last rate divided by the first.
@@ -268,6 +271,6 @@ def cosine_decay_schedule(init_value: float, decay_steps: int, alpha: float = 0.
 
     Elsewhere: same as Keras' CosineDecay and `S.Cosine` if the exponent is 1; torch's CosineAnnealingLR rises again.
     """
-    init_value, steps = nonnegative(init_value, "init_value"), positive_integer(decay_steps, "decay_steps")
+    init_value, steps = nonnegative(init_value, "init_value"), updates(decay_steps, "decay_steps")
     end, exponent = init_value * nonnegative(alpha, "alpha"), positive(exponent, "exponent")
     return Cosine(init_value, steps, end) if exponent == 1.0 else CosinePower(init_value, steps, end, exponent)

@@ -67,14 +67,7 @@ def _made(data: Any, label: str, depth: int) -> Schedule:
             f"`{label}['type']` must be the name of a schedule class that is imported, {_got(name)}"
             f"{checks.suggestion(name, known)}"
         )
-    arguments = {
-        key: _made(value, f"{label}[{key!r}]", depth + 1) if isinstance(value, Mapping) else value
-        for key, value in data.items()
-        if key != "type"
-    }
-    for key, value in arguments.items():
-        if isinstance(value, list) and not all(isinstance(x, int | float | str) for x in value):
-            raise TypeError(f"`{label}[{key!r}]` must have only numbers and strings, {_got(value)}")
+    arguments = {key: _argument(value, f"{label}[{key!r}]", depth) for key, value in data.items() if key != "type"}
     try:
         made: Schedule = cls(**arguments)
     except TypeError as error:
@@ -84,12 +77,21 @@ def _made(data: Any, label: str, depth: int) -> Schedule:
     return made
 
 
+def _argument(value: Any, label: str, depth: int) -> Any:
+    """Return a schedule's argument: a number, a string, a schedule, or a list of them."""
+    if isinstance(value, list):
+        if not all(isinstance(x, int | float | str | Mapping) for x in value):
+            raise TypeError(f"`{label}` must have only numbers, strings and schedules, {_got(value)}")
+        return [_argument(x, f"{label}[{i}]", depth) for i, x in enumerate(value)]
+    return _made(value, label, depth + 1) if isinstance(value, Mapping) else value
+
+
 def _depth(schedule: Schedule) -> int:
     """Number of schedules inside each other."""
     depth, level = 0, [schedule]
     while level and depth <= DEPTH:
         depth += 1
-        inside = [x for outer in level for x in outer.parameters.values() if isinstance(x, Schedule)]
+        inside = [x for outer in level for x in base.inside(outer)]
         level = list({id(x): x for x in inside}.values())
     return depth
 

@@ -19,22 +19,16 @@ Examples
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable, Sequence
-from functools import reduce
-from operator import mul
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pyfastlr_kernels import compat_curves
 
-from .algebra import Constant, as_schedule
-from .base import RateLike, Schedule
+from .base import Schedule
 from .checks import (
     choice,
-    each,
     factor,
     flag,
-    nondecreasing,
     nonnegative,
     optional,
     positive,
@@ -57,6 +51,7 @@ from .torch_decays import (
     PolynomialLR,
     StepLR,
 )
+from .torch_nested import ChainedScheduler, SequentialLR
 
 __all__ = [
     "SWALR",
@@ -334,127 +329,3 @@ def _momentums(schedule: CyclicLR | OneCycleLR) -> tuple[float, float]:
     if not schedule.parameters["cycle_momentum"]:
         raise ValueError("`cycle_momentum` must be True for a momentum schedule, got False")
     return schedule.parameters["base_momentum"], schedule.parameters["max_momentum"]
-
-
-# --- Several schedulers ----------------------------------------------------------------------------------------------
-
-# These torch schedulers multiply the optimizer's rate; the others overwrite it. CosineAnnealingLR multiplies while it
-# falls to 0.
-_FACTORS = (
-    MultiplicativeLR,
-    StepLR,
-    MultiStepLR,
-    ConstantLR,
-    LinearLR,
-    ExponentialLR,
-    PolynomialLR,
-    CosineAnnealingLR,
-)
-
-
-def SequentialLR(schedulers: Sequence[RateLike], milestones: Sequence[int]) -> Schedule:
-    """Several schedules: from each milestone on, the next schedule s gives ``s(n - milestone)``.
-
-    Parameters
-    ----------
-    schedulers : sequence of Schedule
-        At least one.
-    milestones : sequence of int >= 0
-        One fewer than schedulers, not decreasing. A schedule between equal milestones or before 0 is skipped.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument has the wrong type or is out of range, or if a LinearLR or PolynomialLR after a milestone has
-        total_iters = 0 (torch would divide by it).
-
-    Examples
-    --------
-    >>> s = SequentialLR([ConstantLR(0.5, factor=0.5), ExponentialLR(0.5, gamma=0.5)], milestones=[20])
-    >>> s(0), s(5), s(20), s(21)
-    (0.25, 0.5, 0.5, 0.25)
-
-    Notes
-    -----
-    Ends: update n = milestone is the first of the next schedule. MultiplicativeLR and SWALR continue from the rate
-    before it, as in torch; all others start from their own lr.
-
-    Elsewhere: same as optax's join_schedules and `S.join`, except that there no schedule continues from the rate
-    before. torch's OneCycleLR overwrites the rate from which the others start with max_lr/div_factor: to reproduce
-    that, pass this rate as their lr. torch cannot nest a SequentialLR or ChainedScheduler; here both can be nested.
-    """
-    parts = each(as_schedule)(schedulers, "schedulers")
-    at = nondecreasing(milestones, "milestones")
-    if len(parts) != len(at) + 1:
-        raise ValueError(f"`milestones` must have one item fewer than the {len(parts)} schedulers, got {len(at)}")
-    first = bisect_right(at, 0)
-    result: Schedule = parts[first]
-    for i in range(first, len(at)):
-        if i + 1 == len(at) or at[i] < at[i + 1]:
-            result = result.then(_entered(parts[i + 1], i + 1, result(at[i] - 1)), at[i])
-    return result
-
-
-def _entered(schedule: Schedule, i: int, last: float) -> Schedule:
-    """Return the schedule that torch follows from a milestone on, where `last` is the rate before it."""
-    match schedule:
-        case MultiplicativeLR():
-            factor = schedule.parameters["lr_lambda"]
-            return MultiplicativeLR(last * factor(0), factor)
-        case SWALR():
-            return SWALR(**{**schedule.parameters, "lr": last})
-        case ConstantLR() if schedule.parameters["total_iters"] == 0:
-            return Constant(schedule.parameters["lr"])  # the only case where torch's two formulas for it differ
-        case LinearLR() | PolynomialLR() if schedule.parameters["total_iters"] == 0:
-            raise ValueError(f"`schedulers[{i}]` must have total_iters >= 1 after a milestone, got {schedule!r}")
-    return schedule
-
-
-def ChainedScheduler(schedulers: Sequence[Schedule]) -> Schedule:
-    """The product of the schedules' factors: ``lr·∏(s(n)/lr for s in schedulers)``.
-
-    Parameters
-    ----------
-    schedulers : sequence of Schedule
-        At least one, all with the same lr. Only those that multiply the rate: MultiplicativeLR, StepLR, MultiStepLR,
-        ConstantLR, LinearLR, ExponentialLR, PolynomialLR, and CosineAnnealingLR with eta_min = 0.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If there are no schedulers, or if one is of another kind or has another lr.
-
-    Examples
-    --------
-    >>> s = ChainedScheduler([ConstantLR(1.0, factor=0.5, total_iters=2), ExponentialLR(1.0, gamma=0.5)])
-    >>> [s(n) for n in range(4)]
-    [0.5, 0.25, 0.25, 0.125]
-
-    Notes
-    -----
-    Ends: those of the schedules; n is the same for all of them.
-
-    Elsewhere: optax and Keras lack it; `s * t` does the same here. In torch, a chained CosineAnnealingLR drops the
-    other factors when it rises again after T_max; here they stay. The other schedulers overwrite the rate at every
-    step, even in a chain; here they raise TypeError.
-    """
-    parts = each(_multiplying)(schedulers, "schedulers")
-    if not parts:
-        raise ValueError(f"`schedulers` must have at least one item, got {schedulers!r}")
-    lr = parts[0].parameters["lr"]
-    for i, s in enumerate(parts):
-        if s.parameters["lr"] != lr:
-            raise ValueError(f"`schedulers[{i}]` must have the same lr as the first, {lr}, got {s.parameters['lr']}")
-    ones = (type(s)(**{**s.parameters, "lr": 1.0}) for s in parts[1:])
-    product: Schedule = reduce(mul, ones, parts[0])
-    return product
-
-
-def _multiplying(value: Any, name: str) -> Schedule:
-    """Check for one of the schedules that multiply the rate."""
-    if not isinstance(value, _FACTORS):
-        kinds = ", ".join(kind.__name__ for kind in _FACTORS)
-        raise TypeError(f"`{name}` must be one of {kinds}, got {value!r}")
-    if value.parameters.get("eta_min"):
-        raise ValueError(f"`{name}` must have eta_min = 0 in a chain, got {value!r}")
-    return value

@@ -14,7 +14,8 @@ from .base import Schedule
 from .checks import choice, each, factor, function, natural, nonnegative, positive, positive_integer, share
 from .compat import Translated, called
 from .cycles import ANNEALS, CosineRestarts
-from .decays import Cosine, Exponential, Linear, Piecewise, Polynomial
+from .decays import Cosine, Exponential, Linear, Polynomial
+from .steps import Piecewise
 
 
 def _milestones(value: Any, name: str) -> tuple[int, ...]:

@@ -107,10 +107,12 @@ def high_half(a, b):
 
 
 def convert(x, to, modifiers):
-    """cvt: to integers floats saturate, and NaN is zero."""
+    """cvt: to integers floats saturate, and NaN is zero; with .sat, floats are clamped to [0, 1], and NaN is zero."""
     rounding = next((ROUNDINGS[m] for m in modifiers if m in ROUNDINGS), None)
     if x.dtype.kind == "f" and rounding:
         x = rounding(x)
+    if to.kind == "f" and "sat" in modifiers:
+        return np.where(np.isnan(x), 0.0, np.clip(x, 0.0, 1.0)).astype(to)
     if x.dtype.kind != "f" or to.kind == "f":
         return x.astype(to)
     low, high = np.iinfo(to).min, np.iinfo(to).max

@@ -17,7 +17,18 @@ SCHEDULES = [
     S.Exponential(0.1, decay=0.2), S.Linear(0.1, 0.0, 6), S.Polynomial(0.1, 6, power=2.5), S.Cosine(0.1, 6),
     S.CosineRestarts(0.1, 3, mult=2), S.Cyclic(0.01, 0.1, up=2), S.OneCycle(0.1, 7), S.WSD(0.1, 2, 2, 3),
     0.5 * S.Cosine(0.1, 6).warmup(2).clip(0.01, 0.1) + S.Linear(0.1, 0.0, 5).every(2),
-    S.Linear(0.1, 0.2, 3).then(S.Constant(0.1).delay(2), at=4),
+    S.Linear(0.1, 0.2, 3).then(S.Constant(0.1).delay(2), at=4), S.Cosine(0.1, 6).advance(2),
+    S.InverseTime(0.1, 0.1, power=0.7), S.Noam(16, 4), S.Exponential(0.1, 0.5, 2.4, staircase=True),
+    S.Cosine(0.1, 6.5, k_decay=1.5), S.Polynomial(0.1, 6, 0.01, 2.0, k_decay=1.5), S.Tanh(0.1, 6), S.REX(0.1, 6),
+    S.CosineRestarts(0.1, 7 / 3, decay=1.1), *(S.Constant(0.1).warmup(6, 0.01, x) for x in ("log", "cosine", "1-sqrt")),
+    S.torch.SequentialLR(
+        [S.torch.SequentialLR([S.torch.ExponentialLR(0.1, 0.9), S.torch.StepLR(0.1, 2)], [4]), 0.1], [7]
+    ),
+    S.timm.CosineLRScheduler(0.1, 2, 0.01, 2.0, 0.5, 2), S.timm.PolyLRScheduler(0.1, 3, 2.0, 0.01, 1.0, 0.5, 2),
+    S.timm.TanhLRScheduler(0.1, 3, cycle_limit=2), S.timm.WSDLRScheduler(0.1, 8, 4, 0.01, "rsqrt", 2.0, decay_fn="exp"),
+    S.transformers.get_cosine_with_hard_restarts_schedule_with_warmup(0.1, 2, 8, 2),
+    S.transformers.get_cosine_schedule_with_warmup(0.1, 2, 8), S.fastai.fit_one_cycle(0.1, 8),
+    S.fastai.SchedExp(0.1, 0.01, 6), S.fastai.SchedPoly(0.1, 0.01, 2.0, 6),
 ]  # fmt: skip
 
 

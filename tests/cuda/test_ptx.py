@@ -6,6 +6,7 @@ import pytest
 pytest.importorskip("numba_cuda", reason='needs pip install "pyfastlr[cudatool]"')
 pytestmark = pytest.mark.cudatool
 
+import ptxops  # noqa: E402
 from cases import CASES  # noqa: E402
 from emulated import CAPABILITIES, Device, ptx  # noqa: E402
 from pyfastlr_kernels.cuda import compiler, update  # noqa: E402
@@ -149,3 +150,10 @@ def test_the_shared_frontend_writes_what_the_backend_compiles(cc):
     body = lambda text: [line.split("[")[0] for line in text[text.index("{\n") :].splitlines()]  # noqa: E731
     assert body(whole) == body(ptx("adam-float32-values", make, bounds, cc))
     assert body(separate) == body(ptx("adam-float32-values", make, bounds, cc, fused=False))
+
+
+def test_the_emulators_saturating_conversion():
+    """What the compiler makes of min(max(x, 0), 1)."""
+    x = np.array([-1.0, 0.25, 2.0, np.inf, -np.inf, np.nan])
+    assert ptxops.convert(x, np.dtype("f8"), ["sat", "f64", "f64"]).tolist() == [0.0, 0.25, 1.0, 1.0, 0.0, 0.0]
+    assert ptxops.convert(x[:3], np.dtype("f4"), ["rn", "f32", "f64"]).tolist() == [-1.0, 0.25, 2.0]
