@@ -187,12 +187,13 @@ const char *fastlr_error_text(int error)
 """
 _BEGIN_LOOPS = """\
 /*
- * gcc would follow a number that is set to zero into all that is computed from it, and vectorise both paths: a loop
- * takes up to twice the time.
+ * gcc does not know the pragma against contraction, and contracts unless -std is that of the standard. And it would
+ * follow a number that is set to zero into all that is computed from it, and vectorise both paths: a loop takes up to
+ * twice the time.
  */
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC push_options
-#pragma GCC optimize("no-thread-jumps")
+#pragma GCC optimize("fp-contract=off", "no-thread-jumps")
 #endif
 """
 _END_LOOPS = """\
