@@ -42,6 +42,8 @@ LAYERS = {
         "tables",
         "reduce",
         "stage_rules",
+        "curves",
+        "compat_curves",
         "printing",
     },
     "pyfastlr.kernels": {"optimizers", "engines", "rules", "reduce", "compile", "cpu", "njit", "njit_norms", "stamps"},
