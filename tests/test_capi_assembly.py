@@ -8,7 +8,8 @@ from collections import defaultdict
 
 import pytest
 
-from c_library import compiler, library
+from c_library import compiler
+from pyfastlr.capi.compilers import FLAGS
 from pyfastlr.capi.source import header, source
 
 LEVELS = ("default", "arch_x86_64_v2", "arch_x86_64_v3", "arch_x86_64_v4")
@@ -18,14 +19,20 @@ SCALAR = {("default", "count_loop_f64")}  # gcc needs comparisons of 64-bit inte
 PACKED = re.compile(r"v?(mul|add|sub|cmp\w*)(p[sd])$")
 
 
+pytestmark = pytest.mark.capi  # compiling for four levels takes 20 s
+
+
 @pytest.fixture(scope="module")
-def code():
+def code(tmp_path_factory):
     """Instructions of each function: mnemonics and operands."""
     if compiler() is None or shutil.which("objdump") is None or platform.machine() != "x86_64":
         pytest.skip("needs a C compiler and objdump on x86-64")
-    text = subprocess.run(
-        ["objdump", "-d", "--no-show-raw-insn", library()._name], check=True, capture_output=True, text=True
-    ).stdout
+    folder = tmp_path_factory.mktemp("assembly")
+    (folder / "fastlr.h").write_text(header())
+    (folder / "fastlr.c").write_text(source())
+    subprocess.run([compiler(), *FLAGS, "-c", "fastlr.c"], cwd=folder, check=True)
+    command = ["objdump", "-d", "--no-show-raw-insn", "fastlr.o"]
+    text = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
     found, name = defaultdict(list), ""
     for line in text.splitlines():
         head = re.match(r"[0-9a-f]+ <(.*)>:$", line)

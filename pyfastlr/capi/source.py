@@ -230,6 +230,6 @@ def source() -> str:
     said = "\n".join(f"    case {code(name)}:\n        return {_quoted(text)};" for name, text in texts().items())
     printer = make_printer()
     head = _SOURCE.format(version=pyfastlr.__version__, states=MAX_STATES, tensor_states=tables.MAX_STATES, texts=said)
-    loops = [_BEGIN_LOOPS, rules_text(printer), options_text(printer), _END_LOOPS]
-    text = "\n".join([head, *loops, steps_text(), classes_text(), schedules_text(printer)])
+    loops = [_BEGIN_LOOPS, rules_text(printer), options_text(printer), schedules_text(printer), _END_LOOPS]
+    text = "\n".join([head, *loops, steps_text(), classes_text()])
     return "\n".join(y for x in text.split("\n") for y in wrapped(x))
