@@ -109,7 +109,9 @@ def test_our_schedules_are_taken(ours, theirs, accumulate, backend, on):
         backend, keras_runs.both, backend, "Adam", {"learning_rate": theirs, **options},
         {"learning_rate": ours, **options},
     )  # fmt: skip
-    assert_close(b[0], a[0], 1e-5 if backend == "numpy" else 1e-12)
+    # On JAX, Keras computes its cosine in float32: the rates differ by up to 1.2e-9.
+    rounded = backend == "jax" and "Cosine" in theirs
+    assert_close(b[0], a[0], 1e-5 if backend == "numpy" else 1e-8 if rounded else 1e-12)
 
 
 def test_float32_on_jax_is_keras_s(on):

@@ -195,11 +195,13 @@ def test_schedules_in_a_config(name):
         "Piecewise": {"boundaries": [4], "values": [0.1, 0.2]}, "Polynomial": {"lr": 0.1, "steps": 9},
         "StepDecay": {"lr": 0.1, "drop": 0.5, "every": 3}, "TimeDecay": {"lr": 0.1, "decay": 0.1},
         "WSD": {"lr": 0.1, "warmup": 2, "stable": 3, "decay": 4}, "Constant": {"lr": 0.1},
-        "Cosine": {"lr": 0.1, "steps": 9},
+        "Cosine": {"lr": 0.1, "steps": 9}, "Noam": {"width": 16, "warmup": 4}, "REX": {"lr": 0.1, "steps": 9},
+        "Tanh": {"lr": 0.1, "steps": 9},
     }  # fmt: skip
     inner = {"@schedules": "pyfastlr.Cosine.v1", "lr": 0.1, "steps": 9}
     around = {
         "Clip": {"low": 0.01, "high": 0.05}, "Delay": {"steps": 3}, "Every": {"steps": 2},
+        "Advance": {"steps": 3},
         "Warmup": {"steps": 4, "start": 0.0},
         "Product": {"right": 0.5}, "Sum": {"right": 0.5}, "Then": {"second": 0.3, "at": 4},
     }  # fmt: skip
