@@ -403,6 +403,16 @@ def test_a_clip_factor_may_be_zero_or_nan():
 # --- The text ---------------------------------------------------------------------------------------------------------
 
 
+def test_a_field_says_what_it_may_be():
+    asgd = header().partition("typedef struct fastlr_asgd_config {")[2].partition("}")[0]
+    assert "convention;        /* FASTLR_TORCH: whose formula is used */" in asgd
+    assert "decay;             /* FASTLR_COUPLED: what weight_decay does */" in asgd
+    assert "maximize;          /* 1 ascends" in asgd
+    sgd = header().partition("typedef struct fastlr_sgd_config {")[2].partition("}")[0]
+    assert "/* FASTLR_TORCH, FASTLR_KERAS or FASTLR_OPTAX: whose formula is used */" in sgd
+    assert "/* torch: a finite number; keras, optax: 0 */" in sgd
+
+
 def test_the_text_is_plain_and_the_same_each_time():
     for text in (header(), source()):
         text.encode("ascii")
