@@ -194,6 +194,22 @@ def test_skipped_calls_of_an_accumulated_update():
         assert (s.scale, s.skipped) == expected
 
 
+def test_counts_of_a_loss_scale_do_not_overflow():
+    most = 2**63 - 1
+    s = LossScale()
+    assert call("loss_scale_init", ctypes.byref(s)) == OK
+    s.finite = most
+    assert call("loss_scale_update", ctypes.byref(s)) == OK
+    assert (s.scale, s.finite) == (131072.0, 0)
+    s.finite, s.interval = most - 2, most
+    for expected in ((131072.0, most - 1), (262144.0, 0)):
+        assert call("loss_scale_update", ctypes.byref(s)) == OK
+        assert (s.scale, s.finite) == expected
+    s.skipped = most
+    assert call("loss_scale_skip", ctypes.byref(s), ctypes.c_int64(most)) == OK
+    assert (s.scale, s.skipped) == (131072.0, 0)
+
+
 def test_errors_by_code():
     lib, x, out = library(), np.ones(3, "f4"), ctypes.c_double()
     null, c, size = None, ctypes.c_double, ctypes.c_size_t

@@ -108,11 +108,23 @@ def test_a_write_behind_a_buffer_would_be_seen(folder):
     assert done.returncode == -11
 
 
-@pytest.mark.parametrize("compiler", ["gcc", "zig"])
-def test_fast_math_is_an_error(compiler, folder):
+FAST = {
+    "gcc": (
+        "-ffast-math",
+        "-ffinite-math-only",
+        "-funsafe-math-optimizations",
+        "-freciprocal-math",
+        "-fno-signed-zeros",
+    ),
+    "zig": ("-ffast-math", "-ffinite-math-only"),
+}
+
+
+@pytest.mark.parametrize(("compiler", "flag"), [(name, flag) for name, flags in FAST.items() for flag in flags])
+def test_fast_math_is_an_error(compiler, flag, folder):
     toolchain = TOOLCHAINS[compiler]
     there(toolchain)
-    command = [*toolchain.cc, *FLAGS, "-ffast-math", "-c", "fastlr.c", "-o", os.devnull]
+    command = [*toolchain.cc, *FLAGS, flag, "-c", "fastlr.c", "-o", os.devnull]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "#error" in done.stderr

@@ -8,7 +8,7 @@ from itertools import chain, cycle, pairwise
 import numpy as np
 import pytest
 
-from c_library import BY_NAME, CONVENTIONS, ERRORS, OK, Optimizer, compiler, config_type, library, span, tensor
+from c_library import BY_NAME, CONVENTIONS, ERRORS, OK, Optimizer, Tensor, compiler, config_type, library, span, tensor
 from cases import CASES
 from pyfastlr.capi.source import header, source, version_number
 from pyfastlr.capi.source_errors import NAMES, texts
@@ -216,6 +216,15 @@ def test_an_error_of_a_table_writes_nothing():
     assert x.call("step_tensors", *x.time(1), None, ctypes.c_size_t(0), *span(0, 0)) == OK
 
 
+def test_sizes_whose_sum_overflows():
+    x = Optimizer("Adam", lr=0.1)
+    p, g, most = np.ones(4, "f4"), np.ones(4, "f4"), 2 ** (8 * ctypes.sizeof(ctypes.c_size_t)) - 1
+    left = [Tensor(size) for size in (most - 1, 9)]  # without a gradient
+    for begin in (0, most - 1):
+        assert x.step_tensors(1, [*left, tensor(p, g, x.state(4))], begin, most) == OK
+    assert (p == 1).all()
+
+
 # --- Errors -----------------------------------------------------------------------------------------------------------
 
 
@@ -394,9 +403,21 @@ def test_a_clip_factor_may_be_zero_or_nan():
 # --- The text ---------------------------------------------------------------------------------------------------------
 
 
+def test_a_field_says_what_it_may_be():
+    asgd = header().partition("typedef struct fastlr_asgd_config {")[2].partition("}")[0]
+    assert "convention;        /* FASTLR_TORCH: whose formula is used */" in asgd
+    assert "decay;             /* FASTLR_COUPLED: what weight_decay does */" in asgd
+    assert "maximize;          /* 1 ascends" in asgd
+    sgd = header().partition("typedef struct fastlr_sgd_config {")[2].partition("}")[0]
+    assert "/* FASTLR_TORCH, FASTLR_KERAS or FASTLR_OPTAX: whose formula is used */" in sgd
+    assert "/* torch: a finite number; keras, optax: 0 */" in sgd
+
+
 def test_the_text_is_plain_and_the_same_each_time():
     for text in (header(), source()):
         text.encode("ascii")
         assert "\t" not in text
         assert max(map(len, text.splitlines())) <= 121
+        for comment in re.findall(r"/\*.*?\*/", text, re.DOTALL):
+            assert all(line.lstrip().startswith("*") for line in comment.splitlines()[1:]), comment
     assert (header(), source()) == (header(), source())

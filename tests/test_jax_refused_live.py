@@ -20,6 +20,7 @@ from pyfastlr.interop.jax import calls
 P = {"w": jnp.ones((2, 3)), "b": jnp.ones(3)}
 ADAM = fj.adam(0.1)
 STATE = ADAM.init(P)
+NADAM = fj.nadam(0.1).init(P)
 HALF = {"w": P["w"], "b": P["b"].astype(jnp.bfloat16)}
 
 
@@ -105,7 +106,18 @@ REFUSED = {
     "other state": (lambda: ADAM.update(P, fj.sgd(0.1).init(P)), ValueError, "`state` must be the state that `init`"),
     "no state": (lambda: ADAM.update(P, {}), ValueError, "`state` must be the state that `init` .*got {}"),
     "count": (lambda: ADAM.update(P, STATE._replace(count=jnp.ones(2))), ValueError, "`state.count` must be an int32"),
-    "carry": (lambda: ADAM.update(P, STATE._replace(carry=jnp.ones((1, 2)))), ValueError, "`state.carry` must have 0"),
+    "count of Python": (lambda: ADAM.update(P, STATE._replace(count=1)), ValueError, "`state.count` must be .*, got 1"),
+    "other carry": (
+        lambda: fj.nadam(0.1).update(P, NADAM._replace(carry=jnp.ones((1, 2)))),
+        ValueError,
+        "`state.carry` must have 1 numbers, each as two uint32, got",
+    ),
+    "carry in a list": (lambda: fj.nadam(0.1).update(P, NADAM._replace(carry=[1])), ValueError, "two uint32, got .1."),
+    "carry": (
+        lambda: ADAM.update(P, STATE._replace(carry=jnp.ones((1, 2)))),
+        ValueError,
+        "`state.carry` must be None, got",
+    ),
     "no parameters": (
         lambda: fj.adamw(0.1).update(P, STATE),
         ValueError,
@@ -127,6 +139,11 @@ REFUSED = {
         TypeError,
         "`lr` must be a number at every count, got",
     ),
+    "no rate at a count": (
+        lambda: fj.adam(lambda n: None).update(P, STATE),
+        TypeError,
+        "`lr` must be a number at every count, got None",
+    ),
     "mask's structure": (
         lambda: fj.adamw(0.1, mask={"w": True}).update(P, STATE, P),
         ValueError,
@@ -138,7 +155,11 @@ REFUSED = {
         "`mask` must have True or False for each array, got 1",
     ),
     "grad": (differentiated(lambda f: f), NotImplementedError, r"a step of pyfastlr \(adam\) cannot be differentiated"),
-    "grad of jit": (differentiated(jax.jit), NotImplementedError, "cannot be differentiated: .* optax's own optimizer"),
+    "grad of jit": (
+        differentiated(jax.jit),
+        NotImplementedError,
+        "cannot be differentiated: .* optax's own optimizer .* `jax.lax.stop_gradient`",
+    ),
 }
 
 

@@ -117,17 +117,20 @@ def make_scaling(compiled):
     """Make ``after_skip(scale, finite, skipped, every, backoff)`` and ``after_update(..., growth, backoff, interval)``.
 
     As many skipped calls as an update takes lower the scale at once: it may be why none succeeds. An update lowers it
-    if a call was skipped, or raises it after enough updates.
+    if a call was skipped, or raises it after enough updates. No sum overflows: `every` and
+    `interval` are at least 1.
     """
     lower = compiled(lowered)
 
     def after_skip(scale, finite, skipped, every, backoff):
-        return lower(scale, backoff) if skipped + 1 >= every else (scale, finite, skipped + 1)
+        if skipped < every - 1:
+            return scale, finite, skipped + 1
+        return lower(scale, backoff)
 
     def after_update(scale, finite, skipped, growth, backoff, interval):
         if skipped != 0:
             return lower(scale, backoff)
-        if finite + 1 < interval:
+        if finite < interval - 1:
             return scale, finite + 1, 0
         new = np.float64(np.float32(scale * growth))
         return new if new <= _FLOAT32_MAX else scale, 0, 0

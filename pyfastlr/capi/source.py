@@ -136,6 +136,10 @@ _SOURCE = """\
 #if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
 #error "fastlr needs IEEE arithmetic: compile it without -ffast-math"
 #endif
+/* gcc 12 and later name the parts of fast-math. */
+#if defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || defined(__NO_SIGNED_ZEROS__)
+#error "fastlr needs IEEE arithmetic: compile it without -funsafe-math-optimizations and without its parts"
+#endif
 #if defined(__clang__) || !defined(__GNUC__)
 #pragma STDC FP_CONTRACT OFF
 #endif
@@ -157,7 +161,7 @@ _SOURCE = """\
 #define FASTLR_CLONES
 #endif
 
-/* gcc does not unroll vectorised loops by itself: without this, plain SGD with weight decay takes 1.4 times as long. */
+/* gcc does not unroll vectorised loops by itself. Without this, SGD with weight decay takes 1.4 times as long. */
 #if defined(__GNUC__) && !defined(__clang__)
 #define FASTLR_UNROLL _Pragma("GCC unroll 4")
 #else

@@ -16,8 +16,8 @@ LACKING = Range(0.0, 0.0, "0")  # of a hyperparameter that a convention's optimi
 
 # Every configuration begins with these: type, name, explanation.
 COMMON_FLAGS = (
-    ("convention", "FASTLR_TORCH, FASTLR_KERAS or FASTLR_OPTAX: whose formula is used"),
-    ("decay", "FASTLR_COUPLED, FASTLR_DECOUPLED or FASTLR_INDEPENDENT: what weight_decay does"),
+    ("convention", "whose formula is used"),
+    ("decay", "what weight_decay does"),
     ("maximize", "1 ascends the gradient, 0 descends it"),
 )
 COMMON_NUMBERS = (

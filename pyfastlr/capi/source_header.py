@@ -4,13 +4,13 @@ import re
 import textwrap
 from typing import Any
 
-from .source_classes import COMMON_FLAGS, COMMON_NUMBERS, Class
+from .source_classes import COMMON_FLAGS, COMMON_NUMBERS, CONVENTIONS, DECAYS, Class
 from .source_optimizers import prototypes
 
 
 def config_text(c: Class) -> str:
     """Return the type of a class's configurations."""
-    flags = [*COMMON_FLAGS, *((x, _explained(c, x)) for x in c.flags)]
+    flags = [*((x, f"{_values(c, x)}{said}") for x, said in COMMON_FLAGS), *((x, _explained(c, x)) for x in c.flags)]
     numbers = [*COMMON_NUMBERS, *((x, _explained(c, x)) for x in c.own_numbers)]
     rows = [("size_t struct_size;", "size of this structure, in bytes")]
     rows += [(f"int32_t {name};", said) for name, said in flags]
@@ -23,8 +23,22 @@ def config_text(c: Class) -> str:
 def _explained(c: Class, name: str) -> str:
     if name in c.flags:
         return "0 or 1"
-    words = {x.words: None for convention in c.conventions for _, x in c.ranges(name, convention)}
-    return " or ".join(words)
+    owners: dict[str, list[str]] = {}
+    for convention in c.conventions:
+        words = {x.words: None for _, x in c.ranges(name, convention)}  # of a pair, of both or of each
+        owners.setdefault(", then ".join(words), []).append(convention)
+    said = [text if len(owners) == 1 else f"{', '.join(by)}: {text}" for text, by in owners.items()]
+    return "; ".join(said)
+
+
+def _values(c: Class, flag: str) -> str:
+    """Return the constants that a flag of all classes may be in this class."""
+    allowed = {
+        "convention": [x for x in CONVENTIONS if x in c.conventions],
+        "decay": [x for x in DECAYS if x in c.cls.decays],
+    }.get(flag, [])
+    *first, last = [f"FASTLR_{x.upper()}" for x in allowed] or [""]
+    return f"{', '.join(first)} or {last}: " if first else last and f"{last}: "
 
 
 def header_text(c: Class) -> str:

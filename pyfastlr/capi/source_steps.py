@@ -83,8 +83,8 @@ static int step_scaled_fX(const struct chosen *x, const union update_fX *u, REAL
 }
 
 /*
- * A step over the elements from `begin` to `end` of the tensors, as if they were one array. First all of it is checked,
- * then all of it is done.
+ * A step over the elements from `begin` to `end` of the tensors, as if they were one array. First all of it is
+ * checked, then all of it is done.
  */
 static int step_tensors_fX(const struct chosen *x, const union update_fX *u, const fastlr_tensor *tensors,
         size_t count, size_t begin, size_t end)
@@ -98,7 +98,7 @@ static int step_tensors_fX(const struct chosen *x, const union update_fX *u, con
         for (size_t k = 0; k < count && first < end; k++) {
             const fastlr_tensor *const t = &tensors[k];
             const size_t from = begin > first ? begin - first : 0, to = end - first < t->size ? end - first : t->size;
-            first += t->size;
+            first += to; /* not t->size: the sum of the sizes may overflow */
             if (from >= to || t->g == NULL)
                 continue;
             REAL *state[FASTLR_TENSOR_STATES];

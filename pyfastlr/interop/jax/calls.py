@@ -120,7 +120,7 @@ def _call(call: Call, count: Any, carry: Any, numbers: Any, operands: Any, block
 def _refuse(call: Call, primals: Any, tangents: Any) -> NoReturn:
     raise NotImplementedError(
         f"a step of pyfastlr ({call.rule}) cannot be differentiated: where gradients must flow through an update, use "
-        "optax's own optimizer there"
+        "optax's own optimizer there; where not, apply `jax.lax.stop_gradient` to what is given to the step"
     )
 
 

@@ -147,9 +147,13 @@ class Step:
                 f"`state` must be the state that `init` of this optimizer returns, with {', '.join(names) or 'no'} "
                 f"moments, got {_short(state)}"
             )
-        if carries != (0 if state.carry is None else len(state.carry)):
-            raise ValueError(f"`state.carry` must have {carries} numbers, got {_short(state.carry)}")
-        if state.count.dtype != jnp.int32 or state.count.shape != ():
+        if not _is_array(state.carry, jnp.uint32, (carries, 2)) if carries else state.carry is not None:
+            raise ValueError(
+                f"`state.carry` must have {carries} numbers, each as two uint32, got {_short(state.carry)}"
+                if carries
+                else f"`state.carry` must be None, got {_short(state.carry)}"
+            )
+        if not _is_array(state.count, jnp.int32, ()):
             raise ValueError(f"`state.count` must be an int32 scalar, got {_short(state.count)}")
         if params is not None:
             check_like(grads, params)
@@ -206,6 +210,11 @@ class Step:
         return threads
 
 
+def _is_array(x: Any, dtype: Any, shape: tuple[int, ...]) -> bool:
+    """Return whether an array, of numpy, jax or a trace, has that dtype and shape: compiled code relies on both."""
+    return bool(getattr(x, "dtype", None) == dtype) and bool(x.shape == shape)
+
+
 def _next(count: Any) -> Any:
     """Return the next count; the largest one stays."""
     return jnp.where(count < np.iinfo(np.int32).max, count + 1, count)
@@ -219,7 +228,10 @@ def _operand(value: Any, name: str, count: Any) -> Any:
 
 
 def _scalar(value: Any, name: str) -> Any:
-    array = jnp.asarray(value)
+    try:
+        array = jnp.asarray(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"`{name}` must be a number at every count, got {_short(value)}") from None
     if array.shape != () or not jnp.issubdtype(array.dtype, np.number) or jnp.iscomplexobj(array):
         raise TypeError(f"`{name}` must be a number at every count, got an array of {array.dtype}{list(array.shape)}")
     return array if str(array.dtype) in ("float32", "float64") else array.astype(jnp.float32)
