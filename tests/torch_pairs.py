@@ -4,9 +4,10 @@ import itertools
 import warnings
 
 import numpy as np
-import torch
+import pytest
 
-import pyfastlr.interop.torch as ours
+torch = pytest.importorskip("torch")
+ours = pytest.importorskip("pyfastlr.interop.torch")
 
 CLASSES = ("SGD", "RMSprop", "Adagrad", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adadelta")
 _ADAM = ({}, {"betas": (0.8, 0.95), "eps": 1e-3}, {"weight_decay": 0.1}, {"maximize": True, "weight_decay": 0.1})
