@@ -203,12 +203,13 @@ def test_real_signals_while_files_are_written(tmp_path):
     rng = random.Random(0)
     for k in range(60):
         try:
-            signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-5, 6e-3))
-            write(path, {"x": x[k % 2]}, {})
+            try:
+                signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-5, 6e-3))
+                write(path, {"x": x[k % 2]}, {})
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)  # the signal may come just before
         except KeyboardInterrupt:
             count += 1
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
         with Reader(path) as file:
             assert len(set(file.read()["x"].tolist())) == 1
         assert os.listdir(os.path.dirname(path)) == ["f"]
