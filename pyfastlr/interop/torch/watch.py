@@ -21,6 +21,10 @@ def _memory(x: Any, is_parameter: bool) -> tuple[int, int, int]:
     return (x.data_ptr(), x.numel(), int(x.is_contiguous())) if is_parameter else (x.data_ptr(), -1, -1)
 
 
+def _layout(x: Any) -> tuple[Any, Any]:
+    return x.shape, x.stride()
+
+
 def _ids(objects: Sequence[Any]) -> Any:
     return np.array(list(map(id, objects)), np.int64)
 
@@ -53,6 +57,9 @@ class Watch:
         self._params, self._tensors = params, [*params, *state]
         tensors = self._tensors
         self._memory = self._memory_now()
+        # Of these, compiled code sees only the address and the size. Their strides may change with both unchanged.
+        self._strided = [x for x in params if not x.is_contiguous()]
+        self._layouts = list(map(_layout, self._strided))
         functions = shim.functions()
         self._is_compiled = functions is not None
         if functions is not None:
@@ -64,6 +71,8 @@ class Watch:
 
     def is_current(self) -> bool:
         """Whether nothing has changed."""
+        if self._strided and list(map(_layout, self._strided)) != self._layouts:
+            return False
         if self._is_compiled:
             return bool(self._same_items() and self._same_memory())
         found = chain.from_iterable([entry.get(name, _MISSING) for name in self._names] for entry in self._entries)
