@@ -74,11 +74,19 @@ def test_empty_runs_return_a_copy():
     ("call", "error", "words"),
     [
         (lambda: ours.minimize("Adam", None, 1.0), TypeError, "`optimizer` must be a class"),
-        (lambda: ours.adam(lambda x, i: x, 1.0, b1=1.0), ValueError, "`betas"),
+        (lambda: ours.adam(lambda x, i: x, 1.0, b1=1.0), ValueError, "`b1` must be"),
+        (lambda: ours.rmsprop(lambda x, i: x, 1.0, gamma=2.0), ValueError, "`gamma` must be"),
+        (lambda: ours.sgd(lambda x, i: x, 1.0, step_size=-1.0), ValueError, "`step_size` must be"),
         (lambda: ours.sgd(lambda x, i: x, 1.0, mass=1.0), ValueError, "`mass` must be"),
-        (lambda: ours.adam(lambda x, i: numpy.ones(3), 1.0), ValueError, "`grads` must be"),
+        (lambda: ours.adam(lambda x, i: numpy.ones(3), 1.0), ValueError, "`grad` must be"),
     ],
 )
 def test_bad_arguments_are_refused(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+def test_integers_start_as_in_autograd():
+    start = numpy.array([2, -3])
+    got, want = (module.adam(lambda x, i: 2.0 * x, start) for module in (ours, theirs))
+    numpy.testing.assert_allclose(got, want, rtol=1e-12)

@@ -158,8 +158,10 @@ def test_every_optimizer_and_schedules(cls):
     ("make", "error", "words"),
     [
         (lambda: pl.PyfastlrOptimizer("Adam"), TypeError, "`optimizer` must be a class"),
-        (lambda: pl.PyfastlrOptimizer(flr.Adam, -1.0), ValueError, "`lr` must be"),
-        (lambda: pl.AdamOptimizer(beta1=1.0), ValueError, "`betas"),
+        (lambda: pl.PyfastlrOptimizer(flr.Adam, -1.0), ValueError, "`stepsize` must be"),
+        (lambda: pl.AdamOptimizer(beta1=1.0), ValueError, "`beta1` must be"),
+        (lambda: pl.RMSPropOptimizer(decay=2.0), ValueError, "`decay` must be"),
+        (lambda: pl.AdamOptimizer().apply_grad([], [np.array([1.0])]), ValueError, "`grad` must have"),
         (lambda: pl.MomentumOptimizer(momentum=-1.0), ValueError, "`momentum` must be"),
     ],
 )
@@ -179,7 +181,7 @@ def test_bad_steps_change_nothing():
     with pytest.raises(ValueError, match="grads"):
         opt.apply_grad([numpy.ones(3)], [x])
     opt.stepsize = "fast"
-    with pytest.raises(TypeError, match="`lr`"):
+    with pytest.raises(TypeError, match="`stepsize`"):
         opt.apply_grad([numpy.ones(2)], [x])
     opt.stepsize = 0.1
     assert opt.opt.steps == state["steps"]

@@ -93,7 +93,7 @@ WRONG = {
     "a text": ("Adam", {"learn_rate": "fast"}, (TypeError, ValueError), "learn_rate"),
     "a limit": ("Adam", {"grad_clip": -1.0}, ValueError, "`grad_clip` must be .* got -1.0"),
     "a decay": ("SGD", {"L2": -1.0}, ValueError, "`L2` must be .* got -1.0"),
-    "betas": ("Lion", {"learn_rate": 0.1, "beta1": 1.5}, ValueError, "betas"),
+    "betas": ("Lion", {"learn_rate": 0.1, "beta1": 1.5}, ValueError, "`beta1` must be"),
     "no rate": ("Yogi", {}, ValueError, "`learn_rate` must be given: optax's Yogi has no default"),
     "a convention": ("Adam", {"convention": "mxnet"}, ValueError, "`convention` of Adam must be"),
     "a scheduled start": ("Rprop", {"learn_rate": S.Constant(0.1)}, TypeError, "only initializes state"),

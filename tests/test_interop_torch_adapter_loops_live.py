@@ -330,6 +330,57 @@ def test_parameters_that_move(compiled, monkeypatch):
     np.testing.assert_allclose(got, want, rtol=1e-11)
 
 
+def test_groups_that_share_their_parameters_in_another_way():
+    """The parameters and their order stay, only their groups change."""
+    pair = Pair("AdamW", "plain")
+    for params, opt in zip(pair.params, pair.opts, strict=True):
+        opt.add_param_group({"params": [torch.nn.Parameter(params[0].detach().clone())], "lr": 0.5})
+        params.append(opt.param_groups[1]["params"][0])
+    for k in range(6):
+        pair.step()
+        for opt in pair.opts:
+            first, *others = opt.param_groups
+            if k == 1:
+                others[0]["params"].insert(0, first["params"].pop())
+            if k == 3:
+                opt.param_groups.append({**first, "lr": 0.01, "params": others[0]["params"][1:]})
+                del others[0]["params"][1:]
+    got, want = pair.both()
+    np.testing.assert_allclose(got, want, rtol=1e-11)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("change", [torch.clone, torch.t, lambda x: x.clone().t(), torch.neg_])
+def test_a_parameter_with_gaps_that_gets_other_memory_or_strides(change, compiled, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(shim, "functions", lambda: None)
+    memory = [torch.arange(36.0, dtype=torch.float64).view(6, 6) for _ in range(2)]
+    p, q = (torch.nn.Parameter(x[:3, ::2]) for x in memory)
+    opts = torch.optim.AdamW([p], lr=0.1), ours.AdamW([q], lr=0.1)
+    for k in range(6):
+        for x, opt in zip((p, q), opts, strict=True):
+            x.grad = torch.arange(9.0, dtype=torch.float64).view(3, 3) - k
+            opt.step()
+            if k % 2:
+                x.data = change(x.data)
+    np.testing.assert_allclose(q.detach(), p.detach(), rtol=1e-11)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_dense_parameter_whose_axes_are_swapped_in_place(compiled, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(shim, "functions", lambda: None)
+    p, q = (torch.nn.Parameter(torch.arange(8.0).view(2, 2, 2).permute(0, 2, 1)) for _ in range(2))
+    opts = torch.optim.SGD([p], lr=0.1), ours.SGD([q], lr=0.1)
+    gradient = torch.arange(8.0).view(2, 2, 2).permute(0, 2, 1)
+    for _ in range(3):
+        for x, opt in zip((p, q), opts, strict=True):
+            x.grad = gradient
+            opt.step()
+            x.data = x.data.permute(1, 0, 2)
+    np.testing.assert_allclose(q.detach(), p.detach(), rtol=1e-6)
+
+
 def test_a_parameter_without_state_that_is_replaced():
     p, q = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
     opt = ours.SGD([p], lr=1.0)
@@ -532,6 +583,21 @@ def test_flags_that_are_refused(name, flag):
     p = torch.nn.Parameter(torch.ones(2))
     with pytest.raises(ValueError, match=rf"`param_groups\[0\]\['{flag}'\]` must be False, .*, got True"):
         getattr(ours, name)([p], **{flag: True})
+
+
+@pytest.mark.parametrize("name", ["Adam", "NAdam", "Adamax", "Lion"])
+@pytest.mark.parametrize("betas", [(1.0, 0.9), (0.9, 1.0), (-0.1, 0.9)])
+def test_betas_of_groups_are_checked(name, betas):
+    """torch checks those of the constructor, and later divides by zero."""
+    p, q = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
+    p.grad = torch.ones(2)
+    opt = getattr(ours, name)([p], lr=0.1)
+    with pytest.raises(ValueError, match=r"`param_groups\[1\]\['betas'\]\[[01]\]` must be a number in \[0, 1\), got"):
+        opt.add_param_group({"params": [q], "betas": betas})
+    opt.param_groups[0]["betas"] = betas
+    with pytest.raises(ValueError, match=r"`param_groups\[0\]\['betas'\]\[[01]\]` must be a number in \[0, 1\), got"):
+        opt.step()
+    assert (p.tolist(), len(opt.param_groups), dict(opt.state)) == ([1.0, 1.0], 1, {})
 
 
 def test_what_a_step_refuses_changes_nothing():

@@ -265,3 +265,40 @@ def test_a_schedule_goes_on_from_torch_s_counts():
     opt.load_state_dict(theirs.state_dict())
     opt.step()
     assert opt.param_groups[0]["lr"] == schedule(4)
+
+
+@pytest.mark.parametrize("wrong", ["rate", "count"])
+def test_a_state_that_a_schedule_cannot_take_changes_nothing(wrong):
+    params = [torch.nn.Parameter(torch.ones(2)) for _ in range(2)]
+    opt = ours.AdamW([{"params": [p]} for p in params], lr=S.Linear(1.0, 0.0, steps=10))
+    for p in params:
+        p.grad = torch.ones(2)
+    opt.step()
+    given = copy.deepcopy(opt.state_dict())
+    if wrong == "rate":
+        given["param_groups"][1]["lr"] = "fast"
+    else:
+        del given["param_groups"][1]["schedule_step"]
+        given["state"][1]["step"] = torch.ones(2)
+    given["param_groups"][0]["lr"] = 0.125
+    before = copy.deepcopy(opt.state_dict())
+    with pytest.raises((TypeError, ValueError, RuntimeError)):
+        opt.load_state_dict(given)
+    assert repr(opt.state_dict()) == repr(before)
+    opt.step()
+    assert [group["lr"] for group in opt.param_groups] == [0.9, 0.9]
+    assert f"schedule: {S.Linear(1.0, 0.0, steps=10)}\n" in repr(opt)
+
+
+def test_adagrad_s_initial_value_is_that_of_the_optimizer():
+    """In torch, a group that is added has none of its own, nor has one that was loaded."""
+    pairs = []
+    for cls in (torch.optim.Adagrad, ours.Adagrad):
+        p, q = (torch.nn.Parameter(torch.ones(2, dtype=torch.float64)) for _ in range(2))
+        opt = cls([p], lr=0.1, initial_accumulator_value=0.5)
+        opt.add_param_group({"params": [q], "initial_accumulator_value": 3.0})
+        for _ in range(3):
+            p.grad, q.grad = p.detach().clone(), q.detach().clone()
+            opt.step()
+        pairs.append(torch.cat([p, q]).detach())
+    np.testing.assert_allclose(*pairs, rtol=1e-12)

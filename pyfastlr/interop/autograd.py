@@ -24,8 +24,11 @@ from pyfastlr import optimizers as classes
 from pyfastlr.engines.hyper import BELOW_ONE, number
 from pyfastlr.optimizers import Optimizer
 
+from .renaming import renamed
+
 Gradient = Callable[[Any, int], Any]
 Callback = Callable[[Any, int, Any], Any]
+_THEIR_NAMES = {"lr": "step_size", "params": "init_params", "grads": "grad"}
 
 
 def minimize(
@@ -82,7 +85,9 @@ def minimize(
     if not (isinstance(optimizer, type) and issubclass(optimizer, Optimizer)):
         raise TypeError(f"`optimizer` must be a class of pyfastlr, such as pyfastlr.Adam, got {optimizer!r:.60}")
     x, unflatten = _flat(init_params)
-    return _run(optimizer(x, step_size, **arguments), x, unflatten, grad, callback, num_iters)
+    with renamed(_THEIR_NAMES):
+        opt = optimizer(x, step_size, **arguments)
+    return _run(opt, x, unflatten, grad, callback, num_iters)
 
 
 def adam(
@@ -103,7 +108,8 @@ def adam(
     >>> float(adam(lambda x, i: 2 * x, 3.0, num_iters=1, step_size=0.5).round(6))
     2.5
     """
-    return minimize(classes.Adam, grad, init_params, callback, num_iters, step_size, betas=(b1, b2), eps=eps)
+    betas = number(b1, "b1", BELOW_ONE), number(b2, "b2", BELOW_ONE)
+    return minimize(classes.Adam, grad, init_params, callback, num_iters, step_size, betas=betas, eps=eps)
 
 
 def sgd(
@@ -147,15 +153,16 @@ def rmsprop(
     1.585786
     """
     x, unflatten = _flat(init_params)
-    opt = classes.RMSProp(x, step_size, alpha=gamma, eps=eps)
+    with renamed({**_THEIR_NAMES, "alpha": "gamma"}):
+        opt = classes.RMSProp(x, step_size, alpha=gamma, eps=eps)
     opt.state["square_avg"][...] = 1.0
     return _run(opt, x, unflatten, grad, callback, num_iters)
 
 
 def _flat(init_params: Any) -> tuple[Any, Any]:
-    """Copy of the parameters as one array, and what makes their structure from it."""
+    """Copy of the parameters as one array, and what makes their structure from it. Integers become float64."""
     x, unflatten = flatten(init_params)
-    return np.array(x), unflatten
+    return np.array(x, np.float64 if x.dtype.kind in "iu" else None), unflatten
 
 
 def _run(opt: Optimizer, x: Any, unflatten: Any, grad: Gradient, callback: Callback | None, num_iters: int) -> Any:
@@ -163,5 +170,6 @@ def _run(opt: Optimizer, x: Any, unflatten: Any, grad: Gradient, callback: Callb
         g = flatten(grad(unflatten(x), i))[0]
         if callback:
             callback(unflatten(x.copy()), i, unflatten(g.copy()))
-        opt.step(g)
+        with renamed(_THEIR_NAMES):
+            opt.step(g)
     return unflatten(x)

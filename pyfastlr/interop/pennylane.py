@@ -17,7 +17,7 @@ True
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pennylane as qml
@@ -27,6 +27,7 @@ from pyfastlr.arrays.host import Array, describe
 from pyfastlr.optimizers import Optimizer
 
 from .progress import set_progress
+from .renaming import renamed
 
 
 class PyfastlrOptimizer(qml.GradientDescentOptimizer):
@@ -70,11 +71,14 @@ class PyfastlrOptimizer(qml.GradientDescentOptimizer):
     the count of the updates is one for all, as in PennyLane's Adam.
     """
 
+    _their_names: ClassVar[Mapping[str, str]] = {"lr": "stepsize"}
+
     def __init__(self, optimizer: type[Optimizer], stepsize: Any = 0.01, **arguments: Any) -> None:
         if not (isinstance(optimizer, type) and issubclass(optimizer, Optimizer)):
             raise TypeError(f"`optimizer` must be a class of pyfastlr, such as pyfastlr.Adam, got {optimizer!r:.60}")
         known = {name: x for name, x in arguments.items() if name != "groups"}
-        optimizer(np.zeros(1), stepsize, **known, **self._hyperparameters())  # for its checks
+        with renamed(self._their_names):
+            optimizer(np.zeros(1), stepsize, **known, **self._hyperparameters())  # for its checks
         super().__init__(stepsize)
         self._class, self._arguments = optimizer, arguments
         self.reset()
@@ -118,14 +122,18 @@ class PyfastlrOptimizer(qml.GradientDescentOptimizer):
         if not trained:
             return list(args)
         values = {str(k): _array(args[k], f"args[{k}]") for k in trained}
-        opt = self._bound(values)
+        with renamed(self._their_names):
+            opt = self._bound(values)
         gradients: dict[str, Any] = dict.fromkeys(self._arrays)
+        if len(grad) != len(trained):
+            raise ValueError(f"`grad` must have a gradient for each of {len(trained)} arguments, got {len(grad)}")
         for (name, x), g in zip(values.items(), grad, strict=True):
             gradients[name] = np.asarray(g, x.dtype, order="C")
         for name, x in values.items():
             self._arrays[name][...] = x
         set_progress(opt, opt.steps)
-        opt.step(gradients)
+        with renamed(self._their_names):
+            opt.step(gradients)
         result = list(args)
         for k in trained:
             result[k] = qml.numpy.tensor(self._arrays[str(k)].copy(), requires_grad=True)
@@ -201,6 +209,12 @@ class NesterovMomentumOptimizer(MomentumOptimizer):
 class AdamOptimizer(PyfastlrOptimizer):
     """PennyLane's ``AdamOptimizer``, whose eps stands beside the uncorrected root. This is Keras' convention."""
 
+    _their_names: ClassVar[Mapping[str, str]] = {
+        **PyfastlrOptimizer._their_names,
+        "betas[0]": "beta1",
+        "betas[1]": "beta2",
+    }
+
     def __init__(self, stepsize: Any = 0.01, beta1: float = 0.9, beta2: float = 0.99, eps: float = 1e-8) -> None:
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
         super().__init__(classes.Adam, stepsize, convention="keras")
@@ -222,6 +236,8 @@ class AdagradOptimizer(PyfastlrOptimizer):
 
 class RMSPropOptimizer(PyfastlrOptimizer):
     """PennyLane's ``RMSPropOptimizer``: g / sqrt(a + eps). This is Keras' convention."""
+
+    _their_names: ClassVar[Mapping[str, str]] = {**PyfastlrOptimizer._their_names, "alpha": "decay"}
 
     def __init__(self, stepsize: Any = 0.01, decay: float = 0.9, eps: float = 1e-8) -> None:
         self.decay, self.eps = decay, eps

@@ -2,12 +2,13 @@
 
 import inspect
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 import numpy as np
 from thinc import optimizers as theirs
 
 from pyfastlr.engines.hyper import PAIRS
+from pyfastlr.interop.renaming import renamed
 from pyfastlr.optimizers import Optimizer as Ours
 from pyfastlr.optimizers import registry as all_ours
 from pyfastlr.optimizers.fields import StartNumber
@@ -27,19 +28,10 @@ _THEIR_DEFAULTS = {"L2": 0.0, "L2_is_weight_decay": True, "grad_clip": 1.0, "use
 #: Defaults that make thinc's formula, where it is one of ours.
 _LIKE_THEIRS: dict[str, dict[str, Any]] = {"Adam": {"convention": "keras", "eps": 1e-8}}
 _THEIR_NAMES = {
-    "`lr`": "`learn_rate`", "`weight_decay`": "`L2`", "`decay`": "`L2_is_weight_decay`", "`clip_norm`": "`grad_clip`",
-    "`params`": "`weights`", "`grads`": "`gradient`",
+    "lr": "learn_rate", "weight_decay": "L2", "decay": "L2_is_weight_decay", "clip_norm": "grad_clip",
+    "params": "weights", "grads": "gradient",
+    **{f"{pair}[{k}]": name for pair, names in PAIRS.items() for k, name in enumerate(names)},
 }  # fmt: skip
-
-
-def _raise_renamed(error: Exception) -> NoReturn:
-    """Raise an error of ours with thinc's names of the arguments, or any other error as it is."""
-    text = str(error)
-    for name, other in _THEIR_NAMES.items():
-        text = text.replace(name, other)
-    if type(error) not in (TypeError, ValueError) or text == str(error):
-        raise error
-    raise type(error)(text) from None
 
 
 class Optimizer(theirs.Optimizer):  # type: ignore[misc]
@@ -88,10 +80,8 @@ class Optimizer(theirs.Optimizer):  # type: ignore[misc]
             if not isinstance(given["learn_rate"], int | float):
                 raise TypeError(f"`learn_rate` of {cls.__name__} must be a number, because it only initializes state")
             self._given["lr"] = given["learn_rate"]
-        try:  # so that wrong arguments are errors here
+        with renamed(_THEIR_NAMES):  # so that wrong arguments are errors here
             self._build(np.zeros(1, "f4"), self._values(_NO_KEY))
-        except (TypeError, ValueError) as error:
-            _raise_renamed(error)
 
     def _completed(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments with the convention's numbers for those that are None, and schedules in thinc's form."""
@@ -153,10 +143,8 @@ class Optimizer(theirs.Optimizer):  # type: ignore[misc]
         try:
             own.step(gradient)
         except (TypeError, ValueError):
-            try:
+            with renamed(_THEIR_NAMES):
                 own.step_copied(gradient)
-            except (TypeError, ValueError) as error:
-                _raise_renamed(error)
         if averages is not None and key not in averages and own.optimizer._extras.has_average:  # not yet if skipped
             averages[key] = own.optimizer.ema
         return weights, gradient
@@ -172,15 +160,13 @@ class Optimizer(theirs.Optimizer):  # type: ignore[misc]
         """Return the key's entry, with these weights and the current hyperparameters."""
         own: Key | None = self._keys.get(key)
         turn, version = self._turn, self._version
-        try:
+        with renamed(_THEIR_NAMES):
             if own is None:
                 own = Key(weights, self._build(weights, self._values(key)))
             elif own.weights is not weights and own.move(weights) and self.averages is not None:
                 self.averages.pop(key, None)  # a view of the state before; the call enters the new one
             values = self._values(key, self._changing if own.version is version else None)
             own.set(values, lr_scale)
-        except (TypeError, ValueError) as error:
-            _raise_renamed(error)
         own.turn, own.version = turn, version
         kept: Key = self._keys.setdefault(key, own)  # another thread may have been first
         return kept

@@ -28,6 +28,9 @@ class Scheduled:
     def __init__(self, source: Any) -> None:
         self.source, self.rate = source, self.at(source, 0)
 
+    def __repr__(self) -> str:
+        return repr(self.source)
+
     @staticmethod
     def at(source: Any, n: int) -> float:
         """Rate of an update."""
@@ -252,9 +255,18 @@ class CompiledStep:
         """Load a state of this class or of torch's. Schedules stay, and go on where the state was saved."""
         given: list[dict[str, Any]] = []
         schedules = [group.get(_SCHEDULE) for group in self.param_groups]
+        before = {"state": self.state, "param_groups": self.param_groups}  # torch replaces both
+
+        def loaded(_: Any) -> None:
+            try:
+                self._loaded(given[0], schedules)
+            except BaseException:
+                self.__setstate__(before)
+                raise
+
         me: Any = self
         last = me.register_load_state_dict_pre_hook(lambda _, final: given.append(final))
-        first = me.register_load_state_dict_post_hook(lambda _: self._loaded(given[0], schedules), prepend=True)
+        first = me.register_load_state_dict_post_hook(loaded, prepend=True)
         try:
             super().load_state_dict(state_dict)  # type: ignore[misc]
         finally:
@@ -269,6 +281,7 @@ class CompiledStep:
             x = given["state"].get(id_, {}).get(self.kind.carried)
             if isinstance(x, torch.Tensor):
                 self.state[p][self.kind.carried] = x.detach().clone()
+        found: list[tuple[Scheduled, float]] = []
         for group, scheduled in zip(self.param_groups, schedules, strict=True):
             if scheduled is None:
                 group.pop(_INDEX, None)
@@ -276,8 +289,10 @@ class CompiledStep:
             if _INDEX not in group:
                 counts = [float(self.state[p]["step"]) for p in group["params"] if "step" in self.state.get(p, {})]
                 group[_INDEX] = int(max(counts, default=0))
-            scheduled.store(number(group["lr"], "lr"))
+            found.append((scheduled, number(group["lr"], "lr")))
             group[_SCHEDULE] = scheduled
+        for scheduled, rate in found:  # after everything that can fail
+            scheduled.store(rate)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_schedule": self._schedule}  # type: ignore[dict-item]

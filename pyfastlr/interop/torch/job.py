@@ -115,16 +115,16 @@ class Job:
 
     def __init__(
         self, rule: str, convention: str, maximize: bool, members: Sequence[Member], is_counted: bool,
-        carried: str | None, initial: Sequence[dict[str, float]], n_rows: int, threads: int,
+        carried: str | None, initial: dict[str, float], n_rows: int, threads: int,
     ) -> None:  # fmt: skip
         self.members = members
         slots = RULES[rule].state_names
         self._counted = Scalars("step", members, 0.0) if is_counted else None
         self._carried = Scalars(carried, members, RULES[rule].carry[0]) if carried else None
         for x in members:
-            x.take_state(slots, initial[x.row])
+            x.take_state(slots, initial)
         states = [[x.state[k] for x in members] for k in range(len(slots))]
-        params, arrays = [local(x.owner) for x in members if x.staged is None], list(chain.from_iterable(states))
+        params, arrays = [local(x.owner) for x in members], list(chain.from_iterable(states))
         self._storages = [
             x.untyped_storage() for x in (*params, *arrays)
         ]  # so that no other memory gets their addresses

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from pyfastlr.engines.by_address import together
-from pyfastlr.engines.hyper import DECAYS, PAIRS, Range
+from pyfastlr.engines.hyper import BELOW_ONE, DECAYS, PAIRS, Range
 from pyfastlr_kernels.cpu import pool
 from pyfastlr_kernels.rules import RULES
 
@@ -36,7 +36,7 @@ class Kind(NamedTuple):
     decoupled: bool = False  # where a group does not say
     is_counted: bool = True
     carried: str | None = None  # key of the number in the state that is carried to the next update
-    initial: tuple[tuple[str, str], ...] = ()  # slots, each with the key of a group that has its initial value
+    initial: tuple[tuple[str, str], ...] = ()  # slots, each with the argument that is its initial value
 
 
 class Group(NamedTuple):
@@ -49,7 +49,7 @@ class Group(NamedTuple):
 
 def keys_of(kind: Kind, defaults: Mapping[str, Any]) -> list[str]:
     """Keys of a group that a step reads. Some flags exist only in newer versions of torch."""
-    flags = ("maximize", "decoupled_weight_decay", *_REFUSED, *kind.flags, *(key for _, key in kind.initial))
+    flags = ("maximize", "decoupled_weight_decay", *_REFUSED, *kind.flags)
     return ["lr", "weight_decay", *kind.numbers, *(key for key in flags if key in defaults)]
 
 
@@ -95,14 +95,18 @@ def checked_group(kind: Kind, keys: Sequence[str], values: Sequence[Any], label:
         if not isinstance(pair, list | tuple) or len(pair) != 2:
             raise TypeError(f"`{label}[{key!r}]` must be a pair of numbers, got {pair!r:.60}")
         for k, field in enumerate(PAIRS[key]):
-            row[field] = number(pair[k], f"{label}[{key!r}][{k}]")
+            row[field] = checked_number(pair[k], f"{label}[{key!r}][{k}]", BELOW_ONE)
     row["decay"] = DECAYS["decoupled" if given.get("decoupled_weight_decay", kind.decoupled) else "coupled"]
     return Group(kind.rule(given), bool(given.get("maximize", False)), row)
 
 
-def initial_of(kind: Kind, group: Mapping[str, Any], label: str) -> dict[str, float]:
-    """Values of a group's state before the first update."""
-    return {slot: number(group[key], f"{label}[{key!r}]") for slot, key in kind.initial}
+def initial_of(kind: Kind, defaults: Mapping[str, Any]) -> dict[str, float]:
+    """Values of the state before the first update. As in torch, a group has no value of its own."""
+    return {slot: number(defaults[key], key) for slot, key in kind.initial}
+
+
+def _lengths(groups: Sequence[Any]) -> list[int]:
+    return list(map(len, map(_params, groups)))
 
 
 def _label(k: int) -> str:
@@ -122,13 +126,14 @@ class Plan:
         groups, state = optimizer.param_groups, optimizer.state
         self._kind, self._keys, self._state = kind, keys, state
         self.params = list(chain.from_iterable(map(_params, groups)))
+        self._lengths = _lengths(groups)
         self._locals = list(map(local, self.params))
         self._has_wrappers = any(x is not p for x, p in zip(self._locals, self.params, strict=True))
         self._threads = torch.get_num_threads()
         self._values: list[tuple[Any, ...]] = []
         self._groups = self._checked(values)
         gradients = gradients_of(self.params, self._has_wrappers)
-        initial = [initial_of(kind, group, _label(k)) for k, group in enumerate(groups)]
+        initial = initial_of(kind, optimizer.defaults)
         owners = chain.from_iterable([row] * len(group["params"]) for row, group in enumerate(groups))
         self._new_entries: list[tuple[Any, dict[str, Any]]] = []
         found: dict[tuple[str, bool, Any], list[tuple[int, Member]]] = {}
@@ -168,7 +173,7 @@ class Plan:
     def is_current(self, groups: Sequence[Any], state: Any, values: list[tuple[Any, ...]]) -> bool:
         """Whether the plan still holds. Numbers of the groups that have changed are taken over."""
         params = list(chain.from_iterable(map(_params, groups)))
-        if not self._same_params(params):
+        if not self._same_params(params) or _lengths(groups) != self._lengths:
             return False
         if self._has_wrappers and not all(map(is_, map(local, params), self._locals)):
             return False

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import chain
-from operator import is_
+from operator import attrgetter, is_
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,10 @@ import torch
 from pyfastlr_kernels import tables
 
 from . import shim
+from .tensors import is_dense
 
 _MISSING = object()
+_stride, _shape = torch.Tensor.stride, attrgetter("shape")
 _NEED = np.dtype([(name, np.int64) for name in ("type", "none", "numel", "dtype", "dim", "strides")])
 
 
@@ -53,6 +55,11 @@ class Watch:
         self._params, self._tensors = params, [*params, *state]
         tensors = self._tensors
         self._memory = self._memory_now()
+        # Of these, compiled code sees only the address and the size. Their strides may change with both unchanged, and
+        # with gaps also their shapes.
+        self._strided = [x for x in params if not x.is_contiguous()]
+        self._with_gaps = [x for x in self._strided if not is_dense(x)]
+        self._layouts = self._layouts_now()
         functions = shim.functions()
         self._is_compiled = functions is not None
         if functions is not None:
@@ -64,10 +71,15 @@ class Watch:
 
     def is_current(self) -> bool:
         """Whether nothing has changed."""
+        if self._strided and self._layouts_now() != self._layouts:
+            return False
         if self._is_compiled:
             return bool(self._same_items() and self._same_memory())
         found = chain.from_iterable([entry.get(name, _MISSING) for name in self._names] for entry in self._entries)
         return all(map(is_, found, self._values)) and self._memory_now() == self._memory
+
+    def _layouts_now(self) -> list[Any]:
+        return [*map(_stride, self._strided), *map(_shape, self._with_gaps)]
 
     def _memory_now(self) -> list[tuple[int, int, int]]:
         return [_memory(x, k < len(self._params)) for k, x in enumerate(self._tensors)]
