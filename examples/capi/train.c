@@ -25,7 +25,7 @@ static int64_t updates = 2000;
 /* The rate of update n, from 0: what warm-up is put in front of. */
 static double anneal(const void *data, int64_t n)
 {
-    return fastlr_schedule_cosine(n, *(const double *)data, updates - WARMUP, 0.0);
+    return fastlr_schedule_cosine(n, *(const double *)data, (double)(updates - WARMUP), 0.0);
 }
 
 /* Mean squared error over all points, and its gradient. */
