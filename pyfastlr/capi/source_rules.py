@@ -204,7 +204,7 @@ class RuleText:
         lines = [
             f"const struct {self.name}_update{suffix} u = update->{self.name};",
             *(f"(void){x};" for x in unused),
-            *(["FASTLR_UNROLL"] if n == 0 else []),  # bound by loads and stores
+            *(["FASTLR_UNROLL"] if n < 2 else []),  # bound by loads and stores
             "for (size_t i = 0; i < n; i++) {",
         ]
         call = element.call("p[i]", "g[i]", "k[i]", state, "u.h", "u.r", "u.grad_scale", "u.common")
