@@ -151,6 +151,25 @@ def test_a_number_in_the_group_goes_before_its_schedule():
         assert before - float(p.detach()) == moved
 
 
+@pytest.mark.parametrize(
+    ("lr", "message"),
+    [
+        (S.Plateau(0.1), "`lr` must be .* a schedule without state, got the controller Plateau"),
+        ("0.1", "`lr` must be a number, a tensor or a schedule, got '0.1'"),
+        (True, "`lr` must be a number, a tensor or a schedule, got True"),
+    ],
+    ids=["controller", "text", "bool"],
+)
+def test_rates_that_are_refused(lr, message):
+    p = torch.nn.Parameter(torch.ones(3))
+    with pytest.raises(TypeError, match=message):
+        ours.SGD([p], lr=lr)
+    opt = ours.SGD([p], lr=0.1)
+    with pytest.raises(TypeError, match=r"`.*lr.*` must be"):
+        opt.add_param_group({"params": [torch.nn.Parameter(torch.ones(2))], "lr": lr})
+    assert len(opt.param_groups) == 1
+
+
 def test_a_schedule_and_a_scheduler_of_torch_are_refused_together():
     p = torch.nn.Parameter(torch.ones(1))
     opt = ours.SGD([p], lr=S.Constant(0.1))

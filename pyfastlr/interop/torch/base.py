@@ -50,6 +50,16 @@ def _is_schedule(x: Any) -> bool:
     return callable(x) and not isinstance(x, torch.Tensor)
 
 
+def _source(lr: Any) -> Any:
+    """Return a checked schedule. A controller is refused: torch's `state_dict` would not have its state."""
+    if hasattr(lr, "observe"):
+        raise TypeError(
+            f"`lr` must be a number, a tensor or a schedule without state, got the controller {type(lr).__name__}: "
+            "torch.optim.lr_scheduler has ReduceLROnPlateau"
+        )
+    return hyper.source(lr, "lr", hyper.AT_LEAST_ZERO)
+
+
 @torch._disable_dynamo
 def _outside_of_graph(optimizer: Any, closure: Any) -> Any:
     """Make a step that torch.compile must not trace: the graph is broken here."""
@@ -96,8 +106,10 @@ class CompiledStep:
             given = type(self).__signature__.bind(*args, **kwargs)
             lr = given.arguments.get("lr")
             if _is_schedule(lr):
-                self._schedule = hyper.source(lr, "lr", hyper.AT_LEAST_ZERO)
+                self._schedule = _source(lr)
                 given.arguments["lr"] = Scheduled(self._schedule).rate
+            elif isinstance(lr, str | bytes | bool):  # torch compares it with 0.0
+                raise TypeError(f"`lr` must be a number, a tensor or a schedule, got {lr!r}")
             super().__init__(*given.args, **given.kwargs)
             self._is_built = True  # torch's own checks of the arguments come first
             for k, group in enumerate(self.param_groups):
@@ -110,7 +122,7 @@ class CompiledStep:
         before = len(self.param_groups)
         schedule = param_group.get("lr", self._schedule) if isinstance(param_group, dict) else None
         if _is_schedule(schedule):
-            scheduled = Scheduled(hyper.source(schedule, "lr", hyper.AT_LEAST_ZERO))
+            scheduled = Scheduled(_source(schedule))
             param_group = {**param_group, "lr": scheduled.rate, _SCHEDULE: scheduled, _INDEX: 0}
         super().add_param_group(param_group)  # type: ignore[misc]
         if not self._is_built:
