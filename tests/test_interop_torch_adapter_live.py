@@ -148,7 +148,7 @@ def test_cpu_adam_has_deepspeed_s_arguments():
         ({"lr": 0.1, "betas": (1.0, 0.5)}, r"`betas\[0\]` must be a number in \[0, 1\), got 1.0"),
         ({"lr": 0.1, "betas": (0.5,)}, r"`betas` must be a pair of numbers, got \(0.5,\)"),
         ({"lr": 0.1, "weight_decay": float("nan")}, "`weight_decay` must be a finite number, got nan"),
-        ({"lr": "fast"}, "`lr` must be a finite number, got 'fast'"),
+        ({"lr": "fast"}, "`lr` must be a number, a tensor or a schedule, got 'fast'"),
     ],
 )
 def test_wrong_arguments_of_own_classes(cls, options, message):
