@@ -26,7 +26,7 @@ from pyfastlr.plot import plain
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from minima import FUNCTIONS, Function  # noqa: E402  # found by the line above
+from minima import FUNCTIONS, Counted, starts  # noqa: E402  # found by the line above
 
 PAGE, PICTURE = ROOT / "docs" / "line_search.md", ROOT / "docs" / "line_search.png"
 BLUE, GREEN, RED, ORANGE, GREY = "#0072b2", "#009e73", "#d55e00", "#e69f00", "0.45"
@@ -34,18 +34,6 @@ SEEDS, BUDGET, UPDATES, BATCH, WINDOW = (0, 1, 2), 300, 600, 64, 25
 
 
 # --- Test functions ---------------------------------------------------------------------------------------------------
-
-
-class Counted:
-    """A function that counts its calls."""
-
-    def __init__(self, function: Function) -> None:
-        self.function, self.calls = function.loss_and_grad, 0
-
-    def __call__(self, x: Any) -> Any:
-        """Return loss and gradient."""
-        self.calls += 1
-        return self.function(x)
 
 
 def ours(counted: Counted, start: Any, min_curvature: float = 1e-10) -> Any:
@@ -88,16 +76,15 @@ def minima() -> str:
         "|---|--:|--:|--:|--:|",
     ]
     for name, f in FUNCTIONS.items():
-        found = []
+        runs: list[list[Counted]] = []
         for minimize in (ours, partial(ours, min_curvature=0.0), torchs, scipys):
-            counted = Counted(f)
-            found.append((float(f.loss_and_grad(minimize(counted, f.start))[0]), counted.calls))
-        lowest = min(loss for loss, _ in found)
-        cells = []
-        for loss, calls in found:
-            above = (loss - lowest) / max(1.0, abs(lowest))
-            cells.append(f"{calls}" + (f" ({above:.0e} above)" if above > 1e-9 else ""))
-        lines.append(f"| {name.replace('_', ' ')} | {' | '.join(cells)} |")
+            runs.append([Counted(f.loss_and_grad) for _ in starts(f)])
+            for counted, start in zip(runs[-1], starts(f), strict=True):
+                minimize(counted, start)
+        lowest = min(min(x.losses) for row in runs for x in row) if f.minimum is None else f.minimum
+        cells = [[x.until(lowest) for x in row] for row in runs]
+        shown = ["not reached" if None in row else f"{sum(row) / len(row):.1f}" for row in cells]
+        lines.append(f"| {name.replace('_', ' ')} | {' | '.join(shown)} |")
     return "\n".join(lines)
 
 

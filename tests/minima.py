@@ -131,3 +131,34 @@ FUNCTIONS = {
     "quadratic": Function(quadratic, np.zeros(40), -0.5 * _B @ np.linalg.solve(_A, _B)),
     "logistic": Function(logistic, np.zeros(30), None),
 }
+
+NEAR = 1e-8  # how near a minimum counts as reached, relative to it or to 1
+
+
+class Counted:
+    """A function that records the losses of its calls."""
+
+    def __init__(self, function):
+        self.function, self.losses = function, []
+
+    def __call__(self, x):
+        loss, gradient = self.function(x)
+        self.losses.append(float(loss))
+        return loss, gradient
+
+    def until(self, minimum):
+        """Calls until the minimum is reached, or None.
+
+        What a minimizer does after that is decided by the rounding of the function: its number of calls differs by a
+        factor of two between processors.
+        """
+        lowest = np.minimum.accumulate(self.losses)
+        reached = lowest <= minimum + NEAR * max(1.0, abs(minimum))
+        return int(np.argmax(reached)) + 1 if reached.any() else None
+
+
+def starts(function):
+    """The usual starting point and six near it: on one path alone, luck decides a tenth of the calls."""
+    rng = np.random.default_rng(0)
+    x = function.start
+    return [x, *(x + 1e-3 * np.maximum(abs(x), 1) * rng.normal(size=x.shape) for _ in range(6))]
