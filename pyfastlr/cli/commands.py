@@ -18,6 +18,7 @@ from .checkpoint import checkpoint
 from .console import check_picture, fail, under_way, usage_errors, writing
 from .find_lr import find_lr
 from .plot import plot as plot_schedules
+from .search import search
 
 if TYPE_CHECKING:
     from pyfastlr.demo import Point, Training
@@ -216,3 +217,4 @@ app.command()(bench)
 app.command()(build_capi)
 app.command()(find_lr)
 app.command("plot")(plot_schedules)
+app.command()(search)

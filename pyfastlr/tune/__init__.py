@@ -13,6 +13,12 @@ from .guarding.stopping import EarlyStopping as EarlyStopping
 from .layers import LayerGroups as LayerGroups
 from .layers import layerwise as layerwise
 from .norms import norm as norm
+from .searching.outcomes import Pruned as Pruned
+from .searching.result import Search as Search
+from .searching.result import Trial as Trial
+from .searching.search import search as search
+from .searching.space import Call as Call
+from .searching.space import Range as Range
 from .stability.monitor import Measurement as Measurement
 from .stability.monitor import StabilityMonitor as StabilityMonitor
 from .stability.result import Sharpness as Sharpness
@@ -24,22 +30,28 @@ from .watching.progress import track as track
 from .watching.recorder import Recorder as Recorder
 
 __all__ = [
+    "Call",
     "EarlyStopping",
     "LayerGroups",
     "LineSearch",
     "LineStep",
     "Measurement",
+    "Pruned",
+    "Range",
     "RangeTest",
     "Recorder",
+    "Search",
     "Sharpness",
     "SpikeEvent",
     "SpikeGuard",
     "StabilityMonitor",
     "Sweep",
+    "Trial",
     "layerwise",
     "line_search",
     "norm",
     "range_test",
+    "search",
     "sharpness",
     "track",
 ]
