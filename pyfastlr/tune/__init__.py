@@ -1,7 +1,8 @@
 """Tools for the learning rate: find it, search it for each step, check its stability, guard and record a run.
 
-Each tool takes a plain function ``loss_and_grad(params, batch) -> (loss, gradient)``: the loss is a float, the gradient
-has the structure, shapes and dtype of the parameters. `batch` is any object that your loop passes, or None.
+Most tools take a plain function ``loss_and_grad(params, batch) -> (loss, gradient)``: the loss is a float, the gradient
+has the structure, shapes and dtype of the parameters. `batch` is any object that your loop passes, or None. `search`
+takes a whole training: ``objective(values) -> float``.
 """
 
 from .finding.finder import range_test as range_test
