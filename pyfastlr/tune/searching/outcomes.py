@@ -15,7 +15,19 @@ Ask = Callable[[float, int], bool]  # (loss, step) -> whether the trial should s
 
 
 class Pruned(Exception):  # no error: a trial that was stopped early
-    """Raised by ``report`` to stop a trial that is worse than others. Let it pass, or raise it yourself."""
+    """Raised by ``report`` to stop a trial that is worse than others. Let it pass, or raise it yourself.
+
+    Examples
+    --------
+    >>> from pyfastlr import tune
+    >>> def objective(values):
+    ...     if values["lr"] < 0.5:
+    ...         raise tune.Pruned("too slow")
+    ...     return values["lr"]
+    >>> found = tune.search(objective, {"lr": [0.1, 0.6, 0.7]}, "grid", trials=3)
+    >>> [x.state for x in found.trials]
+    ['pruned', 'finished', 'finished']
+    """
 
 
 class Outcome(NamedTuple):

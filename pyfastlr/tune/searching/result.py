@@ -33,6 +33,14 @@ class Trial:
         Time that the objective took. NaN if it is not known.
     reports : dict
         What the objective reported, by step.
+
+    Examples
+    --------
+    >>> from pyfastlr import tune
+    >>> found = tune.search(lambda values: values["lr"] ** 2, {"lr": [0.5, 0.25]}, "grid", trials=2)
+    >>> trial = found.trials[1]
+    >>> trial.number, trial.parameters, trial.value, trial.state
+    (1, {'lr': 0.25}, 0.0625, 'finished')
     """
 
     number: int
@@ -60,6 +68,17 @@ class Search:
         All trials in the order of their numbers.
     space, method, mode : dict, str, str
         As given.
+
+    Examples
+    --------
+    >>> from pyfastlr import tune
+    >>> found = tune.search(lambda values: (values["lr"] - 0.25) ** 2, {"lr": (0.0, 1.0)}, "grid", trials=5)
+    >>> print(found)
+    grid search, 5 trials: 5 finished
+    best value 0, of trial 1:
+      lr  0.25
+    >>> found.best, found.best_value
+    ({'lr': 0.25}, 0.0)
     """
 
     trials: tuple[Trial, ...]
