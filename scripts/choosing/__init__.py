@@ -1,0 +1,1 @@
+"""The measurements behind docs/choosing.md, one module for each section. scripts/choosing_page.py runs them."""
