@@ -7,15 +7,16 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import pyfastlr as flr
+from pyfastlr import tune
 from pyfastlr.plot import plain
 
-from .common import BLUE, GREY, RED, Network, batches, figure, load, number, table, train
+from .common import BLUE, GREEN, GREY, RED, Network, batches, figure, load, number, table, train
 
 SIZES, EPOCHS, SEEDS, HIDDEN, FROM = (4, 8, 16, 32, 64, 128, 256, 512), 8, range(3), 32, 16
-#: Optimizer, its rates, and the power of the batch size in its rule.
-CASES: dict[str, tuple[Any, Any, float]] = {
-    "SGD": (flr.SGD, 10.0 ** np.arange(-2, 1.01, 0.25), 1.0),
-    "Adam": (flr.Adam, 10.0 ** np.arange(-3.5, -0.49, 0.25), 0.5),
+#: Optimizer, and its rates.
+CASES: dict[str, tuple[Any, Any]] = {
+    "SGD": (flr.SGD, 10.0 ** np.arange(-2, 1.01, 0.25)),
+    "Adam": (flr.Adam, 10.0 ** np.arange(-3.5, -0.49, 0.25)),
 }
 
 
@@ -46,13 +47,23 @@ def rows(best: dict[str, dict[int, float]], losses: dict[str, dict[int, Any]]) -
     lines = []
     for size in SIZES:
         cells = [str(size), str(EPOCHS * (len(load("digits", 0).train[1]) // size))]
-        for name, (_, _, power) in CASES.items():
+        for name in CASES:
             cells += [number(best[name][size]), number(float(losses[name][size].min()))]
             for rule in (1.0, 0.5):
                 rate = best[name][FROM] * (size / FROM) ** rule
                 cells.append(number(final(name, size, rate)) if size != FROM else "")
         lines.append(cells)
     return lines
+
+
+def bound() -> float:
+    """Return the median over the seeds of the rate above which SGD is unstable at the start, with all data."""
+    bounds = []
+    for seed in SEEDS:
+        data = load("digits", seed)
+        network = Network(data, HIDDEN, np.random.default_rng(seed))
+        bounds.append(tune.sharpness(network.loss_and_grad, network.params, data.train).bound)
+    return float(np.median(bounds))
 
 
 def draw(best: dict[str, dict[int, float]]) -> Figure:
@@ -64,6 +75,8 @@ def draw(best: dict[str, dict[int, float]]) -> Figure:
         ax.plot(sizes, [best[name][size] for size in SIZES], "o-", color=color, label="best rate")
         ax.plot(sizes, start * sizes / FROM, "--", color=GREY, label=f"proportional to the size, from {FROM}")
         ax.plot(sizes, start * (sizes / FROM) ** 0.5, ":", color="black", label=f"to its root, from {FROM}")
+        if name == "SGD":
+            ax.axhline(bound(), color=GREEN, linewidth=1, label="2/L at the start (tune.sharpness)")
         ax.set(xscale="log", yscale="log", xlabel="batch size", xticks=SIZES, xticklabels=map(str, SIZES))
         ax.set_ylim(start / 6, start * 40)
         ax.minorticks_off()
@@ -78,7 +91,7 @@ def make() -> tuple[dict[str, str], dict[str, Figure]]:
     """Return the table and the picture."""
     losses = {
         name: {size: np.array([final(name, size, lr) for lr in rates]) for size in SIZES}
-        for name, (_, rates, _) in CASES.items()
+        for name, (_, rates) in CASES.items()
     }
     best = {name: {size: lowest(CASES[name][1], losses[name][size]) for size in SIZES} for name in CASES}
     head = ["batch", "updates"]

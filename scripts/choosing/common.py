@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,7 +52,7 @@ class Network:
     def __init__(self, data: Data, hidden: int, rng: np.random.Generator) -> None:
         sizes = [data.train[0].shape[1], *([hidden] if hidden else []), data.outputs]
         layers = {}
-        for k, (inputs, outputs) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        for k, (inputs, outputs) in enumerate(pairwise(sizes)):
             scale = math.sqrt(2 / inputs) if hidden else 0.0
             layers[f"w{k}"] = (scale * rng.standard_normal((inputs, outputs))).astype(np.float32)
             layers[f"b{k}"] = np.zeros(outputs, np.float32)
@@ -168,10 +169,11 @@ def middle(values: Sequence[float], form: str = ".1f") -> str:
 
 
 def number(x: float, form: str = ".2g") -> str:
-    """Return a number in a table; at most 4 digits before the point, no e+00."""
+    """Return a number in a table, without an exponent unless it is tiny."""
     if not math.isfinite(x):
         return "diverges"
-    return f"{x:{form}}".replace("e-0", "e-").replace("e+0", "e+")
+    text = f"{x:{form}}"
+    return (f"{float(text):.6g}" if "e" in text else text).replace("e-0", "e-")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -81,19 +81,17 @@ def draw(results: dict[float, list[Result]]) -> Figure:
         ax.set(xscale="log", yscale="log", xlabel="updates", ylim=(0.01, 2), xlim=(EVERY, UPDATES))
         plain(ax.xaxis, "{:,.0f}".format)
         plain(ax.yaxis, "{:g}".format)
-        ax.legend(frameon=False, fontsize=9, loc="lower left")
+    axes[0].legend(frameon=False, fontsize=9, loc="lower left")
     axes[0].set_ylabel("half the mean squared error, diabetes")
     return picture
 
 
 def make() -> tuple[dict[str, str], dict[str, Figure]]:
     """Return the table and the picture."""
-    results = {
-        problem: {lr: [run(problem, lr, seed) for seed in SEEDS] for lr in RATES} for problem in PROBLEMS
-    }
+    results = {problem: {lr: [run(problem, lr, seed) for seed in SEEDS] for lr in RATES} for problem in PROBLEMS}
     head = [
-        "data", "rate", "smallest validation loss", "at update", f"at update {UPDATES}",
-        f"test score at update {UPDATES}", "with early stopping", "stopped at",
+        "data", "rate", "smallest validation loss", "at update", f"at {UPDATES}",
+        f"test score at {UPDATES}", "with early stopping", "stopped at",
     ]  # fmt: skip
     rows = [row(problem, lr, runs) for problem, by_rate in results.items() for lr, runs in by_rate.items()]
     return {"overfitting": table(head, rows)}, {"overfitting": draw(results[next(iter(PROBLEMS))])}

@@ -32,7 +32,7 @@ class Way(NamedTuple):
 PROBLEMS: dict[str, tuple[str, int, float, int, dict[str, Way]]] = {
     NOISE: ("diabetes", 0, 1.0, 1200, {
         "fixed 0.1": Way(lambda n: 0.1, GREY),
-        "`S.Plateau`": Way(lambda n: S.Plateau(0.1, factor=0.3, patience=4), BLUE),
+        "`S.Plateau`": Way(lambda n: S.Plateau(0.1, factor=0.3, patience=4, min_lr=1e-4), BLUE),
         '`S.Plateau`, "slope"': Way(lambda n: S.Plateau(0.1, factor=0.3, patience=12, convention="slope"), GREEN),
         "`S.RestartOnPlateau` of an exponential": Way(
             lambda n: S.RestartOnPlateau(S.Exponential(0.1, 0.01, steps=300), patience=8, factor=0.3), PINK),
@@ -40,10 +40,10 @@ PROBLEMS: dict[str, tuple[str, int, float, int, dict[str, Way]]] = {
     }),
     FLAT: ("digits", 32, 0.01, 1200, {
         "fixed 0.1": Way(lambda n: 0.1, GREY),
-        "`S.Plateau`": Way(lambda n: S.Plateau(0.1, factor=0.3, patience=4, threshold=0.01), BLUE),
+        "`S.Plateau`": Way(lambda n: S.Plateau(0.1, factor=0.3, patience=4, threshold=0.01, min_lr=1e-4), BLUE),
         "`S.RestartOnPlateau` of an exponential": Way(
-            lambda n: S.RestartOnPlateau(S.Exponential(0.1, 0.01, steps=300), patience=4, threshold=0.01), PINK),
-        "exponential, no restart": Way(lambda n: S.Exponential(0.1, 0.01, steps=300), RED, style="--"),
+            lambda n: S.RestartOnPlateau(S.Exponential(0.1, 0.01, steps=600), patience=4, threshold=0.01), PINK),
+        "exponential, no restart": Way(lambda n: S.Exponential(0.1, 0.01, steps=600), RED, style="--"),
         "fixed 0.1, momentum 0.9": Way(lambda n: 0.1, GREEN, heavy_ball),
     }),
 }  # fmt: skip
@@ -54,7 +54,7 @@ def run(problem: str, way: str, seed: int) -> tuple[Any, Any]:
     name, hidden, factor, updates, ways = PROBLEMS[problem]
     data, rng = load(name, seed), np.random.default_rng(seed)
     network = Network(data, hidden, rng)
-    network.params.buffer *= np.float32(factor)
+    network.params.buffer[...] *= np.float32(factor)
     rate = ways[way].rate(updates)
     opt = ways[way].optimizer(network.params, rate)
     losses, rates, minimum = [network.loss(data.train)], [opt.lr], 0.0 if hidden else floor(data)
@@ -107,7 +107,7 @@ def draw(results: dict[str, dict[str, list[tuple[Any, Any]]]]) -> Figure:
         top.legend(frameon=False, fontsize=9, loc="upper right" if problem == NOISE else "lower left")
         plain(top.yaxis, "{:g}".format)
         plain(bottom.yaxis, "{:g}".format)
-    axes[0, 0].set(ylabel="training loss above its minimum", ylim=(None, 2))
+    axes[0, 0].set(ylabel="training loss above its minimum", ylim=(None, 3))
     axes[0, 1].set(ylabel="training loss (nats)")
     axes[1, 0].set(ylabel="learning rate (first seed)")
     return picture
@@ -120,6 +120,6 @@ def make() -> tuple[dict[str, str], dict[str, Figure]]:
         for problem, spec in PROBLEMS.items()
     }
     lines = [line for problem, runs in results.items() for line in rows(problem, runs)]
-    head = ["plateau", "rate", "loss at the end", f"updates until {REACHED:g} nats", "rate at the end"]
+    head = ["plateau", "rate", "loss at the end", f"updates until a loss of {REACHED:g}", "rate at the end"]
     text = table(head, lines).replace("|---|--:|", "|---|---|", 1)
     return {"plateaus": text}, {"plateaus": draw(results)}

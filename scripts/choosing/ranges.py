@@ -10,7 +10,20 @@ from pyfastlr import tune
 from pyfastlr.plot import plain
 
 from .common import (
-    BLUE, COLORS, GREEN, GREY, NAMES, OPTIMIZERS, RED, Network, batches, figure, heavy_ball, load, number, table, train,
+    BLUE,
+    COLORS,
+    GREEN,
+    GREY,
+    NAMES,
+    OPTIMIZERS,
+    RED,
+    Network,
+    batches,
+    figure,
+    load,
+    number,
+    table,
+    train,
 )  # fmt: skip
 
 RATES = 10.0 ** np.arange(-5, 1.51, 0.5)
@@ -145,9 +158,9 @@ def draw(
         height = np.exp(np.interp(np.log(valley[name]), np.log(RATES), np.log(medians)))
         left.plot(valley[name], height, "o", color=color, markeredgecolor="black", zorder=3)
     left.axhline(np.log(10), color=GREY, linestyle=":", linewidth=1)
-    left.text(RATES[0], np.log(10) * 1.1, "guessing", color=GREY, fontsize=9)
+    left.text(RATES[0], 2.1, "guessing", color=GREY, fontsize=9, va="top")
     left.set(
-        xscale="log", yscale="log", ylim=(1e-3, 100), xlabel="learning rate",
+        xscale="log", yscale="log", ylim=(3e-3, 100), xlabel="learning rate",
         ylabel=f"training loss after {UPDATES} updates (nats)",
     )  # fmt: skip
     left.set_title("Digits: too low, right, too high. Circles: the range test", fontsize=11)
@@ -157,11 +170,11 @@ def draw(
     right.axvline(1, color=GREY, linestyle=":")
     right.axhline(1, color=GREY, linestyle=":", linewidth=1)
     right.set(
-        xscale="log", yscale="log", ylim=(1e-3, 10), xlabel="rate / bound of tune.sharpness at the start",
-        ylabel="final loss / first loss",
+        xscale="log", yscale="log", ylim=(1e-4, 30), xlim=(0.04, 10),
+        xlabel="rate / bound of tune.sharpness at the start", ylabel="final loss / first loss",
     )  # fmt: skip
     right.set_title("All data in each gradient: a wall for a quadratic, not for a network", fontsize=11)
-    right.legend(frameon=False, fontsize=9, loc="lower left")
+    right.legend(frameon=False, fontsize=9, loc="upper left")
     for axis in (left.xaxis, left.yaxis, right.xaxis, right.yaxis):
         plain(axis, "{:g}".format)
     return picture

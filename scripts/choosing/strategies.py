@@ -49,7 +49,7 @@ STRATEGIES = {
     "linear to 0": Strategy(lambda lr, n: S.Linear(lr, 0.0, n)),
     "cosine to 0": Strategy(lambda lr, n: S.Cosine(lr, n)),
     "cyclical, lr/10 to lr": Strategy(demo.SCHEDULES["cyclic"]),
-    "cosine, two restarts": Strategy(demo.SCHEDULES["restarts"]),
+    "cosine, two restarts": Strategy(lambda lr, n: S.CosineRestarts(lr, n / 3)),
     "one-cycle": Strategy(demo.SCHEDULES["one-cycle"]),
     "warm-up, then cosine": Strategy(warm),
     "`S.Plateau`": Strategy(lambda lr, n: S.Plateau(lr, factor=0.3, patience=2)),
