@@ -103,6 +103,39 @@ def test_the_number_of_marks_that_luck_explains_is_said():
     assert len(strategies.SEEDS) == 8
 
 
+# --- What the text says of the tables ---------------------------------------------------------------------------------
+
+
+def test_adam_has_a_rate_for_all_data_and_sgd_has_none():
+    common = {row[0]: row[-1] for row in rows("widths")}
+    assert "0.0032" in common["Adam"]
+    assert "Adam or AdamW at 0.003" in PAGE
+    assert {name for name, cell in common.items() if cell == "none"} == {"SGD", "SGD, momentum 0.9"}
+
+
+def test_sgds_best_rate_stops_at_the_bound():
+    (bound,) = [first(row[1]) for row in rows("bounds") if row[0] == "network, digits, SGD"]
+    best = {int(row[0]): first(row[2]) for row in rows("batches")}
+    assert best[4] < bound / 2
+    assert all(bound / 1.25 < rate < 1.25 * bound for size, rate in best.items() if size >= 32)
+
+
+def test_falls_to_zero_beat_the_fixed_rate_where_noise_limits():
+    excess = {row[0]: first(row[2]) for row in rows("decays")}
+    assert all(excess["fixed"] > 5 * excess[name] for name in ("linear to 0", "cosine to 0", "one-cycle"))
+
+
+def test_the_smallest_validation_loss_does_not_depend_on_the_rate():
+    diabetes = [row for row in rows("overfitting") if row[0] == "diabetes"]
+    assert np.ptp([first(row[2]) for row in diabetes]) < 0.04
+    assert [first(row[3]) for row in diabetes] == sorted((first(row[3]) for row in diabetes), reverse=True)
+
+
+def test_no_strategy_is_clearly_worse_than_a_fixed_rate():
+    worse = {row[0] for row in rows("strategies") if any("▼" in cell for cell in row)}
+    assert worse <= {strategies.CONTROL}
+
+
 # --- Measured again ---------------------------------------------------------------------------------------------------
 
 

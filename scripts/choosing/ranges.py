@@ -170,7 +170,7 @@ def draw(
     right.axvline(1, color=GREY, linestyle=":")
     right.axhline(1, color=GREY, linestyle=":", linewidth=1)
     right.set(
-        xscale="log", yscale="log", ylim=(1e-4, 30), xlim=(0.04, 10),
+        xscale="log", yscale="log", ylim=(1e-4, 30), xlim=(0.02, 10),
         xlabel="rate / bound of tune.sharpness at the start", ylabel="final loss / first loss",
     )  # fmt: skip
     right.set_title("All data in each gradient: a wall for a quadratic, not for a network", fontsize=11)

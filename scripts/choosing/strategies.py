@@ -26,7 +26,7 @@ class Strategy(NamedTuple):
     optimizer: Callable[..., flr.Optimizer] = heavy_ball
     rates: Any = HIGH
     stops: bool = False
-    averages: bool = False
+    options: dict[str, float] | None = None  # of the optimizer
 
 
 def fixed(lr: float, n: int) -> S.Schedule:
@@ -39,7 +39,7 @@ def warm(lr: float, n: int) -> S.Schedule:
     return S.Cosine(lr, n - n // 10).warmup(n // 10)
 
 
-FIXED = "fixed"
+FIXED, CONTROL = "fixed", "for comparison: fixed, weight decay 0.1"
 STRATEGIES = {
     FIXED: Strategy(fixed),
     "time-based, 1/(1 + 10·n/N)": Strategy(demo.SCHEDULES["inverse-time"]),
@@ -54,11 +54,12 @@ STRATEGIES = {
     "warm-up, then cosine": Strategy(warm),
     "`S.Plateau`": Strategy(lambda lr, n: S.Plateau(lr, factor=0.3, patience=2)),
     "fixed, early stopping": Strategy(fixed, stops=True),
-    "fixed, weights averaged": Strategy(fixed, averages=True),
+    "fixed, weights averaged": Strategy(fixed, options={"ema_decay": 0.95}),
     "AdaGrad, fixed": Strategy(fixed, flr.AdaGrad, LOW),
     "RMSProp, fixed": Strategy(fixed, rms_prop, LOW),
     "Adam, fixed": Strategy(fixed, flr.Adam, LOW),
     "Adam, warm-up, then cosine": Strategy(warm, flr.Adam, LOW),
+    CONTROL: Strategy(fixed, options={"weight_decay": 0.1}),
 }
 
 
@@ -67,7 +68,8 @@ def run(name: str, strategy: Strategy, lr: float, seed: int) -> tuple[float, flo
     data, rng = load(name, seed), np.random.default_rng(seed)
     network = Network(data, HIDDEN, rng)
     rate = strategy.rate(lr, UPDATES)
-    opt = strategy.optimizer(network.params, rate, **({"ema_decay": 0.95} if strategy.averages else {}))
+    options = strategy.options or {}
+    opt = strategy.optimizer(network.params, rate, **options)
     stop = tune.EarlyStopping(patience=5, params=network.params) if strategy.stops else None
 
     def look(n: int) -> bool | None:
@@ -82,7 +84,7 @@ def run(name: str, strategy: Strategy, lr: float, seed: int) -> tuple[float, flo
         stop.restore()
     elif not math.isfinite(loss):
         return math.inf, 0.0
-    if strategy.averages:
+    if "ema_decay" in options:
         opt.swap_ema()
     return network.loss(data.validation), network.score(data.test)
 
