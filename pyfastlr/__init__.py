@@ -25,6 +25,7 @@ from .optimizers import Loaded as Loaded
 from .optimizers import LossScale as LossScale
 from .optimizers import NAdam as NAdam
 from .optimizers import Optimizer as Optimizer
+from .optimizers import PackedArray as PackedArray
 from .optimizers import RAdam as RAdam
 from .optimizers import RMSProp as RMSProp
 from .optimizers import Rprop as Rprop
@@ -51,9 +52,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ASGD", "FTRL", "LBFGS", "SGD", "AMSGrad", "AdaBelief", "AdaDelta", "AdaGrad", "Adam", "AdamW", "Adamax", "BadFile",
-    "Checkpoints", "Flat", "Lion", "Loaded", "LossScale", "NAdam", "Optimizer", "RAdam", "RMSProp", "Rprop", "Saved",
-    "Stats", "Yogi", "flatten_state", "from_keras", "from_optax", "from_torch", "load", "save", "schedules", "to_keras",
-    "to_optax", "to_torch", "unflatten_state",
+    "Checkpoints", "Flat", "Lion", "Loaded", "LossScale", "NAdam", "Optimizer", "PackedArray", "RAdam", "RMSProp",
+    "Rprop", "Saved", "Stats", "Yogi", "flatten_state", "from_keras", "from_optax", "from_torch", "load", "save",
+    "schedules", "to_keras", "to_optax", "to_torch", "unflatten_state",
 ]  # fmt: skip
 
 

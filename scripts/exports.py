@@ -24,9 +24,10 @@ OTHERS = (
     "saving.flat_state",
     "saving.files",
     "saving.matching",
+    "saving.packed",
     "stats",
 )  # files with other public names
-SAVING = ("Loaded", "Saved", "flatten_state", "load", "save", "unflatten_state")
+SAVING = ("Loaded", "PackedArray", "Saved", "flatten_state", "load", "save", "unflatten_state")
 
 
 def families() -> list[str]:

@@ -106,3 +106,17 @@ def test_a_loop_that_checks_divisions_is_seen():
     text = disassembled(codegen.emit({"loop": (loop, types.void(types.int64, types.int64, types.int64))}))
     assert packed(text, "div", "float64") == 0
     assert "divsd" in text
+
+
+@pytest.mark.parametrize("form", ["bfloat16", "int8"])
+@pytest.mark.parametrize("name", ["adam", "momentum", "rmsprop", "adamax"])
+def test_packed_state_is_vectorised(name, form):
+    """No element of packed state is computed alone, except at the end of a loop."""
+    convention = next(iter(RULES[name].folds))
+    text = disassembled(load.packed_drive_object(name, convention, (form,)))
+    lines = text.splitlines()
+    narrowed = sum(bool(re.match(r"v?p(mov\w*(dw|db)|ack(us|ss)\w+|shuf\w+)$", x)) for x in lines)
+    assert narrowed >= 2 * len(RULES[name].slots), "codes are not stored as vectors"
+    assert packed(text, "mul", "float32") >= 8
+    if name in ROOTS:
+        assert packed(text, "sqrt", "float32") >= 2  # with decay or without

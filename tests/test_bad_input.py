@@ -597,5 +597,5 @@ def test_momentum_that_was_built_away():
 
 
 def test_arguments_of_later_versions_are_unknown():
-    with pytest.raises(TypeError, match="state_dtype"):
-        flr.Adam(np.ones(3), lr=S.Constant(0.1), state_dtype="bfloat16")
+    with pytest.raises(TypeError, match="precision"):
+        flr.Adam(np.ones(3), lr=S.Constant(0.1), precision="kahan")

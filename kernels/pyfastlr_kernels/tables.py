@@ -34,6 +34,16 @@ TENSOR = np.dtype(
         ("g", _I),  # address of the gradient in this step, 0 for none
         ("scale", _I),  # address of lr_scale's array, 0 for none
         *((f"s{k}", _I) for k in range(MAX_STATES)),
+        ("packing", _I),  # address of a PACKING record, 0 if all state arrays have their own dtype
+    ]
+)
+# How a tensor's state arrays are packed into fewer bytes (packing.py).
+PACKING = np.dtype(
+    [
+        ("index", _I),  # of the tensor, for its count
+        ("key", _I),  # of its random numbers
+        *((f"format{k}", _I) for k in range(MAX_STATES)),
+        *((f"scales{k}", _I) for k in range(MAX_STATES)),  # addresses: float32 per block, 0 for none
     ]
 )
 CHUNK = np.dtype([("tensor", _I), ("first", _I), ("size", _I)])
@@ -140,6 +150,7 @@ def field_offset(dtype: np.dtype, field: str) -> int:
 
 
 CARRY_AT, STATES_AT = field_offset(COUNT, "carry"), field_offset(TENSOR, "s0")
+FORMATS_AT, SCALES_AT = field_offset(PACKING, "format0"), field_offset(PACKING, "scales0")
 
 FOLD, UPDATE = 0, 1  # what a drive does: fold a tensor, update a chunk
 # What the stages do (cpu/stages.py), plus THREAD times the thread's number. 0: no walk is left.

@@ -248,14 +248,17 @@ class Parameters:
         dtype = self.dtype if dtype is None else np.dtype(dtype)
         return aligned(size, dtype) if self.device is None else allocate(self.device, size, dtype)
 
-    def parts(self, dtype: Any = None) -> tuple[int, list[slice]]:
+    def parts(self, dtype: Any = None, sizes: Sequence[int] | None = None) -> tuple[int, list[slice]]:
         """Size of a buffer with a number for each element, and each tensor's part of it.
 
-        Each part starts at a cache line, except in a `Flat`, which has no gaps.
+        Each part starts at a cache line, except in a `Flat`, which has no gaps. `sizes`: of the parts, if they are not
+        those of the tensors.
         """
-        pad = 1 if self.layout is not None else LINE // np.dtype(self.dtype if dtype is None else dtype).itemsize
-        starts = list(accumulate((-(-size // pad) * pad for size in self.sizes), initial=0))
-        return starts[-1], [slice(a, a + n) for a, n in zip(starts, self.sizes, strict=False)]
+        has_gaps = self.layout is None or sizes is not None
+        pad = LINE // np.dtype(self.dtype if dtype is None else dtype).itemsize if has_gaps else 1
+        sizes = self.sizes if sizes is None else sizes
+        starts = list(accumulate((-(-size // pad) * pad for size in sizes), initial=0))
+        return starts[-1], [slice(a, a + n) for a, n in zip(starts, sizes, strict=False)]
 
     def leaves_of(self, value: Any, argument: str) -> list[Any] | None:
         """Leaves of an argument like the parameters, one per tensor. None if it is one buffer for a whole `Flat`."""

@@ -184,12 +184,13 @@ class HostEngine:
         load = load_code()
         while True:
             by_element = _by_element(self._hyper.current)
-            drive = load.drive_address(self._rule, self._convention, self._parameters.dtype.name, by_element)
+            dtype, packed = self._parameters.dtype.name, self._state.packed_forms()
+            drive = load.drive_address(self._rule, self._convention, dtype, by_element, packed=packed)
             load.prepare_launch()
             pool.shared()
             plain_launch.is_needed()
             used = self._extras.is_used(self._hyper.current)
-            stages = load.stages_address(self._parameters.dtype.name) if used else 0
+            stages = load.stages_address(dtype) if used else 0
             # All that happens once is done: code that holds this lock must not wait for the lock of `whole`, because a
             # thread inside `whole` may wait for this one (SpikeGuard's rollback).
             with self._lock.held:  # so that the settings do not change
@@ -292,6 +293,7 @@ class _FixedTables:
         self.tensors["p"] = bases[0] + offsets if parameters.layout is not None else bases
         for k, places in enumerate(state.addresses()):
             self.tensors[f"s{k}"] = places
+        self.tensors["packing"] = state.packing_addresses()
         self.chunks = tables.chunk_table(parameters.sizes, tables.chunk_length(parameters.size, threads))
         self.counts = state.counts
         self.folds = aligned(n * tables.FOLD_WIDTH, np.float64)

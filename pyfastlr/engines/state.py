@@ -1,23 +1,28 @@
-"""The state arrays of an optimizer: one buffer per slot of its rule."""
+"""The state arrays of an optimizer: one buffer per slot of its rule, or more if some of it is packed."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from pyfastlr.arrays import tree
 from pyfastlr.arrays.host import Array, address
 from pyfastlr.arrays.parameters import Parameters
-from pyfastlr_kernels import tables
+from pyfastlr_kernels import packing, tables
+from pyfastlr_kernels.packing import BFLOAT16, NATIVE
 from pyfastlr_kernels.rules import Rule
+
+from .packed import PackedArray, code_dtype, format_of, name_of, packed_as, scale_count
 
 
 class State:
-    """One buffer per slot. Each tensor's part starts at a cache line, except in the state of a `Flat`.
+    """Buffers of the slots. Each tensor's part starts at a cache line, except in the state of a `Flat`.
 
     Attributes
     ----------
     buffers
-        By slot name.
+        By slot name. A slot with packed arrays has further ones: "<slot> codes" and "<slot> scales", or for two formats
+        of codes, "<slot> <format>".
     arguments
         Constructor arguments that set initial values, with the value for each tensor.
     counts
@@ -26,54 +31,162 @@ class State:
         Each slot's value before the first update, for each tensor.
     is_shared : bool
         Whether the user has got the arrays, and may have written to them.
+    state_dtypes
+        For each tensor: None, "bfloat16" or "int8".
+    formats
+        For each slot, the format of each tensor.
+    packing
+        Table of the tensors' formats and scales; None if nothing is packed.
     """
 
-    def __init__(self, params: Parameters, rule: Rule, initial: Mapping[str, Sequence[float]]) -> None:
+    def __init__(
+        self,
+        params: Parameters,
+        rule: Rule,
+        initial: Mapping[str, Sequence[float]],
+        state_dtypes: Sequence[str | None] = (),
+        seed: int = 0,
+    ) -> None:
         self._params, self.arguments = params, dict(initial)
         self.initial = {
             slot.name: initial[slot.initial] if isinstance(slot.initial, str) else [slot.initial] * len(params.sizes)
             for slot in rule.slots
         }
         self.is_shared = False
+        self.state_dtypes = list(state_dtypes) or [None] * len(params.sizes)
         self.buffers: dict[str, Any] = {}
         self._parts: dict[str, list[slice]] = {}
+        self.formats: dict[str, list[int]] = {}
         for slot in rule.slots:
-            dtype = np.dtype(slot.storage or params.dtype)
-            size, self._parts[slot.name] = params.parts(dtype)
-            self.buffers[slot.name] = params.zeros(size, dtype)
-        for name, values in self.initial.items():
-            if any(values):
+            kinds = [NATIVE] * len(params.sizes)
+            if any(self.state_dtypes):
+                kinds = [format_of(slot, x, size) for x, size in zip(self.state_dtypes, params.sizes, strict=True)]
+            self.formats[slot.name] = kinds
+            self._allocate(slot.name, np.dtype(slot.storage or params.dtype), kinds)
+        for name in self.buffers:
+            if any(self.initial[slot_of(name)]):
                 self.buffers[name][:] = self._start(name)
         self._carry = rule.carry
         self.counts = self.fresh_counts()
+        self.packing = self._packing_table(seed)
+
+    def _allocate(self, slot: str, dtype: Any, kinds: Sequence[int]) -> None:
+        """Make the buffers of a slot: one per format, and one for the scales."""
+        params = self._params
+        if NATIVE in kinds or not kinds:
+            sizes = None
+            if {*kinds} - {NATIVE}:
+                sizes = [n if x == NATIVE else 0 for n, x in zip(params.sizes, kinds, strict=True)]
+            self._add(slot, dtype, sizes)
+        for kind in sorted({*kinds} - {NATIVE}):
+            sizes = [n if x == kind else 0 for n, x in zip(params.sizes, kinds, strict=True)]
+            self._add(codes_of(slot, kind), code_dtype(kind), sizes)
+        if {*kinds} - {NATIVE, BFLOAT16}:
+            scales = [scale_count(kind, n) for kind, n in zip(kinds, params.sizes, strict=True)]
+            self._add(scales_of(slot), np.dtype(np.float32), scales)
+
+    def _add(self, name: str, dtype: Any, sizes: Sequence[int] | None) -> None:
+        size, self._parts[name] = self._params.parts(dtype, sizes)
+        self.buffers[name] = self._params.zeros(size, dtype)
+
+    def _packing_table(self, seed: int) -> Array | None:
+        if not any(self.state_dtypes) or not {kind for kinds in self.formats.values() for kind in kinds} - {NATIVE}:
+            return None
+        n = len(self._params.sizes)
+        table = np.zeros(n, tables.PACKING)
+        table["index"], table["key"] = range(n), [packing.tensor_key(seed, k) for k in range(n)]
+        for j, (slot, kinds) in enumerate(self.formats.items()):
+            table[f"format{j}"] = kinds
+            if scales_of(slot) in self.buffers:
+                table[f"scales{j}"] = self._places(scales_of(slot))
+        return table
+
+    def packed_forms(self) -> tuple[str, ...]:
+        """Forms of state that tensors have, if some of it is packed: "float32", "bfloat16", "int8"."""
+        kinds = {kind for kinds in self.formats.values() for kind in kinds}
+        if self.packing is None:
+            return ()
+        found = {"float32": NATIVE in kinds, "bfloat16": BFLOAT16 in kinds, "int8": bool(kinds - {NATIVE, BFLOAT16})}
+        return tuple(form for form, is_used in found.items() if is_used)
+
+    def packing_addresses(self) -> Any:
+        """For each tensor the address of its record in the table of formats, 0 if it is not packed."""
+        if self.packing is None:
+            return 0
+        start, size = tables.address(self.packing), tables.PACKING.itemsize
+        packed = [any(kinds[k] != NATIVE for kinds in self.formats.values()) for k in range(len(self.packing))]
+        return [start + k * size if x else 0 for k, x in enumerate(packed)]
+
+    def _places(self, name: str) -> Any:
+        """Addresses of the tensors' parts of a buffer."""
+        x = self.buffers[name]
+        return address(x) + np.array([part.start for part in self._parts[name]], np.int64) * x.itemsize
 
     def addresses(self) -> list[Any]:
         """Addresses of the tensors' parts, for each slot."""
-        return [
-            address(x) + np.array([part.start for part in self._parts[name]], np.int64) * x.itemsize
-            for name, x in self.buffers.items()
-        ]
+        found = []
+        for slot, kinds in self.formats.items():
+            names = [slot if kind == NATIVE else codes_of(slot, kind) for kind in kinds]
+            places = {name: self._places(name) for name in {*names}}
+            found.append(np.array([places[name][k] for k, name in enumerate(names)], np.int64))
+        return found
 
     def tensors(self, name: str) -> list[Array]:
-        """Arrays of a slot, 1-D, one per tensor."""
+        """Parts of a buffer, 1-D, one per tensor. They are empty for a tensor that is in another one."""
         return [self.buffers[name][part] for part in self._parts[name]]
+
+    def leaf(self, slot: str, k: int) -> Any:
+        """Tensor k of a slot, with the shape of its parameter: an array or a `PackedArray`."""
+        kind, shape = self.formats[slot][k], self._params.shapes[k]
+        if kind == NATIVE:
+            return self.buffers[slot][self._parts[slot][k]].reshape(shape)
+        name, scales = codes_of(slot, kind), scales_of(slot)
+        codes = self.buffers[name][self._parts[name][k]].reshape(shape)
+        has_scales = scale_count(kind, 1) > 0
+        return PackedArray(codes, self.buffers[scales][self._parts[scales][k]] if has_scales else None, name_of(kind))
+
+    def is_packed(self, slot: str) -> bool:
+        """Whether some of a slot is packed."""
+        return bool({*self.formats[slot]} - {NATIVE})
+
+    def _like(self, leaves: Sequence[Any]) -> Any:
+        """Leaves with the structure of the parameters; a dict by name for a `Flat`, whose buffer has one dtype."""
+        params = self._params
+        return dict(zip(params.names, leaves, strict=True)) if params.layout else tree.rebuild(params.node, leaves)
 
     def views(self) -> dict[str, Any]:
         """Views of each slot, with the structure of the parameters."""
-        return {name: self._params.like(self.tensors(name), buffer) for name, buffer in self.buffers.items()}
+        return {slot: self._views(slot) for slot in self.formats}
+
+    def _views(self, slot: str) -> Any:
+        if self.is_packed(slot):
+            return self._like([self.leaf(slot, k) for k in range(len(self._params.sizes))])
+        return self._params.like(self.tensors(slot), self.buffers[slot])
 
     def copies(self) -> dict[str, Any]:
         """Copies of each slot, with the structure of the parameters; for a `Flat`, its buffer."""
+        return {slot: self._copies(slot) for slot in self.formats}
+
+    def _copies(self, slot: str) -> Any:
+        if self.is_packed(slot):
+            return self._like([self.leaf(slot, k).copy() for k in range(len(self._params.sizes))])
         if self._params.layout is not None:
-            return {name: buffer.copy() for name, buffer in self.buffers.items()}
-        return {
-            name: self._params.like([x.copy() for x in self.tensors(name)], buffer)
-            for name, buffer in self.buffers.items()
-        }
+            return self.buffers[slot].copy()
+        return self._params.like([x.copy() for x in self.tensors(slot)], self.buffers[slot])
+
+    def unpacked(self, dtype: Any) -> dict[str, Any]:
+        """Copies of each slot as numbers of a dtype, with the structure of the parameters."""
+        params, found = self._params, {}
+        for slot in self.formats:
+            leaves = [np.array(self.leaf(slot, k), dtype).reshape(-1) for k in range(len(params.sizes))]
+            found[slot] = params.like(leaves, np.concatenate(leaves) if params.layout is not None else leaves[0])
+        return found
 
     def live(self) -> dict[str, Any]:
         """Each slot as in `copies`, but the arrays themselves."""
-        return dict(self.buffers) if self._params.layout is not None else self.views()
+        if self._params.layout is None:
+            return self.views()
+        return {slot: self._views(slot) if self.is_packed(slot) else self.buffers[slot] for slot in self.formats}
 
     def fresh_counts(self) -> Array:
         """Counts and carries before the first update."""
@@ -86,8 +199,30 @@ class State:
         return [(x, self._start(name)) for name, x in self.buffers.items()]
 
     def _start(self, name: str) -> Array:
-        """Contents of a slot's buffer before the first update."""
-        start = np.zeros(self.buffers[name].size, self.buffers[name].dtype)
-        for part, value in zip(self._parts[name], self.initial[name], strict=True):
-            start[part] = value
+        """Contents of a buffer before the first update."""
+        start, slot = np.zeros(self.buffers[name].size, self.buffers[name].dtype), slot_of(name)
+        for k, (part, value) in enumerate(zip(self._parts[name], self.initial[slot], strict=True)):
+            if name == slot:
+                start[part] = value
+            elif value and part.stop > part.start:  # the same in all of the tensor
+                one = packed_as(np.array([value]), self.formats[slot][k])
+                start[part] = one.scales if name == scales_of(slot) else one.codes
         return start
+
+
+_SEPARATOR = " "  # between the name of a slot, which is an identifier, and the rest of a buffer's name
+
+
+def codes_of(slot: str, kind: int) -> str:
+    """Name of the buffer with the codes of a format."""
+    return f"{slot}{_SEPARATOR}{name_of(kind)}"
+
+
+def scales_of(slot: str) -> str:
+    """Name of the buffer with the scales of a slot."""
+    return f"{slot}{_SEPARATOR}scales"
+
+
+def slot_of(name: str) -> str:
+    """Slot of a buffer."""
+    return name.partition(_SEPARATOR)[0]

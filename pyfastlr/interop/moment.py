@@ -48,7 +48,7 @@ def moment_of(optimizer: Optimizer) -> Moment:
     return Moment(
         given["steps"],
         given["counts"].tolist(),
-        {name: _tensors(optimizer, x) for name, x in given["state"].items()},
+        {name: list(map(np.asarray, _tensors(optimizer, x))) for name, x in given["state"].items()},
         carry[:, 0].tolist() if carry.shape[1] else None,
         None if average is None else (average["updates"], _tensors(optimizer, average["values"])),
     )
@@ -58,7 +58,7 @@ def _tensors(optimizer: Optimizer, value: Any) -> list[Array]:
     """Arrays, in the optimizer's order, of a value of `state_dict`."""
     params = optimizer._parameters
     if params.layout is not None:
-        return params.layout.views(value)
+        return [value[name] for name in params.names] if isinstance(value, dict) else params.layout.views(value)
     return tree.match(params.node, value, "state")
 
 
@@ -128,7 +128,7 @@ def write(optimizer: Optimizer, moment: Moment, numbers: Numbers, what: str) -> 
         given["average"] = {"updates": moment.average[0], "values": _container(optimizer, moment.average[1])}
     writing.check_outside(optimizer)
     with optimizer._lock.held:
-        found = loading.checked(optimizer, given)
+        found = loading.checked(optimizer, given, cast=True)  # into packed state
         settings = _renumbered(optimizer._hyper.current, numbers)
         writing.write(optimizer, found.pairs, found.controllers, settings, what=what)
 

@@ -19,6 +19,7 @@ from .saving.files import Saved as Saved
 from .saving.files import load as load
 from .saving.files import save as save
 from .saving.matching import Loaded as Loaded
+from .saving.packed import PackedArray as PackedArray
 from .sgd import SGD as SGD
 from .rmsprop import RMSProp as RMSProp
 from .adagrad import AdaGrad as AdaGrad

@@ -20,6 +20,7 @@ from pyfastlr.engines.copies import CopyTo
 from pyfastlr.engines.extras import Extras
 from pyfastlr.engines.interface import engine_class
 from pyfastlr.engines.lock import StepLock
+from pyfastlr.engines.packed import check_state_dtype
 from pyfastlr.engines.settings import Hyperparameters
 from pyfastlr.engines.state import State
 from pyfastlr_kernels.rules import RULES
@@ -78,6 +79,7 @@ def add(optimizer: "Optimizer", params: Any, group: dict[str, Any]) -> None:
         hyper = copy.copy(optimizer._hyper)  # with which the new ones are built: the old ones stay until the end
         hyper.parameters, hyper.members = parameters, [*hyper.members, *[row] * n]
         state = _state(optimizer, parameters, group, n)
+        group = {name: value for name, value in group.items() if name != "state_dtype"}
         extras = _extras(optimizer, parameters, None if copies is None else copies[1])
         hyper.begin([*map(hyper.kept, range(row)), hyper.checked(group, f"groups[{row}]")])
         lock = _lock(optimizer)
@@ -146,7 +148,11 @@ def _state(optimizer: "Optimizer", parameters: Parameters, group: Mapping[str, A
         else:
             value = values[0]
         initial[name] = [*values, *[value] * n]
-    new = State(parameters, RULES[optimizer.rule], initial)
+    rule, base = RULES[optimizer.rule], optimizer._given["state_dtype"]
+    value = group.get("state_dtype", base)
+    state_dtype = check_state_dtype(value, f"{label}['state_dtype']", type(optimizer).__name__, rule, parameters)
+    state_dtypes = [*old.state_dtypes, *[state_dtype] * n]
+    new = State(parameters, rule, initial, state_dtypes, optimizer._given["seed"])
     for slot in old.buffers:
         for x, y in zip(new.tensors(slot), old.tensors(slot), strict=False):
             if x.size:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from pyfastlr.engines.hyper import DECAYS, PAIRS, Range, boolean, label, number,
 from pyfastlr.engines.interface import engine_class
 from pyfastlr.engines.lock import StepLock
 from pyfastlr.engines.option_checks import check_options
+from pyfastlr.engines.packed import check_seed, state_dtypes_of
 from pyfastlr.engines.settings import Hyperparameters
 from pyfastlr.engines.state import State
 from pyfastlr.files.errors import Path
@@ -91,7 +92,7 @@ class Optimizer(Options, Stateful):
                     given[name] = boolean(given[name], name)
                 elif isinstance(field.default, float) and not field.is_hyperparameter:
                     given[name] = number(given[name], name, field.allowed)
-            given["threads"] = thread_count(given["threads"])
+            given["threads"], given["seed"] = thread_count(given["threads"]), check_seed(given["seed"])
             check_options(given)
             given["nonfinite"] = policy_with(given["loss_scale"], given["nonfinite"])
             convention = self._choose_convention(given["convention"])
@@ -103,12 +104,15 @@ class Optimizer(Options, Stateful):
                 raise ValueError("`capturable` needs parameters on a CUDA device, got parameters in host memory")
             members = membership(groups, parameters.names)
             initial = self._initial(rule, convention, given, [values, *groups], members)
+            state_dtypes = state_dtypes_of(
+                given["state_dtype"], groups, members, type(self).__name__, RULES[rule], parameters
+            )
             given = {name: x for name, x in given.items() if not self.fields[name].is_hyperparameter}
             given = {**given, "convention": convention, "groups": None}
-            self._build(given, rule, parameters, members, len(groups) + 1, initial)
+            self._build(given, rule, parameters, members, len(groups) + 1, initial, state_dtypes)
             labels = ["", *(f"groups[{k}]" for k in range(len(groups)))]  # in errors
             self._hyper.begin(
-                self._hyper.checked({key: x for key, x in own.items() if key != "params"}, label)
+                self._hyper.checked({key: x for key, x in own.items() if key not in ("params", "state_dtype")}, label)
                 for label, own in zip(labels, (values, *groups), strict=True)
             )
             self._start()
@@ -181,6 +185,7 @@ class Optimizer(Options, Stateful):
         members: Sequence[int],
         n_groups: int,
         initial: Mapping[str, Sequence[float]],
+        state_dtypes: Sequence[str | None],
     ) -> None:
         """Create everything except the hyperparameters' values and the engine."""
         self._given, self._rule, self._convention = given, rule, given["convention"]
@@ -199,7 +204,7 @@ class Optimizer(Options, Stateful):
             Group(self._hyper, row, [name for name, k in zip(parameters.names, members, strict=True) if k == row])
             for row in range(n_groups)
         )
-        self._state = State(parameters, RULES[rule], initial)
+        self._state = State(parameters, RULES[rule], initial, state_dtypes, given["seed"])
         self._extras = extras_of(given, parameters, self._convention)
 
     def _start(self) -> None:
@@ -218,6 +223,8 @@ class Optimizer(Options, Stateful):
         """End of the error for a name that a group may not set."""
         if name in cls.missing:
             return f": {cls.missing[name]}"
+        if name == "state_dtype":
+            return ": it is fixed when the optimizer is built"
         if name in cls.fields and not cls.fields[name].is_hyperparameter:
             return f": `{name}` is the whole optimizer's, so give it to the constructor"
         return hint(name, known)
@@ -360,9 +367,46 @@ class Optimizer(Options, Stateful):
 
     @property
     def state(self) -> dict[str, Any]:
-        """Live views of the state under torch's names, each with the structure of the parameters."""
+        """Live views of the state under torch's names, each with the structure of the parameters.
+
+        With `state_dtype`, the arrays that are stored in fewer bytes are `PackedArray`, in a dict by name for a `Flat`.
+        """
         self._state.is_shared = True
         return self._state.views()
+
+    def state_as(self, dtype: Literal["float32", "float64"]) -> dict[str, Any]:
+        """Copies of the state as numbers of a dtype, whatever `state_dtype` is. All are from the same moment.
+
+        Parameters
+        ----------
+        dtype : {"float32", "float64"}
+
+        Returns
+        -------
+        dict
+            By torch's names, each with the structure of the parameters.
+
+        Raises
+        ------
+        ValueError
+            If `dtype` is another.
+
+        Examples
+        --------
+        >>> import numpy as np, pyfastlr as flr
+        >>> opt = flr.Adam({"w": np.zeros(3, np.float32)}, lr=0.1, state_dtype="bfloat16")
+        >>> opt.step({"w": np.full(3, 0.5, np.float32)})
+        >>> opt.state["exp_avg"]
+        {'w': PackedArray(bfloat16, shape=(3,))}
+        >>> opt.state_as("float32")["exp_avg"]["w"].round(3)
+        array([0.05, 0.05, 0.05], dtype=float32)
+        """
+        if not isinstance(dtype, str) or dtype not in ("float32", "float64"):
+            raise ValueError(f"`dtype` must be 'float32' or 'float64', got {dtype!r}")
+        with self._lock.reading():
+            self._lock.pause()
+            self._engine.refresh()
+            return self._state.unpacked(np.dtype(dtype))
 
     def __repr__(self) -> str:
         what = shaped(self._parameters.dtype, [self._parameters.size])

@@ -175,6 +175,20 @@ class Options(Declared):
         text='What else to measure for ``opt.stats``: "update_norm", "param_norm", and "per_tensor", which gives the '
         "numbers of each array. The norm of the gradient is then measured too.",
     )
+    state_dtype: Literal["bfloat16", "int8"] | None = argument(
+        default=None,
+        kind='{"bfloat16", "int8"}, optional',
+        text="Store the state in fewer bytes: 2 per number, or 1 and a scale per 256 numbers. Updates are computed in "
+        "float32, and the state is rounded stochastically. Arrays of fewer than 4,096 elements stay in float32 with "
+        '"int8". For float32 parameters in host memory, and for optimizers whose state are averages. A group may set '
+        "its own in the constructor (docs/low_precision.md).",
+    )
+    seed: int = argument(
+        default=0,
+        kind="int",
+        text="Seed of the stochastic rounding. The rounding depends on it, the array, its update count and the "
+        "element, so the results are the same, bit for bit, for any number of threads and after a resume.",
+    )
     maximize: bool = argument(default=False, kind="bool", text="Ascend the gradient instead of descending it.")
     threads: int | None = argument(
         default=None,

@@ -62,3 +62,11 @@ def test_an_average_that_is_set_later_with_capturable(device, cls):
             call()
     with pytest.raises(AttributeError, match="`ema` needs an average"):
         _ = opt.ema
+
+
+@pytest.mark.parametrize("state_dtype", ["bfloat16", "int8"])
+def test_packed_state(device, state_dtype):
+    with refusal("state_dtype"):
+        flr.Adam(params(device), 0.1, state_dtype=state_dtype)
+    with pytest.raises(ValueError, match=r"`groups\[0\]\['state_dtype'\]` needs parameters in host memory"):
+        flr.Adam(params(device), 0.1, groups=[{"params": "a", "state_dtype": state_dtype}])

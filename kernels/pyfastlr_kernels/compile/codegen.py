@@ -7,7 +7,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from itertools import count
 from typing import Any
@@ -41,14 +41,16 @@ def triple(system: str = sys.platform) -> str:
     return str(llvm.get_process_triple()) + ("-elf" if system == "win32" else "")
 
 
-def machine() -> Any:
-    """Return LLVM's description of this machine.
+def machine(widest: bool = False) -> Any:
+    """Return LLVM's description of this machine. `widest`: use its widest vectors, even if LLVM prefers shorter ones.
 
     It has the large code model, where references between sections have 64 bits. With 32 bits, LLVM's loader aborts the
     process if gigabytes of arrays lie between two sections of an object (seen once, with 5 GB of parameters).
     """
     cpu, features = target()
     features = os.environ.get("NUMBA_CPU_FEATURES", features)  # as numba does
+    if widest and "+avx512f" in features:
+        features += ",-prefer-256-bit"
     return llvm.Target.from_triple(triple()).create_target_machine(
         cpu=os.environ.get("NUMBA_CPU_NAME") or cpu, features=features, opt=3, reloc="pic", codemodel="large"
     )
@@ -65,10 +67,11 @@ def need_numba() -> None:
         )
 
 
-def module(entries: Entries, machine: Any, finish: bool = True) -> Any:
+def module(entries: Entries, machine: Any, finish: bool = True, late: bool = False) -> Any:
     """Return an optimized LLVM module in which only these functions are visible.
 
-    With `finish` false, loops are left as they are, for `finished` on the CPU that will run them.
+    With `finish` false, loops are left as they are, for `finished` on the CPU that will run them. `late`: numba does
+    not vectorise them, because `machine` has other vectors than numba's.
     """
     from numba import cfunc
 
@@ -76,7 +79,8 @@ def module(entries: Entries, machine: Any, finish: bool = True) -> Any:
 
     whole_code = None
     for symbol, (function, signature) in entries.items():
-        callback = cfunc(signature, **OPTIONS)(function)
+        with _vectorized_here() if late else nullcontext():
+            callback = cfunc(signature, **OPTIONS)(function)
         code = llvm.parse_assembly(callback.inspect_llvm())
         code.get_function(callback.native_name).name = symbol
         if whole_code is None:
@@ -109,12 +113,27 @@ def _optimized(code: Any, machine: Any, level: int, loops: bool) -> Any:
     return code
 
 
-def emit(entries: Entries) -> bytes:
+def emit(entries: Entries, widest: bool = False) -> bytes:
     """Return the functions' object code."""
-    here = machine()
+    here = machine(widest)
     with _no_collections():
-        image: bytes = here.emit_object(module(entries, here))
+        image: bytes = here.emit_object(module(entries, here, late=widest))
     return image
+
+
+@contextmanager
+def _vectorized_here() -> Iterator[None]:
+    """Let numba leave loops as they are, in this block. No other thread can compile meanwhile."""
+    from numba import config
+    from numba.core.compiler_lock import global_compiler_lock
+
+    with global_compiler_lock:
+        before = config.LOOP_VECTORIZE  # type: ignore[attr-defined]
+        config.LOOP_VECTORIZE = 0  # type: ignore[attr-defined]
+        try:
+            yield
+        finally:
+            config.LOOP_VECTORIZE = before  # type: ignore[attr-defined]
 
 
 @contextmanager

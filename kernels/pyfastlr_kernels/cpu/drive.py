@@ -37,6 +37,7 @@ from pyfastlr_kernels.tables import (
 )
 
 from .loop import inlined, make_update
+from .packed import make_packed
 
 DRIVE = types.void(types.int64, types.int64, types.int64)
 _F64 = 8  # bytes
@@ -54,10 +55,11 @@ def make_fold(fold, options=PARTS):
     return numbers
 
 
-def make_drive(name, convention, dtype, by_element, changes=False):
+def make_drive(name, convention, dtype, by_element, changes=False, packed=()):
     """Make the drive of a rule, as Python text; `by_element` if a tensor may have a rate per element or be frozen.
 
-    With `changes`, an update leaves the parameters alone, and stores what must be added to them at `scale`.
+    With `changes`, an update leaves the parameters alone, and stores what must be added to them at `scale`. `packed`:
+    the forms of state that tensors may have (packed.py), if some of it is packed.
     """
     rule = rules.RULES[name]
     fold = rule.folds[convention]
@@ -86,6 +88,19 @@ def make_drive(name, convention, dtype, by_element, changes=False):
         write_numbers(out + FOLD_CARRY * _F64, carry)
 
     @njit(**INLINED)
+    def update_native(job, t, states, first, size, p, g, k, h, r, grad_scale, common):
+        p, g = pointer(p, zero), pointer(g, zero)
+        s = pointers(addresses(states, slots_like), first, slots_like)
+        if changes:
+            update(size, p, g, pointer(k, zero), s, h, r, grad_scale, common)
+        elif by_element and k != 0:
+            update_by_element(size, p, g, pointer(k, zero), s, h, r, grad_scale, common)
+        else:
+            update(size, p, g, p, s, h, r, grad_scale, common)
+
+    update_any = make_packed(rule, by_element, packed, update_native) if packed else update_native
+
+    @njit(**INLINED)
     def update_chunk(job, index):
         c = record(job.chunks, index, CHUNK)
         t = record(job.tensors, c.tensor, TENSOR)
@@ -93,16 +108,9 @@ def make_drive(name, convention, dtype, by_element, changes=False):
         common = read_numbers(folded + FOLD_COMMON * _F64, common_like)
         h = read_numbers(folded + FOLD_RULE * _F64, h_like)
         r = read_numbers(folded + (FOLD_RULE + n_h) * _F64, r_like)
-        p, g = pointer(t.p + c.first * itemsize, zero), pointer(t.g + c.first * itemsize, zero)
-        s = pointers(addresses(job.tensors + c.tensor * TENSOR_SIZE + STATES_AT, slots_like), c.first, slots_like)
-        grad_scale = real(job.grad_scale)
-        k = t.scale + c.first * itemsize if t.scale != 0 else (job.zeros if common.moves == 0 else 0)
-        if changes:
-            update(c.size, p, g, pointer(k, zero), s, h, r, grad_scale, common)
-        elif by_element and k != 0:
-            update_by_element(c.size, p, g, pointer(k, zero), s, h, r, grad_scale, common)
-        else:
-            update(c.size, p, g, p, s, h, r, grad_scale, common)
+        states, start = job.tensors + c.tensor * TENSOR_SIZE + STATES_AT, c.first * itemsize
+        k = t.scale + start if t.scale != 0 else (job.zeros if common.moves == 0 else 0)
+        update_any(job, t, states, c.first, c.size, t.p + start, t.g + start, k, h, r, real(job.grad_scale), common)
 
     def drive(address, what, index):
         job = record(address, 0, JOB)

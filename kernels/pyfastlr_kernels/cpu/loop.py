@@ -34,12 +34,17 @@ def _once(function):
     return njit(**USER_PARTS)(_linked(function))
 
 
+def make_rule_element(update, by_element, sets=False, changes=False):
+    """Make the update of one element (contract.py) as text that numba inlines."""
+    return inlined(make_element(_once(update), scaled, by_element, inlined, sets, changes))
+
+
 def make_loop(update, by_element, decays, options=PARTS, sets=False, changes=False):
     """Make the loop over n elements at pointers; with `by_element`, the rate has a factor k per element.
 
     With `changes`, it leaves the parameters alone, and stores what must be added to them at k.
     """
-    element = inlined(make_element(_once(update), scaled, by_element, inlined, sets, changes))
+    element = make_rule_element(update, by_element, sets, changes)
 
     @njit(**options)
     def loop(n, p, g, k, s, h, r, grad_scale, common):

@@ -4,7 +4,7 @@ from math import sqrt
 from typing import NamedTuple
 
 from .adam import Step
-from .contract import Rule, Slot, flush, flush_limit_outside_root, folds
+from .contract import MOMENT, SECOND_MOMENT, Rule, Slot, flush, flush_limit_outside_root, folds
 
 
 class AdaBelief(NamedTuple):
@@ -53,6 +53,6 @@ RULES = {
         adabelief,
         folds(optax=adabelief_fold),
         ("beta1", "beta2", "eps", "eps_root"),
-        (Slot("exp_avg"), Slot("exp_avg_var")),
+        (Slot("exp_avg", packed=MOMENT), Slot("exp_avg_var", packed=SECOND_MOMENT)),
     ),
 }

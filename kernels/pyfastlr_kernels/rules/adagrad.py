@@ -3,7 +3,9 @@
 from math import sqrt
 from typing import NamedTuple
 
-from .contract import Rule, Slot, flush, flush_limit_inside_root, folds
+from pyfastlr_kernels.packing import BFLOAT16
+
+from .contract import SECOND_MOMENT, Packed, Rule, Slot, flush, flush_limit_inside_root, folds
 from .sgd import Rate
 
 
@@ -55,17 +57,20 @@ def adadelta_fold(c, t, carry):
     return AdaDelta(rho=c.rho, w=w, eps=c.eps, tiny=flush_limit_inside_root(c, w)), Rate(lr=c.lr), carry
 
 
+_WHY_SUM = "what an update adds to an ever-growing sum becomes ever smaller than a step of 8 bits"
+_SUM = Packed(BFLOAT16, None, _WHY_SUM)
+
 RULES = {
     "adagrad": Rule(
         adagrad,
         folds(torch=adagrad_fold, keras=adagrad_inside_fold, optax=adagrad_inside_fold),
         ("lr_decay", "eps"),
-        (Slot("sum", initial="initial_accumulator_value"),),
+        (Slot("sum", "initial_accumulator_value", packed=_SUM),),
     ),
     "adadelta": Rule(
         adadelta,
         folds(torch=adadelta_fold, keras=adadelta_fold, optax=adadelta_fold),
         ("rho", "eps"),
-        (Slot("square_avg"), Slot("acc_delta")),
+        (Slot("square_avg", packed=SECOND_MOMENT), Slot("acc_delta", packed=SECOND_MOMENT)),
     ),
 }

@@ -3,7 +3,12 @@
 from math import sqrt
 from typing import NamedTuple
 
+from pyfastlr_kernels.packing import BFLOAT16, LINEAR
+
 from .contract import (
+    MOMENT,
+    SECOND_MOMENT,
+    Packed,
     Rule,
     Slot,
     flush,
@@ -227,8 +232,9 @@ def adamax_outside_fold(c, t, carry):
     return h, Step(step=c.lr / (1.0 - c.beta1**t)), carry
 
 
+_MAXIMUM = Packed(BFLOAT16, None, "a maximum only grows, and so would the errors of 8 bits")
 _BETAS = ("beta1", "beta2", "eps")
-_M, _V = Slot("exp_avg"), Slot("exp_avg_sq")
+_M, _V = Slot("exp_avg", packed=MOMENT), Slot("exp_avg_sq", packed=SECOND_MOMENT)
 
 RULES = {
     "adam": Rule(
@@ -238,7 +244,7 @@ RULES = {
         amsgrad,
         folds(torch=amsgrad_fold, keras=amsgrad_hat_fold, optax=amsgrad_corrected_fold),
         _BETAS,
-        (_M, _V, Slot("max_exp_avg_sq")),
+        (_M, _V, Slot("max_exp_avg_sq", packed=_MAXIMUM)),
         helpers=(adam_numbers, adam_fold, adam_hat_fold, amsgrad_numbers),
     ),
     "radam": Rule(
@@ -260,6 +266,6 @@ RULES = {
         adamax,
         folds(torch=adamax_fold, keras=adamax_outside_fold, optax=adamax_fold),
         _BETAS,
-        (_M, Slot("exp_inf")),
+        (_M, Slot("exp_inf", packed=Packed(BFLOAT16, LINEAR))),
     ),
 }

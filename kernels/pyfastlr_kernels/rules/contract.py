@@ -39,6 +39,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pyfastlr_kernels.packing import BFLOAT16, E4M4, SIGNED
 from pyfastlr_kernels.tables import COUPLED, DECOUPLED, INDEPENDENT
 
 # Without weight decay, the driver leaves out the terms with p. They would be a fifth of Adam's operations (12.2 instead
@@ -195,16 +196,30 @@ FOLD_HELPERS = (common_numbers, flush_limit_outside_root, flush_limit_inside_roo
 # --- Entries of the registry ------------------------------------------------------------------------------------------
 
 
+class Packed(NamedTuple):
+    """Formats of a slot with ``state_dtype="bfloat16"`` and "int8", and the reason in errors where it has none."""
+
+    bfloat16: int | None
+    int8: int | None
+    why: str = ""
+
+
+MOMENT, SECOND_MOMENT = Packed(BFLOAT16, SIGNED), Packed(BFLOAT16, E4M4)
+NOT_PACKED = Packed(None, None, "rounding its state would change what it computes")
+
+
 class Slot(NamedTuple):
     """One state array of a rule, by torch's name.
 
     ``initial`` is its value before the first update, or the name of the constructor argument with that value.
-    ``storage`` is the dtype in memory; None means its parameter's dtype.
+    ``storage`` is the dtype in memory; None means its parameter's dtype. ``packed`` says how it may be packed into
+    fewer bytes (packing.py).
     """
 
     name: str
     initial: float | str = 0.0
     storage: str | None = None
+    packed: Packed = NOT_PACKED
 
 
 class Rule(NamedTuple):

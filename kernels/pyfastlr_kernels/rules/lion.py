@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from .contract import Rule, Slot, flush, folds
+from .contract import MOMENT, Rule, Slot, flush, folds
 from .sgd import Rate
 
 
@@ -30,4 +30,6 @@ def lion_fold(c, t, carry):
     return h, Rate(lr=c.lr), carry
 
 
-RULES = {"lion": Rule(lion, folds(optax=lion_fold, keras=lion_fold), ("beta1", "beta2"), (Slot("exp_avg"),))}
+RULES = {
+    "lion": Rule(lion, folds(optax=lion_fold, keras=lion_fold), ("beta1", "beta2"), (Slot("exp_avg", packed=MOMENT),))
+}

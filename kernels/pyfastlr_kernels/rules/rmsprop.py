@@ -6,7 +6,17 @@ eps is outside the root (torch) or inside it (Keras, optax): the rules add both,
 from math import sqrt
 from typing import NamedTuple
 
-from .contract import Rule, Slot, flush, flush_limit_inside_root, flush_limit_outside_root, folds
+from .contract import (
+    MOMENT,
+    SECOND_MOMENT,
+    Packed,
+    Rule,
+    Slot,
+    flush,
+    flush_limit_inside_root,
+    flush_limit_outside_root,
+    folds,
+)
 from .sgd import Rate
 
 
@@ -129,7 +139,8 @@ _MOMENTUM_FOLDS = folds(
     torch=rmsprop_momentum_fold, keras=rmsprop_momentum_inside_fold, optax=rmsprop_momentum_inside_fold
 )
 _HYPER, _MOMENTUM_HYPER = ("alpha", "eps"), ("alpha", "eps", "momentum")
-_V, _A, _B = Slot("square_avg"), Slot("grad_avg"), Slot("momentum_buffer")
+_V, _B = Slot("square_avg", packed=SECOND_MOMENT), Slot("momentum_buffer", packed=MOMENT)
+_A = Slot("grad_avg", packed=Packed(None, None, "the variance is a small difference of its square and square_avg"))
 
 RULES = {
     "rmsprop": Rule(rmsprop, _FOLDS, _HYPER, (_V,)),

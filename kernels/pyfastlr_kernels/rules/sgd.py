@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from .contract import Rule, Slot, flush, folds
+from .contract import MOMENT, Rule, Slot, flush, folds
 
 
 class Nothing(NamedTuple):
@@ -76,7 +76,7 @@ def momentum_inside_fold(c, t, carry):
 
 _FOLDS = folds(torch=momentum_fold, keras=momentum_inside_fold, optax=momentum_fold)
 _HYPER = ("momentum", "dampening")
-_BUFFER = (Slot("momentum_buffer"),)
+_BUFFER = (Slot("momentum_buffer", packed=MOMENT),)
 
 RULES = {
     "sgd": Rule(sgd, folds(torch=sgd_fold, keras=sgd_fold, optax=sgd_fold), ()),

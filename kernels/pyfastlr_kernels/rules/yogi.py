@@ -4,7 +4,7 @@ from math import sqrt
 from typing import NamedTuple
 
 from .adam import Step
-from .contract import Rule, Slot, flush, flush_limit_outside_root, folds
+from .contract import MOMENT, SECOND_MOMENT, Rule, Slot, flush, flush_limit_outside_root, folds
 
 
 class Yogi(NamedTuple):
@@ -46,6 +46,6 @@ RULES = {
         yogi,
         folds(optax=yogi_fold),
         ("beta1", "beta2", "eps"),
-        (Slot("exp_avg", initial=1e-6), Slot("exp_avg_sq", initial=1e-6)),
+        (Slot("exp_avg", initial=1e-6, packed=MOMENT), Slot("exp_avg_sq", initial=1e-6, packed=SECOND_MOMENT)),
     ),
 }

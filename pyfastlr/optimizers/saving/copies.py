@@ -27,6 +27,7 @@ def export(optimizer: "Optimizer") -> dict[str, Any]:
             "members": optimizer._hyper.members,
             "own": [{x: settings.source(row, x) for x in own} for row, own in enumerate(settings.own)],
             "initial": optimizer._state.arguments,
+            "state_dtypes": optimizer._state.state_dtypes,
             "arrays": [x.copy() for x in optimizer._parameters.arrays],
             "buffers": {name: x.copy() for name, x in optimizer._state.buffers.items()},
             "counts": optimizer._state.counts.copy(),
@@ -40,7 +41,9 @@ def restore(optimizer: "Optimizer", state: dict[str, Any], params: Any, arrays: 
     """Build an optimizer over these parameters from the output of `export`."""
     parameters = Parameters(params)
     given = {**state["given"], "params": params}
-    optimizer._build(given, state["rule"], parameters, state["members"], len(state["own"]), state["initial"])
+    optimizer._build(
+        given, state["rule"], parameters, state["members"], len(state["own"]), state["initial"], state["state_dtypes"]
+    )
     optimizer._state.is_shared = True  # it may be a copy of a state that was written by hand
     optimizer._hyper.begin(state["own"])
     optimizer._start()

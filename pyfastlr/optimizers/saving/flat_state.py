@@ -10,8 +10,11 @@ import numpy as np
 from pyfastlr.arrays import tree
 from pyfastlr.arrays.flat import Flat
 from pyfastlr.arrays.host import Array, describe
+from pyfastlr.engines.packed import FORMATS, PackedArray, check_parts, code_dtype, scale_count
+from pyfastlr_kernels.packing import BFLOAT16
 
 from . import containers, plain, reading
+from .packed import has_packed, restored, stored
 from .plain import short
 
 STATE = "__state__"
@@ -137,13 +140,24 @@ def _split(state: Mapping[str, Any], structure: Any) -> tuple[dict[str, Any], di
         arrays.update({joined(prefix, name): x for name, x in found.items()})
         return next(iter(found.values())).dtype.name if found else ""
 
+    def store_slot(slot: str, value: Any, label: str) -> Any:
+        if not has_packed(value):
+            return store(f"state.{slot}", value, label)
+        found, kind = _leaves(value, names, shapes, label)
+        data["container"] = data["container"] or kind
+        for name, x in found.items():
+            arrays[joined(f"state.{slot}", name)] = x.codes if isinstance(x, PackedArray) else x
+            if isinstance(x, PackedArray) and x.scales is not None:
+                arrays[joined(f"scales.{slot}", name)] = x.scales
+        return stored(found)
+
     for key, value in state.items():
         label = f"state[{key!r}]"
         if not isinstance(key, str) or key in ("container", *_ARRAYS[2:]):
             raise ValueError(f"`state` must have the keys of state_dict(), got the key {key!r}")
         if key == "state":
             slots = reading.mapping(value, label)
-            data[key] = {slot: store(f"state.{slot}", x, f"{label}[{slot!r}]") for slot, x in slots.items()}
+            data[key] = {slot: store_slot(slot, x, f"{label}[{slot!r}]") for slot, x in slots.items()}
         elif key in _LIKE_PARAMETERS and value is not None:
             count = _LIKE_PARAMETERS[key]
             entry = reading.mapping(value, label, {count, "values"} | ({"used"} if key == "accumulated" else set()))
@@ -202,6 +216,21 @@ def _join(data: dict[str, Any], given: dict[str, Any], label: str, buffers: bool
             return np.concatenate([x.reshape(-1) for x in found]) if buffers else by_name
         return tree.rebuild(node, [by_name[name] for name in containers.names_of(node)])
 
+    def fetch_slot(slot: str, value: Any, where: str) -> Any:
+        if not isinstance(value, Mapping):
+            return fetch(f"state.{slot}", reading.dtype_of(value, where))
+        by_name = {}
+        for name, shape in zip(names, shapes, strict=True):
+            kind = FORMATS.get(restored(value, names, where)[name])
+            place = joined(f"state.{slot}", name)
+            if kind is None:
+                by_name[name] = take(place, np.dtype(np.float32), shape)
+                continue
+            codes, n = take(place, code_dtype(kind), shape), scale_count(kind, math.prod(shape))
+            scales = take(joined(f"scales.{slot}", name), np.dtype(np.float32), (n,)) if n or kind != BFLOAT16 else None
+            by_name[name] = PackedArray(codes, scales, value[name])
+        return by_name if node is None else tree.rebuild(node, [by_name[name] for name in containers.names_of(node)])
+
     state: dict[str, Any] = {}
     for key, value in data.items():
         where = f"{label}[{key!r}]"
@@ -209,7 +238,7 @@ def _join(data: dict[str, Any], given: dict[str, Any], label: str, buffers: bool
             state[key] = list(zip(names, shapes, strict=True))
         elif key == "state":
             slots = reading.mapping(value, where).items()
-            state[key] = {slot: fetch(f"state.{slot}", reading.dtype_of(x, f"{where}[{slot!r}]")) for slot, x in slots}
+            state[key] = {slot: fetch_slot(slot, x, f"{where}[{slot!r}]") for slot, x in slots}
         elif key in _LIKE_PARAMETERS and value is not None:
             state[key] = {_LIKE_PARAMETERS[key]: value}
             if key == "accumulated":
@@ -225,6 +254,13 @@ def _join(data: dict[str, Any], given: dict[str, Any], label: str, buffers: bool
     if given:
         raise ValueError(f"`arrays` must have the keys of flatten_state, got unknown keys {sorted(map(str, given))}")
     return state
+
+
+def _array(x: Any, label: str) -> Any:
+    if not isinstance(x, PackedArray):
+        return reading.an_array(x, label)
+    check_parts(x, x.shape, label)
+    return x
 
 
 def joined(prefix: str, name: str) -> str:
@@ -252,7 +288,7 @@ def _leaves(
     node, found, leaves = tree.flatten(value, label)
     if sorted(found) != sorted(names):
         raise ValueError(f"`{label}` must have arrays with the names {short(list(names))}, got {short(found)}")
-    arrays = {name: reading.an_array(x, tree.label(label, name)) for name, x in zip(found, leaves, strict=True)}
+    arrays = {name: _array(x, tree.label(label, name)) for name, x in zip(found, leaves, strict=True)}
     for name, shape in zip(names, shapes, strict=True):
         if arrays[name].shape != shape:
             raise ValueError(f"`{tree.label(label, name)}` must have shape {shape}, got {describe(arrays[name])}")

@@ -19,6 +19,7 @@ from . import hyperparameters, options
 from .files import Saved
 from .matching import Loaded, Match, numbers
 from .options import LARGEST, count
+from .packed import has_packed, packed_pairs
 from .plain import TOO_DEEP, short
 from .snapshot import ADDED, KEYS, VERSION, header
 
@@ -60,7 +61,7 @@ def _advice(given: Any) -> str:
 def _checked(optimizer: "Optimizer", given: dict[str, Any], hyper: bool, strict: bool, cast: bool) -> Checked:
     _check_header(optimizer, given, cast)
     match = Match(optimizer._parameters, given["structure"], np.dtype(given["dtype"]), strict)
-    pairs = _state_pairs(optimizer, given, match)
+    pairs = _state_pairs(optimizer, given, match, cast)
     pairs += options.checked(optimizer, given, match)
     pairs = [(x, y) for x, y in pairs if y is not None]
     pairs += _progress_pairs(optimizer, given, match)
@@ -106,7 +107,7 @@ def _check_header(optimizer: "Optimizer", given: Mapping[str, Any], cast: bool) 
             raise ValueError(f"`state[{key!r}]` must be {need[key]!r}, got {short(given[key])}")
 
 
-def _state_pairs(optimizer: "Optimizer", given: Mapping[str, Any], match: Match) -> list[tuple[Any, Any]]:
+def _state_pairs(optimizer: "Optimizer", given: Mapping[str, Any], match: Match, cast: bool) -> list[tuple[Any, Any]]:
     rule, slots = RULES[optimizer.rule], given["state"]
     if not isinstance(slots, Mapping) or set(slots) != set(rule.state_names):
         names = list(rule.state_names)
@@ -116,8 +117,11 @@ def _state_pairs(optimizer: "Optimizer", given: Mapping[str, Any], match: Match)
         )
     pairs: list[tuple[Any, Any]] = []
     for slot in rule.slots:
-        dtype = None if slot.storage is None else np.dtype(slot.storage)
-        tensors = match.tensors(slots[slot.name], f"state['state'][{slot.name!r}]", dtype)
+        dtype, label = None if slot.storage is None else np.dtype(slot.storage), f"state['state'][{slot.name!r}]"
+        if optimizer._state.is_packed(slot.name) or has_packed(slots[slot.name]):
+            pairs += packed_pairs(optimizer._state, slot.name, match.leaves(slots[slot.name], label), label, cast)
+            continue
+        tensors = match.tensors(slots[slot.name], label, dtype)
         pairs += zip(optimizer._state.tensors(slot.name), tensors, strict=True)
     return pairs
 

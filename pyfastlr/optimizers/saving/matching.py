@@ -110,6 +110,29 @@ class Match:
             for k in self.places
         ]
 
+    def leaves(self, value: Any, label: str) -> list[tuple[str, Any] | None]:
+        """Name and array, whatever it is, of each array of the optimizer; None for one that the state lacks."""
+        if isinstance(value, Flat):
+            value = value.buffer
+        shapes = [shape for _, shape in self._saved]
+        if tree.kind_of(value) == "leaf" and not (len(shapes) == 1 and np.shape(value) == shapes[0]):
+            found: Sequence[Any] = self._named(value, label, self._dtype)
+            found = [x.reshape(shape) for x, shape in zip(found, shapes, strict=True)]
+        elif tree.kind_of(value) == "leaf":
+            found = [value]
+        else:
+            given = self._leaves(value, label)
+            self._check_names(given, label)
+            found = [given[name] for name in self.names]
+        return [None if k is None else (self._saved[k][0], found[k]) for k in self.places]
+
+    def _check_names(self, given: Mapping[str, Any], label: str) -> None:
+        if set(given) != set(self.names):
+            missing, unknown = [x for x in self.names if x not in given], [x for x in given if x not in self.names]
+            raise ValueError(
+                f"`{label}` must have the arrays of the state, got missing keys {missing} and unknown keys {unknown}"
+            )
+
     def _named(self, value: Any, label: str, dtype: Any) -> Sequence[Array]:
         """The state's arrays in its own order, checked. The container may be nested in any way that has these names."""
         shapes = [shape for _, shape in self._saved]
@@ -122,11 +145,7 @@ class Match:
             whole = operand(value, label, dtype, [sum(sizes)])
             return [whole[a : a + n] for a, n in zip(accumulate(sizes, initial=0), sizes, strict=False)]
         given = self._leaves(value, label)
-        if set(given) != set(self.names):
-            missing, unknown = [x for x in self.names if x not in given], [x for x in given if x not in self.names]
-            raise ValueError(
-                f"`{label}` must have the arrays of the state, got missing keys {missing} and unknown keys {unknown}"
-            )
+        self._check_names(given, label)
         return [operand(given[name], tree.label(label, name), dtype, shape) for name, shape in self._saved]
 
     def _leaves(self, value: Any, label: str) -> dict[str, Any]:
