@@ -69,7 +69,12 @@ print("done")
 
 
 # A slot that is stored in another dtype than its parameter: a word in the rule's declaration.
-NARROW = {"pyfastlr_kernels/rules/lion.py": ('Slot("exp_avg")', 'Slot("exp_avg", initial=0.5, storage="float32")')}
+NARROW = {
+    "pyfastlr_kernels/rules/lion.py": (
+        'Slot("exp_avg", packed=MOMENT)',
+        'Slot("exp_avg", initial=0.5, storage="float32")',
+    )
+}
 NARROW_SCRIPT = """
 import pickle
 import numpy as np, pyfastlr as flr
