@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import schedules as schedules
 from .arrays.flat import Flat as Flat
+from .arrays.rows import Rows as Rows
 from .checkpoints import Checkpoints as Checkpoints
 from .files import BadFile as BadFile
 from .optimizers import ASGD as ASGD
@@ -51,8 +52,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ASGD", "FTRL", "LBFGS", "SGD", "AMSGrad", "AdaBelief", "AdaDelta", "AdaGrad", "Adam", "AdamW", "Adamax", "BadFile",
-    "Checkpoints", "Flat", "Lion", "Loaded", "LossScale", "NAdam", "Optimizer", "RAdam", "RMSProp", "Rprop", "Saved",
-    "Stats", "Yogi", "flatten_state", "from_keras", "from_optax", "from_torch", "load", "save", "schedules", "to_keras",
+    "Checkpoints", "Flat", "Lion", "Loaded", "LossScale", "NAdam", "Optimizer", "RAdam", "RMSProp", "Rows", "Rprop",
+    "Saved", "Stats", "Yogi", "flatten_state", "from_keras", "from_optax", "from_torch", "load", "save", "schedules", "to_keras",
     "to_optax", "to_torch", "unflatten_state",
 ]  # fmt: skip
 

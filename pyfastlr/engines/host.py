@@ -23,6 +23,7 @@ from . import plain_launch
 from .extras import Extras
 from .hyper import evaluation, inverse_scale, is_library_schedule, number
 from .lock import StepLock
+from .rows import RowSteps, gathered_leaves, has_rows
 from .settings import Hyperparameters, Settings
 from .state import State
 
@@ -53,8 +54,8 @@ class HostEngine:
 
     notify = None
 
-    __slots__ = ("__weakref__", "_convention", "_extras", "_fixed", "_hyper", "_lock", "_parameters", "_rule", "_sign",
-                 "_state", "launch", "successor", "threads")  # fmt: skip
+    __slots__ = ("__weakref__", "_convention", "_extras", "_fixed", "_hyper", "_lock", "_parameters", "_rows", "_rule",
+                 "_sign", "_state", "launch", "successor", "threads")  # fmt: skip
 
     def __init__(
         self,
@@ -77,6 +78,7 @@ class HostEngine:
         self.threads = (threads or pool.default_threads()) if moved >= PARALLEL_ABOVE else 1
         self._fixed = _FixedTables(parameters, state, hyper.members, self.threads)
         self.threads = max(1, min(self.threads, len(self._fixed.chunks)))
+        self._rows = RowSteps()
         self.launch: Callable[..., int] = self._unbound()
         self.successor: HostEngine | None = None  # the engine that has replaced this one (optimizers/adding.py)
 
@@ -93,6 +95,15 @@ class HostEngine:
 
     def refresh(self) -> None:
         """Do nothing: the step counts in host memory."""
+
+    def step_rows(self, leaves_of: Callable[[Any], list[Any]], inv_scale: Any) -> None:
+        self._rows.step(self, leaves_of, inv_scale)
+
+    def sync_rows(self, name: str, rows: Any) -> None:
+        self._rows.sync_rows(self, name, rows)
+
+    def sync(self) -> None:
+        self._rows.sync(self)
 
     def check_replacement(self, old: Settings, new: Settings) -> None:
         """Do nothing: every replacement is allowed."""
@@ -124,7 +135,13 @@ class HostEngine:
             elif viewed:
                 self._explain_gradient(self._parameters.checked(gradients))
             else:
-                gradients, viewed = self._parameters.views(self._parameters.gather(grads)), True
+                gradients = self._parameters.gather(grads)
+                if has_rows(gradients):
+                    if self.threads > 1:
+                        pool.shared().ensure(self.threads)
+                    self.step_rows(partial(gathered_leaves, grads), inv_scale)
+                    return
+                gradients, viewed = self._parameters.views(gradients), True
             status = self.launch(gradients, inv_scale, held, grads)
 
     def _locked_launch(self, gradients: Any, inv_scale: Any, held: Any, grads: Any) -> int:
@@ -135,8 +152,11 @@ class HostEngine:
             if self.successor is not None:
                 return self.successor.take_over(inv_scale, grads)
             self._lock.pause()
+            if not self._rows.before_dense(self, gradients):
+                return 1
             status = self.launch(gradients, inv_scale, held, grads, True)
-            self._lock.resume()
+            if not self._rows.is_behind():
+                self._lock.resume()
         return status
 
     def take_over(self, inv_scale: Any, grads: Any) -> int:
@@ -183,8 +203,8 @@ class HostEngine:
         """Compile or load the code, build the launch for the current settings, and call it."""
         load = load_code()
         while True:
-            by_element = _by_element(self._hyper.current)
-            drive = load.drive_address(self._rule, self._convention, self._parameters.dtype.name, by_element)
+            by_element = self.by_element()
+            drive = self.drive(by_element)
             load.prepare_launch()
             pool.shared()
             plain_launch.is_needed()
@@ -196,7 +216,7 @@ class HostEngine:
                 if self.successor is not None:
                     _, inv_scale, _, grads, *_ = arguments
                     return self.successor.take_over(inv_scale, grads)
-                if _by_element(self._hyper.current) == by_element and self._extras.is_used(self._hyper.current) == used:
+                if self.by_element() == by_element and self._extras.is_used(self._hyper.current) == used:
                     if used or self._extras.used:  # a step that is running reads the same record
                         self._lock.pause()
                     self._extras.check_not_swapped()
@@ -228,14 +248,8 @@ class HostEngine:
         pure = all(is_library_schedule(value) for value, *_ in settings.scheduled())
         gather = None if pure else partial(_gathered, parameters)
         zeros = aligned(tables.CHUNK_LENGTH, parameters.dtype) if settings.may_freeze() else None
-        job = _record(
-            tables.JOB, drive=drive, tensors=tables.address(tensors), n_tensors=len(tensors),
-            counts=tables.address(fixed.counts), chunks=tables.address(fixed.chunks), n_chunks=len(fixed.chunks),
-            rows=tables.address(rows), folds=tables.address(fixed.folds), cursors=tables.address(fixed.cursors),
-            zeros=0 if zeros is None else tables.address(zeros), size=parameters.size, threads=self.threads,
-            pool=pool.shared().address, progress=self._lock.address, sign=self._sign, stages=stages,
-            options=self._extras.prepare(settings, self.threads) if stages else self._extras.unused(),
-        )  # fmt: skip
+        options = self._extras.prepare(settings, self.threads) if stages else self._extras.unused()
+        job = self.job_record(drive, tensors, rows, zeros, stages, options)
         if stages:
             self._extras.record["bound"] = tables.address(job)
         written = fixed.written_with(self._extras.written(settings))
@@ -266,10 +280,33 @@ class HostEngine:
             objects += [x.watched.array for x in copies]
             return plain_launch.PlainLaunch(
                 load_code().step_addresses()[load_code().RUN], self._lock, self._extras, binding, job, known, objects,
-                calls, gather, keep,
+                calls, gather, keep, self._rows.is_behind,
             )  # fmt: skip
         launch: Callable[..., int] = load_code().bound_launch(tables.address(binding), keep)
         return launch
+
+    def job_record(
+        self, drive: int, tensors: Array, rows: Array, zeros: Array | None, stages: int = 0, options: int = 0
+    ) -> Array:
+        """The job for these tables, of which the rows are the hyperparameters."""
+        fixed = self._fixed
+        return _record(
+            tables.JOB, drive=drive, tensors=tables.address(tensors), n_tensors=len(tensors),
+            counts=tables.address(fixed.counts), chunks=tables.address(fixed.chunks), n_chunks=len(fixed.chunks),
+            rows=tables.address(rows), folds=tables.address(fixed.folds), cursors=tables.address(fixed.cursors),
+            zeros=0 if zeros is None else tables.address(zeros), size=self._parameters.size, threads=self.threads,
+            pool=pool.shared().address, progress=self._lock.address, sign=self._sign, stages=stages, options=options,
+        )  # fmt: skip
+
+    def by_element(self) -> bool:
+        """Whether the drive must handle per-element rates or frozen groups."""
+        return _by_element(self._hyper.current)
+
+    def drive(self, by_element: bool) -> int:
+        """Address of the drive."""
+        name = self._parameters.dtype.name
+        found: int = load_code().drive_address(self._rule, self._convention, name, by_element)
+        return found
 
 
 def _gathered(parameters: Parameters, grads: Any) -> tuple[Any, Any]:

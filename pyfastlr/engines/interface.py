@@ -36,6 +36,15 @@ class Engine(Protocol):
     def refresh(self) -> None:
         """Bring counts and steps up to date on the host."""
 
+    def step_rows(self, leaves_of: Callable[[Any], list[Any]], inv_scale: Any) -> None:
+        """Make a step in which gradients may be Rows. `leaves_of` gives those of an engine's parameters."""
+
+    def sync_rows(self, name: str, rows: Any) -> None:
+        """Bring rows of an array, or with None all, up to date."""
+
+    def sync(self) -> None:
+        """Bring all rows up to date. The caller has the lock, and steps are paused."""
+
     def write(self, pairs: Any, stores: Any = ()) -> None:
         """Copy arrays over state, counts and progress, and set attributes (object, name, value): all or none."""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -9,11 +10,13 @@ import numpy as np
 from pyfastlr.arrays.flat import Flat
 from pyfastlr.arrays.host import shaped
 from pyfastlr.arrays.parameters import Parameters
+from pyfastlr.arrays.rows import Rows
 from pyfastlr.engines.extras import extras_of
 from pyfastlr.engines.hyper import DECAYS, PAIRS, Range, boolean, label, number, source, thread_count
 from pyfastlr.engines.interface import engine_class
 from pyfastlr.engines.lock import StepLock
 from pyfastlr.engines.option_checks import check_options
+from pyfastlr.engines.rows import named_leaves
 from pyfastlr.engines.settings import Hyperparameters
 from pyfastlr.engines.state import State
 from pyfastlr.files.errors import Path
@@ -272,6 +275,69 @@ class Optimizer(Options, Stateful):
         if status:
             engine.settle(status, gradients, inv_scale, held, grads)
 
+    def step_rows(self, name: str, rows: Any, values: Any, *, inv_scale: float = 1.0) -> None:
+        """Update some rows of one array in place. No other array takes part.
+
+        It is ``step`` with `Rows` for that array and None for all others, without the time for the others.
+
+        Parameters
+        ----------
+        name : str
+            The array's name: nested names are joined by ".", a single array has the name "".
+        rows, values
+            As in `Rows`.
+        inv_scale : float > 0
+            As in `step`.
+
+        Raises
+        ------
+        TypeError, ValueError, RuntimeError
+            As `step` and `Rows`, and if there is no such array. Nothing is changed.
+
+        Examples
+        --------
+        >>> import numpy as np, pyfastlr as flr
+        >>> table = np.zeros((4, 2))
+        >>> opt = flr.SGD(table, lr=0.5)
+        >>> opt.step_rows("", [1, 3], np.ones((2, 2)))
+        >>> table[:, 0], opt.steps
+        (array([ 0. , -0.5,  0. , -0.5]), 1)
+        """
+        self._engine.step_rows(partial(named_leaves, name, Rows(rows, values)), inv_scale)
+
+    def sync_rows(self, name: str, rows: Any = None) -> None:
+        """Bring rows of an array up to date that steps with `Rows` have left behind (``catch_up=True``).
+
+        Call it before you read them, in a forward pass or elsewhere. Steps, `state`, `state_dict`, `save` and copies do
+        it themselves. Without `catch_up`, no row is ever behind, and nothing happens.
+
+        Parameters
+        ----------
+        name : str
+            The array's name, as in `step_rows`.
+        rows : array or list of int, or array of bool, optional
+            As in `Rows`. None is all rows.
+
+        Raises
+        ------
+        TypeError, ValueError, RuntimeError
+            If there is no such array or row, if an array was changed in place, or if the average is swapped in.
+
+        Examples
+        --------
+        >>> import numpy as np, pyfastlr as flr
+        >>> table = np.ones((3, 2))
+        >>> opt = flr.SGD(table, lr=0.5, momentum=0.5, catch_up=True)
+        >>> for row in (0, 1, 1):
+        ...     opt.step_rows("", [row], np.ones((1, 2)))
+        >>> table[:, 0]  # row 0 has missed two updates, with its momentum
+        array([ 0.5 , -0.25,  1.  ])
+        >>> opt.sync_rows("", [0])
+        >>> table[:, 0]
+        array([ 0.125, -0.25 ,  1.   ])
+        """
+        self._engine.sync_rows(name, rows)
+
     # --- Properties ---------------------------------------------------------------------------------------------------
 
     @property
@@ -361,6 +427,9 @@ class Optimizer(Options, Stateful):
     @property
     def state(self) -> dict[str, Any]:
         """Live views of the state under torch's names, each with the structure of the parameters."""
+        with self._lock.reading():
+            self._lock.pause()
+            self._engine.sync()
         self._state.is_shared = True
         return self._state.views()
 
@@ -553,6 +622,7 @@ class Optimizer(Options, Stateful):
             self._lock.pause()
             self._extras.check_not_swapped("state_dict()")
             self._engine.refresh()
+            self._engine.sync()
             return snapshot.export(self)
 
     def load_state_dict(
@@ -629,6 +699,7 @@ class Optimizer(Options, Stateful):
     def _live_state(self) -> tuple[dict[str, Any], Any]:
         self._extras.check_not_swapped("saving")
         self._engine.refresh()
+        self._engine.sync()
         return snapshot.export(self, live=True), self._parameters.layout or self._parameters.node
 
     def _progress_pairs(self, counts: Any, steps: int, used_lr: float) -> list[tuple[Any, Any]]:

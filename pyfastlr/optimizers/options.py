@@ -176,6 +176,13 @@ class Options(Declared):
         "numbers of each array. The norm of the gradient is then measured too.",
     )
     maximize: bool = argument(default=False, kind="bool", text="Ascend the gradient instead of descending it.")
+    catch_up: bool = argument(
+        default=False,
+        kind="bool",
+        text="How a step with `Rows` treats the other rows of that array. False: they keep value and state. True: they "
+        "get what a gradient of zero would have done, when they are next needed or by ``sync_rows``. Then the results "
+        "are those of a gradient with zeros in these rows, bit for bit.",
+    )
     threads: int | None = argument(
         default=None,
         kind="int from 1 to 1024",

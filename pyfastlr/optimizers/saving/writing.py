@@ -36,6 +36,7 @@ def write(
     with optimizer._lock.held:
         optimizer._lock.pause()
         optimizer._extras.check_not_swapped(what)
+        optimizer._engine.sync()  # the parameters stay, so their rows need the updates that they have missed
         if settings is not None:
             optimizer._engine.check_replacement(optimizer._hyper.current, settings)
         if controllers:
