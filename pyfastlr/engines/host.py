@@ -137,8 +137,6 @@ class HostEngine:
             else:
                 gradients = self._parameters.gather(grads)
                 if has_rows(gradients):
-                    if self.threads > 1:
-                        pool.shared().ensure(self.threads)
                     self.step_rows(partial(gathered_leaves, grads), inv_scale)
                     return
                 gradients, viewed = self._parameters.views(gradients), True
@@ -301,6 +299,11 @@ class HostEngine:
     def by_element(self) -> bool:
         """Whether the drive must handle per-element rates or frozen groups."""
         return _by_element(self._hyper.current)
+
+    @staticmethod
+    def parallel_above() -> int:
+        """Bytes that a step moves from which on threads share it."""
+        return PARALLEL_ABOVE
 
     def drive(self, by_element: bool) -> int:
         """Address of the drive."""

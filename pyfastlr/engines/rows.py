@@ -19,7 +19,7 @@ from pyfastlr.arrays import tree
 from pyfastlr.arrays.host import Array, address, aligned, describe, shaped
 from pyfastlr.arrays.rows import Rows, row_numbers
 from pyfastlr_kernels import tables
-from pyfastlr_kernels.cpu import rows_layout
+from pyfastlr_kernels.cpu import pool, rows_layout
 from pyfastlr_kernels.cpu.rows_layout import GIVEN, HISTORY, LONGEST, NEVER, ROWS_CALL, SQUARES, STEP, SYNC, ZEROS
 from pyfastlr_kernels.cpu.stages_layout import PRIVATE
 from pyfastlr_kernels.tables import OK
@@ -102,7 +102,9 @@ class RowSteps:
         while True:
             by_element = engine.by_element()
             drive = engine.drive(by_element)
-            _function("run_rows", 2)
+            load_rows()
+            if engine.threads > 1 and pool.shared().helpers() < engine.threads - 1:
+                pool.shared().ensure(engine.threads)
             # As in HostEngine._bind_and_launch, what happens once is done before the lock is taken.
             with lock.held:
                 if engine.successor is not None:
@@ -174,21 +176,26 @@ class RowSteps:
         cells = rows.view(np.float64)
         for (*_, places), value in zip(binding.calls, numbers, strict=False):
             cells[places] = value
-        given = np.zeros(len(prepared.given), GIVEN)
+        given, keep = np.zeros(len(prepared.given), GIVEN), []
         for place, (k, index, values) in enumerate(prepared.given):
             n_rows, width = _extent(parameters.shapes[k], parameters.sizes[k])
-            history = self._histories.get(k)
+            history, n = self._histories.get(k), n_rows if index is None else len(index)
+            n_states, itemsize = len(engine._state.buffers), parameters.dtype.itemsize
+            moved = n * width * itemsize * (3 + 2 * n_states)
+            threads = engine.threads if moved >= engine.parallel_above() or what == SYNC else 1
+            keep.append(aligned(threads * PRIVATE // 8, np.int64))
             start = 0 if values is None or not values.size else address(values)
-            all_rows = what == SYNC and index is None
             given[place] = (
-                k, 0 if all_rows else len(index), 0 if all_rows else address(index), start, n_rows, width,
-                parameters.dtype.itemsize, 0 if history is None else address(history.record),
+                k, n, 0 if index is None else address(index), start, width, itemsize, n_states, threads,
+                max(1, tables.CHUNK_LENGTH // max(1, width)), address(keep[-1]),
+                0 if history is None else address(history.record),
             )  # fmt: skip
             tensors["g"][k] = start or address(job)  # anything but 0: no element is read through it
         for k, x in prepared.dense:
             tensors["g"][k] = address(x) if x.size else address(job)
-        call, private = np.zeros(1, ROWS_CALL), aligned(PRIVATE // 8, np.int64)
-        call[0] = (what, steps, address(given), len(given), bool(prepared.dense), address(private))
+        call, walk = np.zeros(1, ROWS_CALL), job.copy()
+        piece = load_rows()["piece"]
+        call[0] = (what, steps, address(given), len(given), bool(prepared.dense), address(walk), piece)
         job["tensors"], job["rows"], job["grad_scale"] = address(tensors), address(rows), scale
         status: int = _function("run_rows", 2)(address(job), address(call))
         return status
@@ -328,7 +335,7 @@ class RowSteps:
     def sync_rows(self, engine: "HostEngine", name: str, rows: Any) -> None:
         """Bring rows that the user names up to date."""
         lock = engine._lock
-        _function("run_rows", 2)
+        load_rows()
         with lock.reading():
             lock.pause()
             if engine.successor is not None:
@@ -391,11 +398,16 @@ def _extent(shape: Sequence[int], size: int) -> tuple[int, int]:
 def _function(name: str, n: int, result: Any = ctypes.c_int64) -> Any:
     """Compiled function of n int64 that keeps the interpreter lock."""
     if name not in _functions:
-        from .host import load_code
-
-        kind = ctypes.PYFUNCTYPE(result, *(ctypes.c_int64,) * n)
-        _functions[name] = kind(load_code().rows_addresses()[name])
+        _functions[name] = ctypes.PYFUNCTYPE(result, *(ctypes.c_int64,) * n)(load_rows()[name])
     return _functions[name]
+
+
+def load_rows() -> dict[str, int]:
+    """Addresses of the compiled code."""
+    from .host import load_code
+
+    found: dict[str, int] = load_code().rows_addresses()
+    return found
 
 
 _functions: dict[str, Any] = {}

@@ -24,13 +24,14 @@ STAGES_SOURCES = ("reduce.py", "stage_rules.py", "tables.py", "cpu/stages.py", "
                   "compile/intrinsics.py", "compile/options.py", "compile/codegen.py")  # fmt: skip
 OBJECT_SOURCES = ("cpu/objects.py", "python_side.py", "compile/intrinsics.py", "compile/options.py",
                   "compile/codegen.py")  # fmt: skip
-ROWS_SOURCES = (*LAUNCH_SOURCES, "cpu/rows.py", "cpu/rows_layout.py", "cpu/stages_layout.py", "compile/codegen.py")
+ROWS_SOURCES = (*LAUNCH_SOURCES, "cpu/rows.py", "cpu/rows_layout.py", "cpu/stages_layout.py", "compile/prefetch.py",
+                "compile/codegen.py")  # fmt: skip
 DRIVE, LAUNCH, HELP, RUN = "pyfastlr_drive", "pyfastlr_launch", "pyfastlr_help", "pyfastlr_run"
 STAGES = "pyfastlr_stages"
 _STEP = (LAUNCH, HELP, RUN)
 OBJECTS = {name: f"pyfastlr_{name}" for name in ("same_objects", "same_items", "same_memory", "take_gradients")}
 SQUARES, NONFINITE = "pyfastlr_squares", "pyfastlr_nonfinite"
-ROWS = {name: f"pyfastlr_{name}" for name in ("run_rows", "check_rows", "sum_rows_float32", "sum_rows_float64")}
+ROWS = {name: f"pyfastlr_{name}" for name in ("run_rows", "piece", "check_rows", "sum_rows_float32", "sum_rows_float64")}
 
 
 def versions() -> tuple[str, ...]:
@@ -109,6 +110,7 @@ def rows_addresses() -> dict[str, int]:
         return emit(
             {
                 ROWS["run_rows"]: (rows.make_run_rows(), rows.RUN_ROWS),
+                ROWS["piece"]: (rows.make_piece(), rows.PIECE),
                 ROWS["check_rows"]: (rows.make_check_rows(), rows.CHECK_ROWS),
                 **{ROWS[f"sum_rows_{x}"]: (rows.make_sum_rows(x), rows.SUM_ROWS) for x in ("float32", "float64")},
             }

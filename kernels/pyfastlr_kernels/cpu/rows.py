@@ -1,8 +1,9 @@
 """A step in which some tensors have a gradient of only some rows: one compiled call around the same drives.
 
 ``run_rows(job, call)`` is `run` (launch.py) with other updates for these tensors: for each row, it calls the drive with
-a job, a tensor and a chunk of its own, as the stages do. Neighbouring rows are one chunk. The caller keeps the
-interpreter lock, and has checked everything: nothing can fail between the first write and the last.
+a job, a tensor and a chunk of its own, as the stages do. Neighbouring rows are one chunk, and threads share the rows as
+they share chunks. The caller keeps the interpreter lock, and has checked everything: nothing can fail between the first
+write and the last.
 
 With a history (`catch_up`), a row first gets the updates that it has missed, with a gradient of zero and the numbers
 that were folded then. So its bits are those of a run in which it had a zero gradient each time. A replay ends early
@@ -36,6 +37,7 @@ from pyfastlr_kernels.compile.intrinsics import (
     set_float_mode,
 )
 from pyfastlr_kernels.compile.options import PARTS
+from pyfastlr_kernels.compile.prefetch import prefetch
 from pyfastlr_kernels.python_side import BUSY
 from pyfastlr_kernels.tables import (
     CHUNK,
@@ -48,21 +50,27 @@ from pyfastlr_kernels.tables import (
     STATES_AT,
     TENSOR,
     TENSOR_SIZE,
+    THREAD,
     UPDATE,
     field_offset,
 )
 
 from .launch import PyThread_get_thread_ident, commit, fold, number, walk_all, word
 from .rows_layout import GIVEN, HISTORY, NEVER, ROWS_CALL, SQUARES, STEP
-from .stages_layout import CHUNK_AT, TENSOR_AT
+from .stages_layout import CHUNK_AT, PRIVATE, TENSOR_AT
 
 _I64, _I32 = types.int64, types.int32
+PIECE = types.void(_I64, _I64, _I64)
 RUN_ROWS = _I64(_I64, _I64)  # status(job, call)
 CHECK_ROWS = _I64(_I64, _I64, _I64, _I64)  # found(rows, n, n_rows, marks)
 SUM_ROWS = types.void(_I64, _I64, _I64, _I64, _I64, _I64, _I64)
 _WORD = 8  # bytes
 _JOB_WORDS, _TENSOR_WORDS = JOB.itemsize // _WORD, TENSOR_SIZE // _WORD
+_GIVEN_SIZE = GIVEN.itemsize
 _OWNER_AT = field_offset(PROGRESS, "owner")
+# Rows of a large table are in no cache, and the processor cannot guess which one comes next. So their bytes are asked for
+# this many rows before they are needed, of a long row only the first ones.
+AHEAD, FETCHED = 8, 1024
 _ZERO64, _ZERO32, _F64, _F32 = np.int64(0), np.int32(0), np.float64(0), np.float32(0)
 _MINUS_ZERO64, _MINUS_ZERO32 = np.int64(-(2**63)), np.int32(-(2**31))
 
@@ -81,16 +89,17 @@ def put_number(address, value):
 
 
 @njit(**PARTS)
-def take_private(address, job, call, k):
-    """Fill the private records for tensor k."""
-    mine = call.private
+def take_private(address, job, given, thread):
+    """Fill a thread's records for that tensor, and return their address."""
+    mine = given.private + thread * PRIVATE
     for j in range(_JOB_WORDS):
         put_word(mine + j * _WORD, word(address + j * _WORD))
     for j in range(_TENSOR_WORDS):
-        put_word(mine + TENSOR_AT + j * _WORD, word(job.tensors + k * TENSOR_SIZE + j * _WORD))
+        put_word(mine + TENSOR_AT + j * _WORD, word(job.tensors + given.tensor * TENSOR_SIZE + j * _WORD))
     own = record(mine, 0, JOB)
     own.tensors, own.chunks = mine + TENSOR_AT, mine + CHUNK_AT
     record(mine + CHUNK_AT, 0, CHUNK).tensor = 0
+    return mine
 
 
 @njit(**PARTS)
@@ -240,28 +249,28 @@ def probe(mine, history, itemsize):
 
 
 @njit(**PARTS)
-def remember(address, job, call, given, k):
-    """Add this update's folded numbers to the history of tensor k."""
+def remember(address, job, given):
+    """Add this update's folded numbers to the tensor's history, and note which rows have had it."""
     history = record(given.history, 0, HISTORY)
-    folded = job.folds + record(job.tensors, k, TENSOR).fold_index * (FOLD_WIDTH * _WORD)
+    folded = job.folds + record(job.tensors, given.tensor, TENSOR).fold_index * (FOLD_WIDTH * _WORD)
+    numbers = history.numbers + history.entries * (FOLD_WIDTH * _WORD)
     for j in range(FOLD_WIDTH):
-        put_number(
-            history.numbers + (history.entries * FOLD_WIDTH + j) * _WORD, number(folded + j * _WORD)
-        )
+        put_number(numbers + j * _WORD, number(folded + j * _WORD))
     put_number(history.scales + history.entries * _WORD, job.grad_scale)
     history.entries += 1
-    take_private(address, job, call, k)
-    probe(call.private, history, given.itemsize)
+    for i in range(given.n):
+        put_word(history.done + word(given.rows + i * _WORD) * _WORD, history.entries)
+    probe(take_private(address, job, given, 0), history, given.itemsize)
 
 
 # --- A tensor's rows --------------------------------------------------------------------------------------------------
 
 
 @njit(**PARTS)
-def end_of_run(given, i):
+def end_of_run(given, i, end):
     """Return the index after the last neighbour of row i that one chunk with it can have."""
     last, size = i + 1, given.width
-    while last < given.n and word(given.rows + last * _WORD) == word(given.rows + (last - 1) * _WORD) + 1:
+    while last < end and word(given.rows + last * _WORD) == word(given.rows + (last - 1) * _WORD) + 1:
         size += given.width
         if size > CHUNK_LENGTH:
             break
@@ -270,44 +279,77 @@ def end_of_run(given, i):
 
 
 @njit(**PARTS)
-def update_rows(address, job, call, given):
-    """Update the rows of the gradient, each after what it has missed."""
-    take_private(address, job, call, given.tensor)
-    mine, i = call.private, 0
-    row_bytes = given.width * given.itemsize
-    while i < given.n:
-        row, end = word(given.rows + i * _WORD), end_of_run(given, i)
-        if given.history != 0:
-            replay_rows(mine, record(given.history, 0, HISTORY), given, row, row + end - i)
-            own = record(mine, 0, JOB)
-            own.folds, own.grad_scale = job.folds, job.grad_scale
-            record(mine + TENSOR_AT, 0, TENSOR).fold_index = record(job.tensors, given.tensor, TENSOR).fold_index
-        update_range(mine, row * given.width, (end - i) * given.width, given.values + i * row_bytes, given.itemsize)
-        i = end
-    if given.history != 0:
-        remember(address, job, call, given, given.tensor)
-        history = record(given.history, 0, HISTORY)
-        for i in range(given.n):
-            put_word(history.done + word(given.rows + i * _WORD) * _WORD, history.entries)
+def prefetch_row(tensor, n_states, first, size):
+    """Fetch so many bytes of the parameter and of each state."""
+    size = min(size, FETCHED)
+    for line in range(0, size, LINE):
+        prefetch(record(tensor, 0, TENSOR).p + first + line)
+    for k in range(n_states):
+        start = word(tensor + STATES_AT + k * _WORD) + first
+        for line in range(0, size, LINE):
+            prefetch(start + line)
 
 
 @njit(**PARTS)
-def sync_rows(address, job, call, given):
-    """Bring these rows up to date, or all. With all, the history starts anew."""
-    take_private(address, job, call, given.tensor)
+def update_rows(mine, job, given, i, end):
+    """Update these rows of the gradient, each after what it has missed."""
+    row_bytes = given.width * given.itemsize
+    fold_index = record(mine + TENSOR_AT, 0, TENSOR).fold_index
+    while i < end:
+        row, last = word(given.rows + i * _WORD), end_of_run(given, i, end)
+        for k in range(i + AHEAD, min(last + AHEAD, end)):
+            prefetch_row(mine + TENSOR_AT, given.n_states, word(given.rows + k * _WORD) * row_bytes, row_bytes)
+        if given.history != 0:
+            replay_rows(mine, record(given.history, 0, HISTORY), given, row, row + last - i)
+            own = record(mine, 0, JOB)
+            own.folds, own.grad_scale = job.folds, job.grad_scale
+            record(mine + TENSOR_AT, 0, TENSOR).fold_index = fold_index
+        update_range(mine, row * given.width, (last - i) * given.width, given.values + i * row_bytes, given.itemsize)
+        i = last
+
+
+@njit(**PARTS)
+def sync_rows(mine, given, first, end):
+    """Bring these rows up to date."""
     history = record(given.history, 0, HISTORY)
-    if given.rows != 0:
-        for i in range(given.n):
-            row = word(given.rows + i * _WORD)
-            replay_rows(call.private, history, given, row, row + 1)
+    if given.rows == 0:
+        replay_rows(mine, history, given, first, end)
         return
-    replay_rows(call.private, history, given, 0, given.n_rows)
-    for row in range(given.n_rows):
-        put_word(history.done + row * _WORD, 0)
-    history.entries = history.quiet = history.still = 0
+    for i in range(first, end):
+        row = word(given.rows + i * _WORD)
+        replay_rows(mine, history, given, row, row + 1)
+
+
+def make_piece():
+    """Make ``piece(job, what, index)``, by which a walk over the chunks (launch.py) is one over pieces of the rows."""
+
+    def piece(address, what, index):
+        job = record(address, 0, JOB)
+        given = record(job.options, 0, GIVEN)
+        mine = take_private(address, job, given, what // THREAD)
+        first = index * given.piece
+        end = min(first + given.piece, given.n)
+        if what % THREAD == STEP:
+            update_rows(mine, job, given, first, end)
+        else:
+            sync_rows(mine, given, first, end)
+
+    return piece
 
 
 # --- Entry points -----------------------------------------------------------------------------------------------------
+
+
+@njit(**PARTS)
+def walk_rows(address, job, call, i):
+    """Walk over the pieces of one tensor's rows, with a job that has them as its chunks."""
+    given = record(call.given, i, GIVEN)
+    for j in range(_JOB_WORDS):
+        put_word(call.walk + j * _WORD, word(address + j * _WORD))
+    walk = record(call.walk, 0, JOB)
+    walk.stages, walk.options, walk.what, walk.threads = call.piece, call.given + i * _GIVEN_SIZE, call.what, given.threads
+    walk.n_chunks = (given.n + given.piece - 1) // given.piece
+    walk_all(call.walk, walk)
 
 
 @njit(**PARTS)
@@ -316,7 +358,9 @@ def step(address, job, call):
     fold(address, job)
     for i in range(call.n_given):
         given = record(call.given, i, GIVEN)
-        update_rows(address, job, call, given)
+        walk_rows(address, job, call, i)
+        if given.history != 0:
+            remember(address, job, given)
     if call.dense != 0:
         for i in range(call.n_given):
             t = record(job.tensors, record(call.given, i, GIVEN).tensor, TENSOR)
@@ -326,6 +370,19 @@ def step(address, job, call):
             t = record(job.tensors, record(call.given, i, GIVEN).tensor, TENSOR)
             t.fold_index = -2 - t.fold_index
     commit(address, job)
+
+
+@njit(**PARTS)
+def sync(address, job, call):
+    """Bring rows up to date. A history of which all rows have had everything starts anew."""
+    for i in range(call.n_given):
+        given = record(call.given, i, GIVEN)
+        walk_rows(address, job, call, i)
+        if given.rows == 0:
+            history = record(given.history, 0, HISTORY)
+            for row in range(given.n):
+                put_word(history.done + row * _WORD, 0)
+            history.entries = history.quiet = history.still = 0
 
 
 def make_run_rows():
@@ -342,8 +399,7 @@ def make_run_rows():
         if not is_default_mode(mode):
             set_float_mode(default_mode())
         if call.what != STEP:
-            for i in range(call.n_given):
-                sync_rows(address, job, call, record(call.given, i, GIVEN))
+            sync(address, job, call)
         elif inside or record(job.progress, 0, PROGRESS).steps != call.steps:
             status = BUSY
         else:

@@ -21,7 +21,8 @@ ROWS_CALL = np.dtype(
         ("given", _I),
         ("n_given", _I),
         ("dense", _I),  # 1: other tensors have a gradient of all their elements
-        ("private", _I),  # address: a JOB, a TENSOR and a CHUNK (stages_layout.py), by which a drive is called
+        ("walk", _I),  # address of a copy of the job, by which threads share a tensor's rows
+        ("piece", _I),  # address of the code for a piece
     ]
 )
 GIVEN = np.dtype(
@@ -30,9 +31,12 @@ GIVEN = np.dtype(
         ("n", _I),  # rows of the gradient
         ("rows", _I),  # address: int64 for each, all different and in range; to synchronize, 0 for all
         ("values", _I),  # address of the first row's gradient
-        ("n_rows", _I),  # of the tensor
         ("width", _I),  # elements of a row
         ("itemsize", _I),
+        ("n_states", _I),
+        ("threads", _I),
+        ("piece", _I),  # rows that one thread updates at once
+        ("private", _I),  # address: for each thread a JOB, a TENSOR and a CHUNK (stages_layout.py), to call a drive by
         ("history", _I),  # address, 0 without `catch_up`
     ]
 )
