@@ -50,7 +50,7 @@ class History:
             aligned(tables.CHUNK_LENGTH, dtype), aligned(rows_layout.PROBE, np.uint8),
         )  # fmt: skip
         for name, table in zip(("numbers", "scales", "done", "zeros", "probe"), self._keep, strict=True):
-            self.record[name] = address(table)
+            self.record[name] = tables.address(table)
         self.record["n_states"], self.record["rest"] = n_states, _REST.get(rule, NEVER)
 
     def __len__(self) -> int:
@@ -90,7 +90,8 @@ class RowSteps:
     def __init__(self) -> None:
         self._binding: _Binding | None = None
         self._histories: dict[int, History] = {}
-        self._marks: dict[int, Array] = {}
+        self._marks: dict[int, Array] = {}  # scratch of check_rows, for each tensor
+        self._places: dict[int, Array] = {}  # of sum_rows
 
     # --- Steps --------------------------------------------------------------------------------------------------------
 
@@ -188,16 +189,16 @@ class RowSteps:
             given[place] = (
                 k, n, 0 if index is None else address(index), start, width, itemsize, n_states, threads,
                 max(1, tables.CHUNK_LENGTH // max(1, width)), address(keep[-1]),
-                0 if history is None else address(history.record),
+                0 if history is None else tables.address(history.record),
             )  # fmt: skip
-            tensors["g"][k] = start or address(job)  # anything but 0: no element is read through it
+            tensors["g"][k] = start or tables.address(job)  # anything but 0: no element is read through it
         for k, x in prepared.dense:
-            tensors["g"][k] = address(x) if x.size else address(job)
+            tensors["g"][k] = address(x) if x.size else tables.address(job)
         call, walk = np.zeros(1, ROWS_CALL), job.copy()
         piece = load_rows()["piece"]
-        call[0] = (what, steps, address(given), len(given), bool(prepared.dense), address(walk), piece)
-        job["tensors"], job["rows"], job["grad_scale"] = address(tensors), address(rows), scale
-        status: int = _function("run_rows", 2)(address(job), address(call))
+        call[0] = (what, steps, tables.address(given), len(given), bool(prepared.dense), tables.address(walk), piece)
+        job["tensors"], job["rows"], job["grad_scale"] = tables.address(tensors), tables.address(rows), scale
+        status: int = _function("run_rows", 2)(tables.address(job), tables.address(call))
         return status
 
     # --- Checks -------------------------------------------------------------------------------------------------------
@@ -266,11 +267,13 @@ class RowSteps:
         different = self._check_range(engine, k, index, given.rows, f"{label}.rows")
         if different == len(index):
             return index, values
+        if k not in self._places:
+            self._places[k] = np.zeros(parameters.shapes[k][0], np.int32)
         once = np.zeros(different, np.int64)
         summed = aligned(different * values.size // len(index), parameters.dtype)
         add = _function(f"sum_rows_{parameters.dtype}", 7, None)
         add(address(index), len(index), address(values) if values.size else 0, values.size // len(index),
-            address(self._marks[k]), address(once), address(summed) if summed.size else 0)  # fmt: skip
+            address(self._places[k]), address(once), address(summed) if summed.size else 0)  # fmt: skip
         return once, summed
 
     def _index(self, engine: "HostEngine", k: int, rows: Any, label: str) -> Array:
@@ -287,7 +290,7 @@ class RowSteps:
         """Number of different rows, or raise the error for one out of range."""
         n_rows = engine._parameters.shapes[k][0]
         if k not in self._marks:
-            self._marks[k] = np.zeros(n_rows, np.int32)
+            self._marks[k] = np.zeros(n_rows, np.int8)
         found: int = _function("check_rows", 4)(address(index), len(index), n_rows, address(self._marks[k]))
         if found < 0:
             at = -1 - found
@@ -404,10 +407,12 @@ def _function(name: str, n: int, result: Any = ctypes.c_int64) -> Any:
 
 def load_rows() -> dict[str, int]:
     """Addresses of the compiled code."""
-    from .host import load_code
+    if not _addresses:
+        from .host import load_code
 
-    found: dict[str, int] = load_code().rows_addresses()
-    return found
+        _addresses.update(load_code().rows_addresses())
+    return _addresses
 
 
 _functions: dict[str, Any] = {}
+_addresses: dict[str, int] = {}
