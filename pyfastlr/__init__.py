@@ -53,8 +53,8 @@ __version__ = "0.1.0"
 __all__ = [
     "ASGD", "FTRL", "LBFGS", "SGD", "AMSGrad", "AdaBelief", "AdaDelta", "AdaGrad", "Adam", "AdamW", "Adamax", "BadFile",
     "Checkpoints", "Flat", "Lion", "Loaded", "LossScale", "NAdam", "Optimizer", "RAdam", "RMSProp", "Rows", "Rprop",
-    "Saved", "Stats", "Yogi", "flatten_state", "from_keras", "from_optax", "from_torch", "load", "save", "schedules", "to_keras",
-    "to_optax", "to_torch", "unflatten_state",
+    "Saved", "Stats", "Yogi", "flatten_state", "from_keras", "from_optax", "from_torch", "load", "save", "schedules",
+    "to_keras", "to_optax", "to_torch", "unflatten_state",
 ]  # fmt: skip
 
 

@@ -80,7 +80,7 @@ class _Binding:
 class _Prepared(NamedTuple):
     """The gradients of a step."""
 
-    given: list[tuple[int, Array, Any]]  # tensor, its rows, each once, and their values
+    given: list[tuple[int, Array | None, Any]]  # tensor, its rows, each once, or None for all; and their values
     dense: list[tuple[int, Any]]  # tensor and gradient
 
 
@@ -250,14 +250,10 @@ class RowSteps:
             for k, *_ in prepared.given:
                 if k not in self._histories:
                     n_rows, _ = _extent(parameters.shapes[k], parameters.sizes[k])
-                    self._histories[k] = History(
-                        n_rows, parameters.dtype, engine._rule, len(engine._state.buffers)
-                    )
+                    self._histories[k] = History(n_rows, parameters.dtype, engine._rule, len(engine._state.buffers))
         return prepared
 
-    def _rows_of(
-        self, engine: "HostEngine", binding: _Binding, k: int, given: Rows, label: str
-    ) -> tuple[Array, Any]:
+    def _rows_of(self, engine: "HostEngine", binding: _Binding, k: int, given: Rows, label: str) -> tuple[Array, Any]:
         """Rows of a gradient, each once, and their values."""
         parameters = engine._parameters
         index = self._index(engine, k, given.rows, f"{label}.rows")
@@ -331,7 +327,7 @@ class RowSteps:
             return
         assert self._binding is not None
         engine._parameters.check_in_place(in_container=False)
-        prepared = _Prepared([(j, rows, None) for j in behind], [])  # type: ignore[list-item]
+        prepared = _Prepared([(j, rows, None) for j in behind], [])
         status = self._call(engine, self._binding, SYNC, prepared)
         assert status == OK, status
 

@@ -31,7 +31,8 @@ STAGES = "pyfastlr_stages"
 _STEP = (LAUNCH, HELP, RUN)
 OBJECTS = {name: f"pyfastlr_{name}" for name in ("same_objects", "same_items", "same_memory", "take_gradients")}
 SQUARES, NONFINITE = "pyfastlr_squares", "pyfastlr_nonfinite"
-ROWS = {name: f"pyfastlr_{name}" for name in ("run_rows", "piece", "check_rows", "sum_rows_float32", "sum_rows_float64")}
+_ROWS = ("run_rows", "piece", "check_rows", "sum_rows_float32", "sum_rows_float64")
+ROWS = {name: f"pyfastlr_{name}" for name in _ROWS}
 
 
 def versions() -> tuple[str, ...]:

@@ -50,7 +50,7 @@ HISTORY = np.dtype(
         ("probe", _I),  # address: PROBE bytes
         ("n_states", _I),
         ("rest", _I),  # at which state a zero gradient may be without effect
-        # Entries before these may move a row whose state is at rest: any row, or only a row with -0.0 among its elements.
+        # Entries before these may move a row whose state is at rest: any row, or only one with -0.0 among its elements.
         ("quiet", _I),
         ("still", _I),
     ]
