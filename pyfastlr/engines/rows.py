@@ -351,8 +351,10 @@ class RowSteps:
         """Bring the tensors up to date that an ordinary step is about to update. False: one of them has Rows."""
         if has_rows(gradients):
             return False
-        leaves = gradients if type(gradients) is list else None
-        pure = all(is_library_schedule(value) for value, *_ in engine._hyper.current.scheduled())
+        settings, leaves = engine._hyper.current, gradients if type(gradients) is list else None
+        if engine._extras.is_used(settings):  # the average and the norms have the arrays without a gradient too
+            leaves = None
+        pure = all(is_library_schedule(value) for value, *_ in settings.scheduled())
         for k in list(self._histories):
             if leaves is None or not pure or k >= len(leaves) or leaves[k] is not None:
                 self.sync(engine, k)
