@@ -31,7 +31,7 @@ def test_every_optimizer_equals_whole_gradients(case, lazy):
     for dtype in DTYPES:
         for kind in ("none", *case.row.decays):
             decay = {} if kind == "none" else {"weight_decay": 0.1, "decay": kind}
-            t = Twins(lambda p, **k: case.make(p, **k), dtype, (case.name, kind), lazy, **decay)  # noqa: B023
+            t = Twins(lambda p, **k: case.make(p, **k), dtype, (case.name, kind), lazy, **decay)
             for k in range(12):
                 (t.step_rows, t.step_both, t.step_rows, t.step_vector if k % 2 else t.step_dense)[k % 4]()
                 if not lazy:
@@ -141,7 +141,7 @@ def test_rows_are_summed_in_their_order(rows, shape, kind, dtype, seed):
     opt = flr.SGD(p, lr=0.5)
     opt.step(flr.Rows(given_rows, values))
     assert p.tobytes() == expected.tobytes()
-    assert opt.steps == 1 and opt.state_dict()["counts"].tolist() == [1]
+    assert (opt.steps, opt.state_dict()["counts"].tolist()) == (1, [1])
 
 
 @given(mask=st.lists(st.booleans(), min_size=9, max_size=9), as_list=st.booleans())
@@ -211,7 +211,8 @@ def test_containers(kind, lazy):
         dense.step(grads(g, np.ones(2)))
     state = opt.state_dict()
     assert str(state["state"]) == str(dense.state_dict()["state"])
-    assert str(p) == str(q) and opt.steps == 6 and state["counts"].tolist() == [6, 3]
+    assert str(p) == str(q)
+    assert (opt.steps, state["counts"].tolist()) == (6, [6, 3])
 
 
 def test_a_step_counts_only_for_its_arrays():
@@ -220,7 +221,7 @@ def test_a_step_counts_only_for_its_arrays():
     opt.step_rows("a", [], np.zeros((0, 2)))  # no row: still a step, as with a gradient of zeros
     opt.step({"a": None, "b": np.ones(2)})
     opt.step({"a": flr.Rows([0], np.ones((1, 2))), "b": None})
-    assert opt.state_dict()["counts"].tolist() == [2, 1] and opt.steps == 3
+    assert (opt.steps, opt.state_dict()["counts"].tolist()) == (3, [2, 1])
     assert opt.stats.lr == 1e-3
 
 
@@ -252,7 +253,7 @@ def test_replays_end_where_nothing_moves(name):
     """A history of thousands of updates, after which a zero gradient has long been without effect."""
     t = Twins(MAKERS[name], "float32", 2, lazy=False)
     t.step_dense()
-    for _ in range(1500):
+    for _ in range(1100):
         t.opt.step_rows("table", [0], np.zeros((1, 5), np.float32))
         t.dense.step({"table": np.zeros(SHAPE, np.float32), "vector": None})
     t.check()
@@ -261,11 +262,11 @@ def test_replays_end_where_nothing_moves(name):
 def test_rows_that_never_had_a_gradient_cost_nothing():
     p = np.ones((100_000, 8), np.float32)
     opt = flr.Adam(p, catch_up=True)
-    for _ in range(2000):
+    for _ in range(1000):
         opt.step_rows("", [5], np.ones((1, 8), np.float32))
     start = time.perf_counter()
-    opt.sync_rows("")  # 1.6e9 updates of an element, if it made them all: more than a second
-    assert time.perf_counter() - start < 0.5
+    opt.sync_rows("")  # 8e8 updates of an element, if it made them all: more than half a second
+    assert time.perf_counter() - start < 0.3
     assert (np.delete(p, 5, 0) == 1).all()
 
 
@@ -288,6 +289,17 @@ def test_replays_do_not_end_too_early(cls, options):
             rows, values = np.array([k]), drawn(t.rng, (1, 5), "float32")
             t.opt.step_rows("table", rows, values)
             t.dense.step({"table": summed(SHAPE, rows, values), "vector": None})
+        t.check()
+
+
+@pytest.mark.parametrize("value", [-1.0, np.nan, np.inf])
+def test_a_sum_that_is_no_sum_of_squares(value):
+    with np.errstate(all="ignore"):
+        t = Twins(MAKERS["adagrad"], "float64", 7, lazy=False)
+        for opt in (t.opt, t.dense):
+            opt.state["sum"]["table"][4] = value
+        for _ in range(3):
+            t.step_rows()
         t.check()
 
 

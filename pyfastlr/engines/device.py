@@ -119,7 +119,7 @@ class DeviceEngine:
     def settle(self, status: int, gradients: Any, inv_scale: Any, held: Any, grads: Any) -> None:
         raise AssertionError(f"a step on a device must return 0, got {status}")
 
-    def step_rows(self, leaves_of: Callable[[Any], list[Any]], inv_scale: Any) -> None:
+    def step_rows(self, gradients: Any, inv_scale: Any) -> None:
         raise TypeError(f"a step with rows needs parameters in host memory, got them on {self._parameters.device}")
 
     def sync_rows(self, name: str, rows: Any) -> None:

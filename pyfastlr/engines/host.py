@@ -23,7 +23,7 @@ from . import plain_launch
 from .extras import Extras
 from .hyper import evaluation, inverse_scale, is_library_schedule, number
 from .lock import StepLock
-from .rows import RowSteps, gathered_leaves, has_rows
+from .rows import Given, GivenTree, RowSteps, has_rows
 from .settings import Hyperparameters, Settings
 from .state import State
 
@@ -96,8 +96,8 @@ class HostEngine:
     def refresh(self) -> None:
         """Do nothing: the step counts in host memory."""
 
-    def step_rows(self, leaves_of: Callable[[Any], list[Any]], inv_scale: Any) -> None:
-        self._rows.step(self, leaves_of, inv_scale)
+    def step_rows(self, gradients: Given, inv_scale: Any) -> None:
+        self._rows.step(self, gradients, inv_scale)
 
     def sync_rows(self, name: str, rows: Any) -> None:
         self._rows.sync_rows(self, name, rows)
@@ -137,7 +137,7 @@ class HostEngine:
             else:
                 gradients = self._parameters.gather(grads)
                 if has_rows(gradients):
-                    self.step_rows(partial(gathered_leaves, grads), inv_scale)
+                    self.step_rows(GivenTree(grads), inv_scale)
                     return
                 gradients, viewed = self._parameters.views(gradients), True
             status = self.launch(gradients, inv_scale, held, grads)

@@ -36,8 +36,8 @@ class Engine(Protocol):
     def refresh(self) -> None:
         """Bring counts and steps up to date on the host."""
 
-    def step_rows(self, leaves_of: Callable[[Any], list[Any]], inv_scale: Any) -> None:
-        """Make a step in which gradients may be Rows. `leaves_of` gives those of an engine's parameters."""
+    def step_rows(self, gradients: Any, inv_scale: Any) -> None:
+        """Make a step in which gradients may be Rows (rows.Given)."""
 
     def sync_rows(self, name: str, rows: Any) -> None:
         """Bring rows of an array, or with None all, up to date."""

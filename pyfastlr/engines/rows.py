@@ -10,7 +10,7 @@ With `catch_up`, rows may be behind (`is_behind`). Until they are not, steps sta
 
 import ctypes
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -77,6 +77,44 @@ class _Binding:
         self.job = engine.job_record(drive, self.tensors, settings.rows, self._zeros)
 
 
+class GivenTree(NamedTuple):
+    """The gradients of `step`: of each array, or Rows, or None."""
+
+    grads: Any
+
+    def leaves(self, parameters: Any) -> list[Any]:
+        """Gradients now, one for each tensor of the parameters."""
+        leaves = parameters.gather(self.grads)
+        if parameters.layout is not None and type(leaves) is not list:
+            raise TypeError(f"`grads` must be a dict with Rows under their names, got {describe(leaves)} for a Flat")
+        return [leaves] if parameters.is_leaf or type(leaves) is not list else leaves
+
+    def label(self, parameters: Any, k: int, part: str = "") -> str:
+        """Name of a gradient in errors, or of a part of it."""
+        name: str = parameters.gradient_label(k)
+        return f"{name}.{part}" if part else name
+
+
+class GivenRows(NamedTuple):
+    """The gradients of `step_rows`: Rows of the array of that name, None for all others."""
+
+    name: Any
+    rows: Rows
+
+    def leaves(self, parameters: Any) -> list[Any]:
+        """Gradients, one for each tensor of the parameters."""
+        leaves: list[Any] = [None] * len(parameters.names)
+        leaves[tensor_of(parameters, self.name)] = self.rows
+        return leaves
+
+    def label(self, parameters: Any, k: int, part: str = "") -> str:
+        """Name of a part of the gradient in errors."""
+        return part
+
+
+Given = GivenTree | GivenRows
+
+
 class _Prepared(NamedTuple):
     """The gradients of a step."""
 
@@ -95,8 +133,8 @@ class RowSteps:
 
     # --- Steps --------------------------------------------------------------------------------------------------------
 
-    def step(self, engine: "HostEngine", leaves_of: Callable[[Any], list[Any]], inv_scale: Any) -> None:
-        """Make one step. `leaves_of` gives the gradients of some parameters: for each tensor an array, Rows or None."""
+    def step(self, engine: "HostEngine", gradients: Given, inv_scale: Any) -> None:
+        """Make one step."""
         lock, inv_scale = engine._lock, inverse_scale(inv_scale)
         if lock.is_mine():
             raise RuntimeError("a schedule or callable must not call step() of the optimizer that calls it")
@@ -110,28 +148,26 @@ class RowSteps:
             with lock.held:
                 if engine.successor is not None:
                     engine = engine.successor
-                    return engine._rows.step(engine, leaves_of, inv_scale)
+                    return engine._rows.step(engine, gradients, inv_scale)
                 if engine.by_element() == by_element and self._locked_step(
-                    engine, drive, by_element, leaves_of, inv_scale
+                    engine, drive, by_element, gradients, inv_scale
                 ):
                     return None
 
-    def _locked_step(
-        self, engine: "HostEngine", drive: int, by_element: bool, leaves_of: Callable[[Any], list[Any]], scale: float
-    ) -> bool:
+    def _locked_step(self, engine: "HostEngine", drive: int, by_element: bool, gradients: Given, scale: float) -> bool:
         """Make one step under the lock, or return False if a signal handler has made one in the middle."""
         lock, parameters = engine._lock, engine._parameters
         lock.pause()
         engine._extras.check_not_swapped()
         binding = self._bound(engine, drive, by_element)
         self._refuse(engine, binding.settings)
-        prepared = self._prepare(engine, binding, leaves_of(parameters))
+        prepared = self._prepare(engine, binding, gradients)
         if not prepared.given and not prepared.dense:
             return True
         steps = int(lock.steps[0])
         numbers = self._evaluate(engine, binding, steps)
         if not binding.is_pure:  # a callable may have changed the arrays
-            prepared = self._prepare(engine, binding, leaves_of(parameters))
+            prepared = self._prepare(engine, binding, gradients)
         self._make_room(engine, prepared)
         status = self._call(engine, binding, STEP, prepared, steps=steps, numbers=numbers, scale=engine._sign * scale)
         if status == OK and not self.is_behind():
@@ -231,15 +267,16 @@ class RowSteps:
                     f"with rows, got {buffer.dtype}"
                 )
 
-    def _prepare(self, engine: "HostEngine", binding: _Binding, leaves: Sequence[Any]) -> _Prepared:
+    def _prepare(self, engine: "HostEngine", binding: _Binding, gradients: Given) -> _Prepared:
         """Check parameters and gradients. Nothing is written."""
         parameters, prepared = engine._parameters, _Prepared([], [])
         parameters.check_in_place()
-        for k, leaf in enumerate(leaves):
-            label = parameters.gradient_label(k)
+        for k, leaf in enumerate(gradients.leaves(parameters)):
             if isinstance(leaf, Rows):
-                prepared.given.append((k, *self._rows_of(engine, binding, k, leaf, label)))
+                labels = gradients.label(parameters, k, "rows"), gradients.label(parameters, k, "values")
+                prepared.given.append((k, *self._rows_of(engine, binding, k, leaf, *labels)))
             elif leaf is not None:
+                label = gradients.label(parameters, k)
                 x = parameters.operand(leaf, label, parameters.shapes[k])
                 self._check_apart(engine, binding, x, label)
                 prepared.dense.append((k, x))
@@ -253,14 +290,15 @@ class RowSteps:
                     self._histories[k] = History(n_rows, parameters.dtype, engine._rule, len(engine._state.buffers))
         return prepared
 
-    def _rows_of(self, engine: "HostEngine", binding: _Binding, k: int, given: Rows, label: str) -> tuple[Array, Any]:
+    def _rows_of(
+        self, engine: "HostEngine", binding: _Binding, k: int, given: Rows, rows_label: str, values_label: str
+    ) -> tuple[Array, Any]:
         """Rows of a gradient, each once, and their values."""
         parameters = engine._parameters
-        index = self._index(engine, k, given.rows, f"{label}.rows")
-        shape = (len(index), *parameters.shapes[k][1:])
-        values = parameters.operand(given.values, f"{label}.values", shape)
-        self._check_apart(engine, binding, values, f"{label}.values")
-        different = self._check_range(engine, k, index, given.rows, f"{label}.rows")
+        index = self._index(engine, k, given.rows, rows_label)
+        values = parameters.operand(given.values, values_label, (len(index), *parameters.shapes[k][1:]))
+        self._check_apart(engine, binding, values, values_label)
+        different = self._check_range(engine, k, index, given.rows, rows_label)
         if different == len(index):
             return index, values
         if k not in self._places:
@@ -364,21 +402,6 @@ class RowSteps:
 def has_rows(leaves: Any) -> bool:
     """Whether a gradient is Rows: of a list with one for each tensor, or the only one."""
     return any(isinstance(x, Rows) for x in leaves) if type(leaves) is list else isinstance(leaves, Rows)
-
-
-def gathered_leaves(grads: Any, parameters: Any) -> list[Any]:
-    """Gradients now, one for each tensor of the parameters."""
-    leaves = parameters.gather(grads)
-    if parameters.layout is not None and type(leaves) is not list:
-        raise TypeError(f"`grads` must be a dict with Rows under their names, got {describe(leaves)} for a Flat")
-    return [leaves] if parameters.is_leaf or type(leaves) is not list else leaves
-
-
-def named_leaves(name: str, given: Rows, parameters: Any) -> list[Any]:
-    """Gradients of a step in which only the array of that name takes part."""
-    leaves: list[Any] = [None] * len(parameters.names)
-    leaves[tensor_of(parameters, name)] = given
-    return leaves
 
 
 def tensor_of(parameters: Any, name: Any) -> int:

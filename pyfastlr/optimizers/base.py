@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -16,7 +15,7 @@ from pyfastlr.engines.hyper import DECAYS, PAIRS, Range, boolean, label, number,
 from pyfastlr.engines.interface import engine_class
 from pyfastlr.engines.lock import StepLock
 from pyfastlr.engines.option_checks import check_options
-from pyfastlr.engines.rows import named_leaves
+from pyfastlr.engines.rows import GivenRows
 from pyfastlr.engines.settings import Hyperparameters
 from pyfastlr.engines.state import State
 from pyfastlr.files.errors import Path
@@ -303,7 +302,7 @@ class Optimizer(Options, Stateful):
         >>> table[:, 0], opt.steps
         (array([ 0. , -0.5,  0. , -0.5]), 1)
         """
-        self._engine.step_rows(partial(named_leaves, name, Rows(rows, values)), inv_scale)
+        self._engine.step_rows(GivenRows(name, Rows(rows, values)), inv_scale)
 
     def sync_rows(self, name: str, rows: Any = None) -> None:
         """Bring rows of an array up to date that steps with `Rows` have left behind (``catch_up=True``).
