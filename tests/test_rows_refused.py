@@ -1,5 +1,7 @@
 """What a step over rows refuses, by name, and before anything is written."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -95,8 +97,9 @@ def test_arrays_without_rows_and_names_that_are_none():
     params, opt = run()
     refused(opt, params, lambda: opt.step_rows("x", [0], ONE), ValueError, "`params['x']` must have rows", "0-dim")
     for name in ("q", 0, None):
-        refused(opt, params, lambda: opt.step_rows(name, [0], ONE), ValueError, "`name`", "'t', 'w', 'x'", repr(name))
-        refused(opt, params, lambda: opt.sync_rows(name), ValueError, "`name`", repr(name))
+        words = "`name`", "'t', 'w', 'x'", repr(name)
+        refused(opt, params, partial(opt.step_rows, name, [0], ONE), ValueError, *words)
+        refused(opt, params, partial(opt.sync_rows, name), ValueError, *words)
     buffer = flr.Flat({"t": np.ones((4, 2))})
     opt = flr.SGD(buffer, 0.1)
     refused(opt, buffer.buffer, lambda: opt.step(flr.Rows([0], ONE)), TypeError, "a dict with Rows", "Flat")

@@ -156,7 +156,7 @@ class RowSteps:
 
     def _locked_step(self, engine: "HostEngine", drive: int, by_element: bool, gradients: Given, scale: float) -> bool:
         """Make one step under the lock, or return False if a signal handler has made one in the middle."""
-        lock, parameters = engine._lock, engine._parameters
+        lock = engine._lock
         lock.pause()
         engine._extras.check_not_swapped()
         binding = self._bound(engine, drive, by_element)
@@ -187,6 +187,8 @@ class RowSteps:
     def _evaluate(engine: "HostEngine", binding: _Binding, steps: int) -> list[float]:
         """Number of each schedule and callable for this update."""
         numbers: list[float] = []
+        if not binding.calls:
+            return numbers  # so a signal handler may step here too
         try:
             engine._lock.own()
             for call, convert, allowed, _ in binding.calls:
