@@ -63,7 +63,7 @@ class _Binding:
     def __init__(self, engine: "HostEngine", settings: Settings, drive: int, by_element: bool) -> None:
         from .host import _converter
 
-        self.settings, self.drive = settings, drive
+        self.settings, self.drive, self.by_element = settings, drive, by_element
         self.tensors = engine._fixed.tensors
         self.calls = [
             (evaluation(value), _converter(engine._lock, engine._hyper.ranges, field, settings.label_of(cells[0])),
@@ -139,12 +139,7 @@ class RowSteps:
         if lock.is_mine():
             raise RuntimeError("a schedule or callable must not call step() of the optimizer that calls it")
         while True:
-            by_element = engine.by_element()
-            drive = engine.drive(by_element)
-            load_rows()
-            if engine.threads > 1 and pool.shared().helpers() < engine.threads - 1:
-                pool.shared().ensure(engine.threads)
-            # As in HostEngine._bind_and_launch, what happens once is done before the lock is taken.
+            drive, by_element = self._loaded(engine)
             with lock.held:
                 if engine.successor is not None:
                     engine = engine.successor
@@ -153,6 +148,17 @@ class RowSteps:
                     engine, drive, by_element, gradients, inv_scale
                 ):
                     return None
+
+    def _loaded(self, engine: "HostEngine") -> tuple[int, bool]:
+        """Do what happens once before the lock is taken, as in `HostEngine._bind_and_launch`. Return the drive."""
+        if engine.threads > 1 and pool.shared().helpers() < engine.threads - 1:
+            pool.shared().ensure(engine.threads)
+        binding = self._binding
+        if binding is not None and binding.settings is engine._hyper.current:
+            return binding.drive, binding.by_element
+        load_rows()
+        by_element = engine.by_element()
+        return engine.drive(by_element), by_element
 
     def _locked_step(self, engine: "HostEngine", drive: int, by_element: bool, gradients: Given, scale: float) -> bool:
         """Make one step under the lock, or return False if a signal handler has made one in the middle."""
