@@ -29,7 +29,9 @@ EACH = pytest.mark.parametrize(("ours", "theirs"), PAIRS.values(), ids=PAIRS)
 
 
 def sparse(rows, values):
-    return torch.sparse_coo_tensor(torch.tensor(rows)[None], torch.from_numpy(values.copy()), SHAPE, check_invariants=True)
+    return torch.sparse_coo_tensor(
+        torch.tensor(rows)[None], torch.from_numpy(values.copy()), SHAPE, check_invariants=True
+    )
 
 
 @EACH
