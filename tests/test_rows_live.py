@@ -6,6 +6,7 @@ import pytest
 import pyfastlr as flr
 
 torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.filterwarnings("ignore:Sparse invariant checks")  # torch's own Adagrad makes such tensors
 
 SHAPE = (40, 6)
 # pyfastlr's optimizer and torch's, with the same arguments. SparseAdam divides by sqrt(v) + eps and then corrects the
