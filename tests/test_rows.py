@@ -14,6 +14,7 @@ import pyfastlr as flr
 from cases import CASES
 from pyfastlr import schedules as S
 from pyfastlr.engines import rows as engine_rows
+from pyfastlr.tune.guarding import rollback
 from row_runs import SHAPE, Twins, drawn, raw, summed
 
 pytestmark = pytest.mark.usefixtures("parallel_from_the_first_chunk")
@@ -95,6 +96,7 @@ def act(t, action, make, k):
             d = opt.state_dict()
             opt.load_state_dict({**d, "steps": d["steps"] + 2, "counts": d["counts"] + 3})
     elif action == "reset":
+        t.opt.sync_rows("table")
         t.opt.reset()
         t.dense.reset()
     elif action == "copy":
@@ -238,6 +240,22 @@ def test_two_tables():
 # --- Rows that are behind ---------------------------------------------------------------------------------------------
 
 
+def test_a_row_that_is_named_twice_is_brought_up_to_date_once():
+    found = set()
+    for rows in (np.arange(3000), np.tile(np.arange(3000), 20), np.repeat(np.arange(3000), 2)):
+        p = np.ones((3000, 64), np.float32)
+        opt = flr.SGD(p, 0.1, momentum=0.9, catch_up=True, threads=2)
+        opt.step(np.ones_like(p))
+        for _ in range(8):
+            opt.step_rows("", [0], np.ones((1, 64), np.float32))
+        opt.sync_rows("", rows)
+        found.add(p.tobytes())
+        opt.sync_rows("", [])
+        opt.sync_rows("")
+        found.add(p.tobytes())
+    assert len(found) == 1
+
+
 def test_a_full_history_starts_anew(monkeypatch):
     monkeypatch.setattr(engine_rows, "LONGEST", 5)
     t = Twins(MAKERS["adam"], "float32", 1, lazy=False)
@@ -329,6 +347,44 @@ def test_everything_that_shows_the_state_is_up_to_date():
     t = run()
     twin = copy.copy(t.opt)  # shares the parameters, has its own state
     assert raw(twin, t.mine["table"]) == raw(t.dense, t.other["table"])
+
+
+@pytest.mark.parametrize("first", ["parameters", "state"])
+@pytest.mark.parametrize("how", ["load_state_dict", "load", "guard"])
+def test_an_old_state_and_its_parameters_are_put_back(first, how, tmp_path):
+    """Nothing that rows have missed since is left."""
+    t = Twins(MAKERS["adam"], "float32", 3, lazy=False)
+    for _ in range(3):
+        t.step_rows()
+    snapshot = rollback.take(t.opt, {})
+    t.opt.save(tmp_path / "x")
+    state, params = t.opt.state_dict(), t.mine["table"].copy()
+    for _ in range(4):
+        t.opt.step_rows("table", *t.gradient()[:2])
+
+    def put_back():
+        t.mine["table"][...] = params
+
+    if first == "parameters":
+        put_back()
+    if how == "guard":
+        rollback.restore(t.opt, snapshot)
+    else:
+        t.opt.load(tmp_path / "x") if how == "load" else t.opt.load_state_dict(state)
+    put_back()
+    t.check()
+    t.step_rows()
+    t.check()
+
+
+def test_arrays_whose_state_is_not_loaded_keep_what_they_have_missed():
+    t = Twins(MAKERS["adam"], "float32", 3, lazy=False)
+    other = flr.Adam({"vector": np.ones(6, np.float32)}, 0.1)
+    for _ in range(3):
+        t.step_rows()
+    for opt in (t.opt, t.dense):
+        opt.load_state_dict(other.state_dict(), hyperparameters=False, strict=False)
+    t.check()
 
 
 def test_sync_rows_without_catch_up_does_nothing():

@@ -92,3 +92,25 @@ def test_torchs_sgd_moves_rows_without_a_gradient():
         other.step()
     opt.sync_rows("")
     np.testing.assert_allclose(p, tensor.detach().numpy(), rtol=1e-11, atol=1e-13)
+
+
+def test_the_callers_floating_point_mode_does_not_matter():
+    """Sums of subnormal numbers, and replays that end in them, while torch has them flushed."""
+    found = []
+    for flush in (False, True):
+        p = np.zeros((3, 2), np.float32)
+        opt = flr.AdaGrad(p, 1.0, eps=0.0, catch_up=True)
+        v = np.full((4, 2), 1e-40, np.float32)
+        if not torch.set_flush_denormal(flush):
+            pytest.skip("torch cannot set the mode here")
+        try:
+            sgd = np.zeros((3, 2), np.float32)
+            flr.SGD(sgd, 1.0).step_rows("", [1, 1, 1, 2], v)
+            opt.step_rows("", [1, 1], v[:2])
+            opt.step_rows("", [2], np.ones((1, 2), np.float32))
+            opt.sync_rows("")
+        finally:
+            torch.set_flush_denormal(False)
+        found.append((sgd.tobytes(), p.tobytes()))
+        assert sgd[1, 0] == -np.float32(1e-40) * 3
+    assert found[0] == found[1]

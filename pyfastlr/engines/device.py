@@ -2,7 +2,7 @@
 
 import hashlib
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -127,6 +127,9 @@ class DeviceEngine:
 
     def sync(self) -> None:
         """Do nothing: no row is behind."""
+
+    def forgotten(self, kept: Collection[str]) -> list[tuple[Any, Any]]:
+        return []
 
     def write(self, pairs: Sequence[tuple[Any, Any]], stores: Sequence[tuple[Any, str, Any]] = ()) -> None:
         def work() -> None:

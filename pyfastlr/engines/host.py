@@ -4,7 +4,7 @@ import operator
 import sysconfig
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from itertools import accumulate, chain, repeat
 from typing import Any, NoReturn
@@ -23,7 +23,8 @@ from . import plain_launch
 from .extras import Extras
 from .hyper import evaluation, inverse_scale, is_library_schedule, number
 from .lock import StepLock
-from .rows import Given, GivenTree, RowSteps, has_rows
+from .row_gradients import Given, GivenTree, has_rows
+from .rows import RowSteps
 from .settings import Hyperparameters, Settings
 from .state import State
 
@@ -104,6 +105,9 @@ class HostEngine:
 
     def sync(self) -> None:
         self._rows.sync(self)
+
+    def forgotten(self, kept: Collection[str]) -> list[tuple[Any, Any]]:
+        return self._rows.forgotten(self, kept)
 
     def check_replacement(self, old: Settings, new: Settings) -> None:
         """Do nothing: every replacement is allowed."""
@@ -233,15 +237,7 @@ class HostEngine:
         tensors["scale"] = [0 if rates is None else address(rates.array) for rates in settings.rates]
         arrays = fixed.array_table(settings, copies)
         rows = np.empty_like(settings.rows)
-        calls = [
-            (
-                evaluation(value),
-                _converter(self._lock, self._hyper.ranges, field, settings.label_of(cells[0])),
-                field,
-                cells,
-            )
-            for value, field, cells in settings.scheduled()
-        ]
+        calls = self.schedule_calls(settings)
         scheduled, cells = _scheduled_table(calls, self._hyper.ranges)
         pure = all(is_library_schedule(value) for value, *_ in settings.scheduled())
         gather = None if pure else partial(_gathered, parameters)
@@ -282,6 +278,18 @@ class HostEngine:
             )  # fmt: skip
         launch: Callable[..., int] = load_code().bound_launch(tables.address(binding), keep)
         return launch
+
+    def schedule_calls(self, settings: Settings) -> list[Any]:
+        """Each schedule or callable as what a step calls, what converts its value, its field and its cells."""
+        return [
+            (
+                evaluation(value),
+                _converter(self._lock, self._hyper.ranges, field, settings.label_of(cells[0])),
+                field,
+                cells,
+            )
+            for value, field, cells in settings.scheduled()
+        ]
 
     def job_record(
         self, drive: int, tensors: Array, rows: Array, zeros: Array | None, stages: int = 0, options: int = 0

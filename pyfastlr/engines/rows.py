@@ -8,29 +8,36 @@ With `catch_up`, rows may be behind (`is_behind`). Until they are not, steps sta
 `HostEngine.settle`, which first brings the arrays up to date that it updates.
 """
 
-import ctypes
-from bisect import bisect_left
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyfastlr.arrays import tree
-from pyfastlr.arrays.host import Array, address, aligned, describe, shaped
-from pyfastlr.arrays.rows import Rows, row_numbers
+from pyfastlr.arrays.host import Array, address, aligned
 from pyfastlr_kernels import tables
 from pyfastlr_kernels.cpu import pool, rows_layout
 from pyfastlr_kernels.cpu.rows_layout import GIVEN, HISTORY, LONGEST, NEVER, ROWS_CALL, SQUARES, STEP, SYNC, ZEROS
 from pyfastlr_kernels.cpu.stages_layout import PRIVATE
 from pyfastlr_kernels.tables import OK
 
-from .hyper import OFF, evaluation, inverse_scale, is_library_schedule
+from .hyper import inverse_scale, is_library_schedule
+from .row_gradients import (
+    Given,
+    Prepared,
+    Ranges,
+    RowGradients,
+    compiled,
+    extent,
+    has_rows,
+    load_rows,
+    refuse_options,
+    tensor_of,
+)
 from .settings import Settings
 
 if TYPE_CHECKING:
     from .host import HostEngine
 
-_MOST = 2**31 - 1  # rows in one gradient: int32 marks
 # The state that a zero gradient leaves as it is (rows_layout.py). In other rules, the descent depends on the parameter.
 _REST = {
     **dict.fromkeys(
@@ -56,70 +63,24 @@ class History:
     def __len__(self) -> int:
         return int(self.record["entries"][0])
 
+    def emptied(self) -> list[tuple[Any, Any]]:
+        """What changes when it starts anew, with the new values."""
+        record = self.record.copy()
+        record["entries"] = record["quiet"] = record["still"] = 0
+        return [(self.record, record), (self._keep[2], np.zeros_like(self._keep[2]))]
+
 
 class _Binding:
     """What a step over rows needs of the settings."""
 
     def __init__(self, engine: "HostEngine", settings: Settings, drive: int, by_element: bool) -> None:
-        from .host import _converter
-
         self.settings, self.drive, self.by_element = settings, drive, by_element
         self.tensors = engine._fixed.tensors
-        self.calls = [
-            (evaluation(value), _converter(engine._lock, engine._hyper.ranges, field, settings.label_of(cells[0])),
-             engine._hyper.ranges[field], cells)
-            for value, field, cells in settings.scheduled()
-        ]  # fmt: skip
+        self.calls = engine.schedule_calls(settings)
         self.is_pure = all(is_library_schedule(value) for value, *_ in settings.scheduled())
         self._zeros = aligned(tables.CHUNK_LENGTH, engine._parameters.dtype) if by_element else None
-        self.written = np.split(engine._fixed.written_with([]), 2)
-        self.starts, self.ends = (x.tolist() for x in self.written)
+        self.ranges = Ranges(*(x.tolist() for x in np.split(engine._fixed.written_with([]), 2)))
         self.job = engine.job_record(drive, self.tensors, settings.rows, self._zeros)
-
-
-class GivenTree(NamedTuple):
-    """The gradients of `step`: of each array, or Rows, or None."""
-
-    grads: Any
-
-    def leaves(self, parameters: Any) -> list[Any]:
-        """Gradients now, one for each tensor of the parameters."""
-        leaves = parameters.gather(self.grads)
-        if parameters.layout is not None and type(leaves) is not list:
-            raise TypeError(f"`grads` must be a dict with Rows under their names, got {describe(leaves)} for a Flat")
-        return [leaves] if parameters.is_leaf or type(leaves) is not list else leaves
-
-    def label(self, parameters: Any, k: int, part: str = "") -> str:
-        """Name of a gradient in errors, or of a part of it."""
-        name: str = parameters.gradient_label(k)
-        return f"{name}.{part}" if part else name
-
-
-class GivenRows(NamedTuple):
-    """The gradients of `step_rows`: Rows of the array of that name, None for all others."""
-
-    name: Any
-    rows: Rows
-
-    def leaves(self, parameters: Any) -> list[Any]:
-        """Gradients, one for each tensor of the parameters."""
-        leaves: list[Any] = [None] * len(parameters.names)
-        leaves[tensor_of(parameters, self.name)] = self.rows
-        return leaves
-
-    def label(self, parameters: Any, k: int, part: str = "") -> str:
-        """Name of a part of the gradient in errors."""
-        return part
-
-
-Given = GivenTree | GivenRows
-
-
-class _Prepared(NamedTuple):
-    """The gradients of a step."""
-
-    given: list[tuple[int, Array | None, Any]]  # tensor, its rows, each once, or None for all; and their values
-    dense: list[tuple[int, Any]]  # tensor and gradient
 
 
 class RowSteps:
@@ -128,8 +89,7 @@ class RowSteps:
     def __init__(self) -> None:
         self._binding: _Binding | None = None
         self._histories: dict[int, History] = {}
-        self._marks: dict[int, Array] = {}  # scratch of check_rows, for each tensor
-        self._places: dict[int, Array] = {}  # of sum_rows
+        self._gradients = RowGradients()
 
     # --- Steps --------------------------------------------------------------------------------------------------------
 
@@ -166,15 +126,16 @@ class RowSteps:
         lock.pause()
         engine._extras.check_not_swapped()
         binding = self._bound(engine, drive, by_element)
-        self._refuse(engine, binding.settings)
-        prepared = self._prepare(engine, binding, gradients)
+        refuse_options(engine, binding.settings)
+        prepared = self._gradients.prepare(engine, binding.ranges, gradients)
         if not prepared.given and not prepared.dense:
             return True
         steps = int(lock.steps[0])
         numbers = self._evaluate(engine, binding, steps)
         if not binding.is_pure:  # a callable may have changed the arrays
-            prepared = self._prepare(engine, binding, gradients)
-        self._make_room(engine, prepared)
+            prepared = self._gradients.prepare(engine, binding.ranges, gradients)
+        if engine._extras.options.catch_up:
+            self._make_room(engine, prepared)
         status = self._call(engine, binding, STEP, prepared, steps=steps, numbers=numbers, scale=engine._sign * scale)
         if status == OK and not self.is_behind():
             lock.resume()
@@ -197,8 +158,8 @@ class RowSteps:
             return numbers  # so a signal handler may step here too
         try:
             engine._lock.own()
-            for call, convert, allowed, _ in binding.calls:
-                value = call(steps)
+            for call, convert, field, _ in binding.calls:
+                value, allowed = call(steps), engine._hyper.ranges[field]
                 is_ready = type(value) is float and allowed.low <= value <= allowed.high
                 numbers.append(value if is_ready else convert(value))
         finally:
@@ -210,7 +171,7 @@ class RowSteps:
         engine: "HostEngine",
         binding: _Binding,
         what: int,
-        prepared: _Prepared,
+        prepared: Prepared,
         steps: int = 0,
         numbers: Sequence[float] = (),
         scale: float = 1.0,
@@ -223,7 +184,7 @@ class RowSteps:
             cells[places] = value
         given, keep = np.zeros(len(prepared.given), GIVEN), []
         for place, (k, index, values) in enumerate(prepared.given):
-            n_rows, width = _extent(parameters.shapes[k], parameters.sizes[k])
+            n_rows, width = extent(parameters.shapes[k], parameters.sizes[k])
             history, n = self._histories.get(k), n_rows if index is None else len(index)
             n_states, itemsize = len(engine._state.buffers), parameters.dtype.itemsize
             moved = n * width * itemsize * (3 + 2 * n_states)
@@ -242,118 +203,8 @@ class RowSteps:
         piece = load_rows()["piece"]
         call[0] = (what, steps, tables.address(given), len(given), bool(prepared.dense), tables.address(walk), piece)
         job["tensors"], job["rows"], job["grad_scale"] = tables.address(tensors), tables.address(rows), scale
-        status: int = _function("run_rows", 2)(tables.address(job), tables.address(call))
+        status: int = compiled("run_rows", 2)(tables.address(job), tables.address(call))
         return status
-
-    # --- Checks -------------------------------------------------------------------------------------------------------
-
-    @staticmethod
-    def _refuse(engine: "HostEngine", settings: Settings) -> None:
-        """Refuse options of a step that need the whole gradient."""
-        options = engine._extras.options
-        used = [name for name in OFF if any(name in own for own in settings.own)]
-        used += [
-            name
-            for name, value, off in (
-                ("nonfinite", options.nonfinite, "propagate"), ("zero_grad", options.zero_grad, False),
-                ("accumulate", options.accumulate, 1), ("measure", options.measure, ()),
-                ("copy_to", options.copies, None), ("loss_scale", options.loss_scale, None),
-            )
-            if value != off
-        ]  # fmt: skip
-        if used:
-            raise ValueError(
-                f"`{used[0]}` must be left out for a step with rows: it needs the whole gradient, or each element of "
-                f"the parameters; pass an array with zeros in the other rows"
-            )
-        if any(rates is not None for rates in settings.rates):
-            raise TypeError("`lr_scale` must be a number, schedule or callable for a step with rows, got arrays")
-        for name, buffer in engine._state.buffers.items():
-            if buffer.dtype != engine._parameters.dtype:
-                raise TypeError(
-                    f"`state[{name!r}]` must have the dtype of the parameters, {engine._parameters.dtype}, for a step "
-                    f"with rows, got {buffer.dtype}"
-                )
-
-    def _prepare(self, engine: "HostEngine", binding: _Binding, gradients: Given) -> _Prepared:
-        """Check parameters and gradients. Nothing is written."""
-        parameters, prepared = engine._parameters, _Prepared([], [])
-        parameters.check_in_place()
-        for k, leaf in enumerate(gradients.leaves(parameters)):
-            if isinstance(leaf, Rows):
-                labels = gradients.label(parameters, k, "rows"), gradients.label(parameters, k, "values")
-                prepared.given.append((k, *self._rows_of(engine, binding, k, leaf, *labels)))
-            elif leaf is not None:
-                label = gradients.label(parameters, k)
-                x = parameters.operand(leaf, label, parameters.shapes[k])
-                self._check_apart(engine, binding, x, label)
-                prepared.dense.append((k, x))
-        if engine._extras.options.catch_up:
-            for k, _ in prepared.dense:
-                if len(self._histories.get(k, ())):
-                    self.sync(engine, k)
-            for k, *_ in prepared.given:
-                if k not in self._histories:
-                    n_rows, _ = _extent(parameters.shapes[k], parameters.sizes[k])
-                    self._histories[k] = History(n_rows, parameters.dtype, engine._rule, len(engine._state.buffers))
-        return prepared
-
-    def _rows_of(
-        self, engine: "HostEngine", binding: _Binding, k: int, given: Rows, rows_label: str, values_label: str
-    ) -> tuple[Array, Any]:
-        """Rows of a gradient, each once, and their values."""
-        parameters = engine._parameters
-        index = self._index(engine, k, given.rows, rows_label)
-        values = parameters.operand(given.values, values_label, (len(index), *parameters.shapes[k][1:]))
-        self._check_apart(engine, binding, values, values_label)
-        different = self._check_range(engine, k, index, given.rows, rows_label)
-        if different == len(index):
-            return index, values
-        if k not in self._places:
-            self._places[k] = np.zeros(parameters.shapes[k][0], np.int32)
-        once = np.zeros(different, np.int64)
-        summed = aligned(different * values.size // len(index), parameters.dtype)
-        add = _function(f"sum_rows_{parameters.dtype}", 7, None)
-        add(address(index), len(index), address(values) if values.size else 0, values.size // len(index),
-            address(self._places[k]), address(once), address(summed) if summed.size else 0)  # fmt: skip
-        return once, summed
-
-    def _index(self, engine: "HostEngine", k: int, rows: Any, label: str) -> Array:
-        shape = engine._parameters.shapes[k]
-        if not shape:
-            name = tree.label("params", engine._parameters.names[k])
-            raise ValueError(f"`{name}` must have rows, got {shaped(engine._parameters.dtype, shape)}")
-        index: Array = row_numbers(rows, label, shape[0])
-        if len(index) > _MOST:
-            raise ValueError(f"`{label}` must have at most {_MOST} row numbers, got {len(index)}")
-        return index
-
-    def _check_range(self, engine: "HostEngine", k: int, index: Array, rows: Any, label: str) -> int:
-        """Number of different rows, or raise the error for one out of range."""
-        n_rows = engine._parameters.shapes[k][0]
-        if k not in self._marks:
-            self._marks[k] = np.zeros(n_rows, np.int8)
-        found: int = _function("check_rows", 4)(address(index), len(index), n_rows, address(self._marks[k]))
-        if found < 0:
-            at = -1 - found
-            got = f"{rows[at]}" if isinstance(rows, list | tuple | np.ndarray) else f"{index[at]}"
-            raise ValueError(f"`{label}` must be from 0 to {n_rows - 1}, got {got} at index {at}")
-        return found
-
-    @staticmethod
-    def _check_apart(engine: "HostEngine", binding: _Binding, x: Array, label: str) -> None:
-        """Refuse a gradient in memory that the step writes."""
-        if not x.size:
-            return
-        start = address(x)
-        before = bisect_left(binding.starts, start + x.nbytes) - 1  # the last range that starts before the end
-        if before < 0 or binding.ends[before] <= start:
-            return
-        written = [("params", p) for p in engine._parameters.arrays]
-        written += [(f"state[{name!r}]", s) for name, s in engine._state.buffers.items()]
-        for what, other in written:
-            if address(other) < start + x.nbytes and start < address(other) + other.nbytes:
-                raise ValueError(f"`{label}` must not overlap `{what}`, got {describe(x)} that shares its memory")
 
     # --- Rows that are behind -----------------------------------------------------------------------------------------
 
@@ -361,9 +212,16 @@ class RowSteps:
         """Whether there are rows that have missed updates."""
         return any(map(len, self._histories.values()))
 
-    def _make_room(self, engine: "HostEngine", prepared: _Prepared) -> None:
+    def _make_room(self, engine: "HostEngine", prepared: Prepared) -> None:
+        """Bring arrays with a whole gradient up to date, and make room in the histories of the others."""
+        parameters = engine._parameters
+        for k, _ in prepared.dense:
+            self.sync(engine, k)
         for k, *_ in prepared.given:
-            if k in self._histories and len(self._histories[k]) == LONGEST:
+            if k not in self._histories:
+                n_rows, _ = extent(parameters.shapes[k], parameters.sizes[k])
+                self._histories[k] = History(n_rows, parameters.dtype, engine._rule, len(engine._state.buffers))
+            elif len(self._histories[k]) == LONGEST:
                 self.sync(engine, k)
 
     def sync(self, engine: "HostEngine", k: int | None = None, rows: Array | None = None) -> None:
@@ -373,9 +231,9 @@ class RowSteps:
             return
         assert self._binding is not None
         engine._parameters.check_in_place(in_container=False)
-        prepared = _Prepared([(j, rows, None) for j in behind], [])
-        status = self._call(engine, self._binding, SYNC, prepared)
-        assert status == OK, status
+        prepared = Prepared([(j, rows, None) for j in behind], [])
+        while self._call(engine, self._binding, SYNC, prepared) != OK:  # a signal handler has let steps in again
+            engine._lock.pause()
 
     def sync_rows(self, engine: "HostEngine", name: str, rows: Any) -> None:
         """Bring rows that the user names up to date."""
@@ -387,11 +245,17 @@ class RowSteps:
                 engine = engine.successor
                 return engine._rows.sync_rows(engine, name, rows)
             k = tensor_of(engine._parameters, name)
-            index = None if rows is None else self._index(engine, k, rows, "rows")
-            if index is not None:
-                self._check_range(engine, k, index, rows, "rows")
+            index = None if rows is None else self._gradients.index(engine, k, rows, "rows")
+            if index is not None and self._gradients.check_range(engine, k, index, rows, "rows") < len(index):
+                index = np.unique(index)  # two threads must not bring a row up to date
             engine._extras.check_not_swapped("sync_rows()")
-            return self.sync(engine, k, index)
+            return None if index is not None and not len(index) else self.sync(engine, k, index)
+
+    def forgotten(self, engine: "HostEngine", kept: Collection[str]) -> list[tuple[Any, Any]]:
+        """Histories of all arrays but these, each with an empty one: their state is about to be replaced."""
+        names = engine._parameters.names
+        found = [history for k, history in self._histories.items() if len(history) and names[k] not in kept]
+        return [pair for history in found for pair in history.emptied()]
 
     def before_dense(self, engine: "HostEngine", gradients: Any) -> bool:
         """Bring the tensors up to date that an ordinary step is about to update. False: one of them has Rows."""
@@ -405,43 +269,3 @@ class RowSteps:
             if leaves is None or not pure or k >= len(leaves) or leaves[k] is not None:
                 self.sync(engine, k)
         return True
-
-
-def has_rows(leaves: Any) -> bool:
-    """Whether a gradient is Rows: of a list with one for each tensor, or the only one."""
-    return any(isinstance(x, Rows) for x in leaves) if type(leaves) is list else isinstance(leaves, Rows)
-
-
-def tensor_of(parameters: Any, name: Any) -> int:
-    """Index of an array, by its name."""
-    if not isinstance(name, str) or name not in parameters.names:
-        names = parameters.names[:5]
-        known = ", ".join(map(repr, names)) + (", ..." if len(parameters.names) > 5 else "")
-        raise ValueError(f"`name` must be the name of an array, one of {known}, got {name!r}")
-    found: int = parameters.names.index(name)
-    return found
-
-
-def _extent(shape: Sequence[int], size: int) -> tuple[int, int]:
-    """Number of rows, and of elements in each."""
-    return shape[0], size // shape[0] if shape[0] else 0
-
-
-def _function(name: str, n: int, result: Any = ctypes.c_int64) -> Any:
-    """Compiled function of n int64 that keeps the interpreter lock."""
-    if name not in _functions:
-        _functions[name] = ctypes.PYFUNCTYPE(result, *(ctypes.c_int64,) * n)(load_rows()[name])
-    return _functions[name]
-
-
-def load_rows() -> dict[str, int]:
-    """Addresses of the compiled code."""
-    if not _addresses:
-        from .host import load_code
-
-        _addresses.update(load_code().rows_addresses())
-    return _addresses
-
-
-_functions: dict[str, Any] = {}
-_addresses: dict[str, int] = {}

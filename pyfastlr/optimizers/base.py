@@ -15,7 +15,7 @@ from pyfastlr.engines.hyper import DECAYS, PAIRS, Range, boolean, label, number,
 from pyfastlr.engines.interface import engine_class
 from pyfastlr.engines.lock import StepLock
 from pyfastlr.engines.option_checks import check_options
-from pyfastlr.engines.rows import GivenRows
+from pyfastlr.engines.row_gradients import GivenRows
 from pyfastlr.engines.settings import Hyperparameters
 from pyfastlr.engines.state import State
 from pyfastlr.files.errors import Path
@@ -234,8 +234,9 @@ class Optimizer(Options, Stateful):
         grads : like params
             Gradients with the structure, shapes and dtype of the parameters. For a `Flat`: a `Flat` with the same
             layout, its buffer, or a dict with its names. An entry of a dict or list may be None: that array keeps its
-            value, state and count. If all are None, the step is not counted and no schedule is called. The gradients
-            are never written, unless `zero_grad` sets them to zero.
+            value, state and count. An entry may be `Rows`: then only these rows are updated. If all are None, the step
+            is not counted and no schedule is called. The gradients are never written, unless `zero_grad` sets them to
+            zero.
         inv_scale : float > 0
             Factor by which the gradients are multiplied before anything else, such as 1 / 1024 if you multiplied the
             loss by 1024. A `loss_scale` divides them in addition.
@@ -307,8 +308,9 @@ class Optimizer(Options, Stateful):
     def sync_rows(self, name: str, rows: Any = None) -> None:
         """Bring rows of an array up to date that steps with `Rows` have left behind (``catch_up=True``).
 
-        Call it before you read them, in a forward pass or elsewhere. Steps, `state`, `state_dict`, `save` and copies do
-        it themselves. Without `catch_up`, no row is ever behind, and nothing happens.
+        Call it before you read or write them, in a forward pass or elsewhere. Steps, `state`, `state_dict`, `save` and
+        copies do it themselves; `load_state_dict`, `load` and `reset` drop what rows have missed. Without `catch_up`,
+        no row is ever behind, and nothing happens.
 
         Parameters
         ----------
@@ -426,9 +428,10 @@ class Optimizer(Options, Stateful):
     @property
     def state(self) -> dict[str, Any]:
         """Live views of the state under torch's names, each with the structure of the parameters."""
-        with self._lock.reading():
-            self._lock.pause()
-            self._engine.sync()
+        if self.catch_up:
+            with self._lock.reading():
+                self._lock.pause()
+                self._engine.sync()
         self._state.is_shared = True
         return self._state.views()
 
@@ -689,7 +692,9 @@ class Optimizer(Options, Stateful):
         writing.check_outside(self)
         with self._lock.held:
             found = loading.checked(self, state, hyperparameters, strict, cast)
-            writing.write(self, found.pairs, found.controllers, found.settings, what="load_state_dict()")
+            writing.write(
+                self, found.pairs, found.controllers, found.settings, "load_state_dict()", found.loaded.missing
+            )
         return found.loaded
 
     def _check_outside(self, what: str) -> None:

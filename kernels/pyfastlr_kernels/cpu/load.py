@@ -24,8 +24,8 @@ STAGES_SOURCES = ("reduce.py", "stage_rules.py", "tables.py", "cpu/stages.py", "
                   "compile/intrinsics.py", "compile/options.py", "compile/codegen.py")  # fmt: skip
 OBJECT_SOURCES = ("cpu/objects.py", "python_side.py", "compile/intrinsics.py", "compile/options.py",
                   "compile/codegen.py")  # fmt: skip
-ROWS_SOURCES = (*LAUNCH_SOURCES, "cpu/rows.py", "cpu/rows_layout.py", "cpu/stages_layout.py", "compile/prefetch.py",
-                "compile/codegen.py")  # fmt: skip
+ROWS_SOURCES = (*LAUNCH_SOURCES, "cpu/rows.py", "cpu/row_replay.py", "cpu/row_sums.py", "cpu/rows_layout.py",
+                "cpu/stages_layout.py", "compile/prefetch.py", "compile/codegen.py")  # fmt: skip
 DRIVE, LAUNCH, HELP, RUN = "pyfastlr_drive", "pyfastlr_launch", "pyfastlr_help", "pyfastlr_run"
 STAGES = "pyfastlr_stages"
 _STEP = (LAUNCH, HELP, RUN)
@@ -106,14 +106,17 @@ def rows_addresses() -> dict[str, int]:
     """Return the addresses of a step over some rows of a tensor, and of what prepares it (rows.py), by name."""
 
     def make() -> bytes:
-        from . import rows
+        from . import row_sums, rows
 
         return emit(
             {
                 ROWS["run_rows"]: (rows.make_run_rows(), rows.RUN_ROWS),
                 ROWS["piece"]: (rows.make_piece(), rows.PIECE),
-                ROWS["check_rows"]: (rows.make_check_rows(), rows.CHECK_ROWS),
-                **{ROWS[f"sum_rows_{x}"]: (rows.make_sum_rows(x), rows.SUM_ROWS) for x in ("float32", "float64")},
+                ROWS["check_rows"]: (row_sums.make_check_rows(), row_sums.CHECK_ROWS),
+                **{
+                    ROWS[f"sum_rows_{x}"]: (row_sums.make_sum_rows(x), row_sums.SUM_ROWS)
+                    for x in ("float32", "float64")
+                },
             }
         )
 
