@@ -16,7 +16,7 @@ import numpy as np
 from pyfastlr.arrays.host import Array, address, aligned
 from pyfastlr_kernels import tables
 from pyfastlr_kernels.cpu import pool, rows_layout
-from pyfastlr_kernels.cpu.rows_layout import GIVEN, HISTORY, LONGEST, NEVER, ROWS_CALL, SQUARES, STEP, SYNC, ZEROS
+from pyfastlr_kernels.cpu.rows_layout import GIVEN, HISTORY, LONGEST, NEVER, SQUARES, STEP, SYNC, ZEROS
 from pyfastlr_kernels.cpu.stages_layout import PRIVATE
 from pyfastlr_kernels.tables import OK
 
@@ -38,6 +38,8 @@ from .settings import Settings
 if TYPE_CHECKING:
     from .host import HostEngine
 
+_TENSORS, _ROWS, _GRAD_SCALE = (tables.field_offset(tables.JOB, x) // 8 for x in ("tensors", "rows", "grad_scale"))
+_G, _VALUES = tables.field_offset(tables.TENSOR, "g") // 8, tables.field_offset(GIVEN, "values") // 8
 # The state that a zero gradient leaves as it is (rows_layout.py). In other rules, the descent depends on the parameter.
 _REST = {
     **dict.fromkeys(
@@ -58,6 +60,7 @@ class History:
         )  # fmt: skip
         for name, table in zip(("numbers", "scales", "done", "zeros", "probe"), self._keep, strict=True):
             self.record[name] = tables.address(table)
+        self.address = tables.address(self.record)
         self.record["n_states"], self.record["rest"] = n_states, _REST.get(rule, NEVER)
 
     def __len__(self) -> int:
@@ -75,12 +78,13 @@ class _Binding:
 
     def __init__(self, engine: "HostEngine", settings: Settings, drive: int, by_element: bool) -> None:
         self.settings, self.drive, self.by_element = settings, drive, by_element
-        self.tensors = engine._fixed.tensors
+        self.tensors = engine._fixed.tensors.view(np.int64).reshape(-1, tables.TENSOR_SIZE // 8)
+        self.rows = settings.rows.view(np.float64)  # a number that is set shows here
         self.calls = engine.schedule_calls(settings)
         self.is_pure = all(is_library_schedule(value) for value, *_ in settings.scheduled())
         self._zeros = aligned(tables.CHUNK_LENGTH, engine._parameters.dtype) if by_element else None
         self.ranges = Ranges(*(x.tolist() for x in np.split(engine._fixed.written_with([]), 2)))
-        self.job = engine.job_record(drive, self.tensors, settings.rows, self._zeros)
+        self.job = engine.job_record(drive, self.tensors, settings.rows, self._zeros).view(np.int64)
 
 
 class RowSteps:
@@ -176,35 +180,49 @@ class RowSteps:
         numbers: Sequence[float] = (),
         scale: float = 1.0,
     ) -> int:
-        """Make the tables of one call, and the call."""
-        parameters, job, tensors = engine._parameters, binding.job.copy(), binding.tensors.copy()
-        rows = binding.settings.rows.copy()
-        cells = rows.view(np.float64)
-        for (*_, places), value in zip(binding.calls, numbers, strict=False):
-            cells[places] = value
-        given, keep = np.zeros(len(prepared.given), GIVEN), []
-        for place, (k, index, values) in enumerate(prepared.given):
-            n_rows, width = extent(parameters.shapes[k], parameters.sizes[k])
-            history, n = self._histories.get(k), n_rows if index is None else len(index)
-            n_states, itemsize = len(engine._state.buffers), parameters.dtype.itemsize
-            moved = n * width * itemsize * (3 + 2 * n_states)
-            threads = engine.threads if moved >= engine.parallel_above() or what == SYNC else 1
-            keep.append(aligned(threads * PRIVATE // 8, np.int64))
-            start = 0 if values is None or not values.size else address(values)
-            given[place] = (
-                k, n, 0 if index is None else address(index), start, width, itemsize, n_states, threads,
-                max(1, tables.CHUNK_LENGTH // max(1, width)), address(keep[-1]),
-                0 if history is None else tables.address(history.record),
-            )  # fmt: skip
-            tensors["g"][k] = start or tables.address(job)  # anything but 0: no element is read through it
+        """Make the tables of one call (rows_layout.ROWS_CALL), and the call.
+
+        They are int64, as nearly all fields of these records: to copy a record takes numpy 9 us, its words 1.
+        """
+        job, tensors, rows = binding.job.copy(), binding.tensors.copy(), binding.rows.copy()
+        for (*_, cells), value in zip(binding.calls, numbers, strict=False):
+            rows[cells] = value
+        given, keep = [], []
+        for k, index, values in prepared.given:
+            entry, private = self._given(engine, what, k, index, values)
+            given.append(entry)
+            keep.append(private)
+            tensors[k, _G] = entry[_VALUES] or address(job)  # anything but 0: no element is read through it
         for k, x in prepared.dense:
-            tensors["g"][k] = address(x) if x.size else tables.address(job)
-        call, walk = np.zeros(1, ROWS_CALL), job.copy()
-        piece = load_rows()["piece"]
-        call[0] = (what, steps, tables.address(given), len(given), bool(prepared.dense), tables.address(walk), piece)
-        job["tensors"], job["rows"], job["grad_scale"] = tables.address(tensors), tables.address(rows), scale
-        status: int = compiled("run_rows", 2)(tables.address(job), tables.address(call))
+            tensors[k, _G] = address(x) if x.size else address(job)
+        table, walk = np.array(given, np.int64), np.empty_like(job)
+        call = np.array(
+            [what, steps, address(table), len(given), bool(prepared.dense), address(walk), load_rows()["piece"]],
+            np.int64,
+        )
+        job[_TENSORS], job[_ROWS] = address(tensors), address(rows)
+        job.view(np.float64)[_GRAD_SCALE] = scale
+        status: int = compiled("run_rows", 2)(address(job), address(call))
         return status
+
+    def _given(self, engine: "HostEngine", what: int, k: int, index: Any, values: Any) -> tuple[tuple[int, ...], Array]:
+        """Fields of a GIVEN, and the memory that it points to besides the arguments'."""
+        parameters, n_states = engine._parameters, len(engine._state.buffers)
+        n_rows, width = extent(parameters.shapes[k], parameters.sizes[k])
+        history, n, itemsize = (
+            self._histories.get(k),
+            n_rows if index is None else len(index),
+            parameters.dtype.itemsize,
+        )
+        moved = n * width * itemsize * (3 + 2 * n_states)
+        threads = engine.threads if moved >= engine.parallel_above() or what == SYNC else 1
+        private = aligned(threads * PRIVATE // 8, np.int64)
+        entry = (
+            k, n, 0 if index is None else address(index), 0 if values is None or not values.size else address(values),
+            width, itemsize, n_states, threads, max(1, tables.CHUNK_LENGTH // max(1, width)), address(private),
+            0 if history is None else history.address,
+        )  # fmt: skip
+        return entry, private
 
     # --- Rows that are behind -----------------------------------------------------------------------------------------
 
