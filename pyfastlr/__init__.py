@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import schedules as schedules
 from .arrays.flat import Flat as Flat
+from .arrays.rows import Rows as Rows
 from .checkpoints import Checkpoints as Checkpoints
 from .files import BadFile as BadFile
 from .optimizers import ASGD as ASGD

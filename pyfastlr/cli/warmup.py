@@ -49,8 +49,8 @@ def targets(
 def work(wanted: "Sequence[tuple[str, str, str, bool]]") -> "list[tuple[str, Callable[[], object]]]":
     """Return names, each with a function that compiles or loads it.
 
-    First comes the launch, for all steps; then the checks of torch's tensors; then the stages, for options such as
-    `clip_norm`; then each wanted drive.
+    First comes the launch, for all steps; then the checks of torch's tensors; then steps over rows; then the
+    stages, for options such as `clip_norm`; then each wanted drive.
     """
     from pyfastlr_kernels.cpu import load
 
@@ -58,6 +58,7 @@ def work(wanted: "Sequence[tuple[str, str, str, bool]]") -> "list[tuple[str, Cal
     return [
         ("launch", load.step_addresses),
         ("objects", load.object_addresses),
+        ("rows", load.rows_addresses),
         *((f"options {dtype}", partial(load.stages_address, dtype)) for dtype in dtypes),
         *((f"{x[0]} {x[1]} {x[2]}", partial(load.drive_address, *x)) for x in wanted),
     ]

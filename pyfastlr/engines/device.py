@@ -2,7 +2,7 @@
 
 import hashlib
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -118,6 +118,18 @@ class DeviceEngine:
 
     def settle(self, status: int, gradients: Any, inv_scale: Any, held: Any, grads: Any) -> None:
         raise AssertionError(f"a step on a device must return 0, got {status}")
+
+    def step_rows(self, gradients: Any, inv_scale: Any) -> None:
+        raise TypeError(f"a step with rows needs parameters in host memory, got them on {self._parameters.device}")
+
+    def sync_rows(self, name: str, rows: Any) -> None:
+        """Do nothing: no row is behind."""
+
+    def sync(self) -> None:
+        """Do nothing: no row is behind."""
+
+    def forgotten(self, kept: Collection[str]) -> list[tuple[Any, Any]]:
+        return []
 
     def write(self, pairs: Sequence[tuple[Any, Any]], stores: Sequence[tuple[Any, str, Any]] = ()) -> None:
         def work() -> None:

@@ -34,6 +34,7 @@ class Options(NamedTuple):
     measure: tuple[str, ...] = ()
     copies: CopyTo | None = None
     loss_scale: Any = None  # a LossScale
+    catch_up: bool = False
 
 
 class Extras:
@@ -338,7 +339,7 @@ def extras_of(given: Mapping[str, Any], parameters: Parameters, convention: str)
         parameters,
         Options(
             given["nonfinite"], given["zero_grad"], int(given["accumulate"]), given["accumulate_mode"] == "mean",
-            tuple(given["measure"]), copies, given["loss_scale"],
+            tuple(given["measure"]), copies, given["loss_scale"], given["catch_up"],
         ),
         convention,
     )  # fmt: skip

@@ -4,7 +4,7 @@ import operator
 import sysconfig
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from itertools import accumulate, chain, repeat
 from typing import Any, NoReturn
@@ -23,6 +23,8 @@ from . import plain_launch
 from .extras import Extras
 from .hyper import evaluation, inverse_scale, is_library_schedule, number
 from .lock import StepLock
+from .row_gradients import Given, GivenTree, has_rows
+from .rows import RowSteps
 from .settings import Hyperparameters, Settings
 from .state import State
 
@@ -53,8 +55,8 @@ class HostEngine:
 
     notify = None
 
-    __slots__ = ("__weakref__", "_convention", "_extras", "_fixed", "_hyper", "_lock", "_parameters", "_rule", "_sign",
-                 "_state", "launch", "successor", "threads")  # fmt: skip
+    __slots__ = ("__weakref__", "_convention", "_extras", "_fixed", "_hyper", "_lock", "_parameters", "_rows", "_rule",
+                 "_sign", "_state", "launch", "successor", "threads")  # fmt: skip
 
     def __init__(
         self,
@@ -77,6 +79,7 @@ class HostEngine:
         self.threads = (threads or pool.default_threads()) if moved >= PARALLEL_ABOVE else 1
         self._fixed = _FixedTables(parameters, state, hyper.members, self.threads)
         self.threads = max(1, min(self.threads, len(self._fixed.chunks)))
+        self._rows = RowSteps()
         self.launch: Callable[..., int] = self._unbound()
         self.successor: HostEngine | None = None  # the engine that has replaced this one (optimizers/adding.py)
 
@@ -93,6 +96,18 @@ class HostEngine:
 
     def refresh(self) -> None:
         """Do nothing: the step counts in host memory."""
+
+    def step_rows(self, gradients: Given, inv_scale: Any) -> None:
+        self._rows.step(self, gradients, inv_scale)
+
+    def sync_rows(self, name: str, rows: Any) -> None:
+        self._rows.sync_rows(self, name, rows)
+
+    def sync(self) -> None:
+        self._rows.sync(self)
+
+    def forgotten(self, kept: Collection[str]) -> list[tuple[Any, Any]]:
+        return self._rows.forgotten(self, kept)
 
     def check_replacement(self, old: Settings, new: Settings) -> None:
         """Do nothing: every replacement is allowed."""
@@ -124,7 +139,11 @@ class HostEngine:
             elif viewed:
                 self._explain_gradient(self._parameters.checked(gradients))
             else:
-                gradients, viewed = self._parameters.views(self._parameters.gather(grads)), True
+                gradients = self._parameters.gather(grads)
+                if has_rows(gradients):
+                    self.step_rows(GivenTree(grads), inv_scale)
+                    return
+                gradients, viewed = self._parameters.views(gradients), True
             status = self.launch(gradients, inv_scale, held, grads)
 
     def _locked_launch(self, gradients: Any, inv_scale: Any, held: Any, grads: Any) -> int:
@@ -135,8 +154,11 @@ class HostEngine:
             if self.successor is not None:
                 return self.successor.take_over(inv_scale, grads)
             self._lock.pause()
+            if not self._rows.before_dense(self, gradients):
+                return 1
             status = self.launch(gradients, inv_scale, held, grads, True)
-            self._lock.resume()
+            if not self._rows.is_behind():
+                self._lock.resume()
         return status
 
     def take_over(self, inv_scale: Any, grads: Any) -> int:
@@ -183,21 +205,20 @@ class HostEngine:
         """Compile or load the code, build the launch for the current settings, and call it."""
         load = load_code()
         while True:
-            by_element = _by_element(self._hyper.current)
-            dtype, packed = self._parameters.dtype.name, self._state.packed_forms()
-            drive = load.drive_address(self._rule, self._convention, dtype, by_element, packed=packed)
+            by_element = self.by_element()
+            drive = self.drive(by_element)
             load.prepare_launch()
             pool.shared()
             plain_launch.is_needed()
             used = self._extras.is_used(self._hyper.current)
-            stages = load.stages_address(dtype) if used else 0
+            stages = load.stages_address(self._parameters.dtype.name) if used else 0
             # All that happens once is done: code that holds this lock must not wait for the lock of `whole`, because a
             # thread inside `whole` may wait for this one (SpikeGuard's rollback).
             with self._lock.held:  # so that the settings do not change
                 if self.successor is not None:
                     _, inv_scale, _, grads, *_ = arguments
                     return self.successor.take_over(inv_scale, grads)
-                if _by_element(self._hyper.current) == by_element and self._extras.is_used(self._hyper.current) == used:
+                if self.by_element() == by_element and self._extras.is_used(self._hyper.current) == used:
                     if used or self._extras.used:  # a step that is running reads the same record
                         self._lock.pause()
                     self._extras.check_not_swapped()
@@ -216,27 +237,13 @@ class HostEngine:
         tensors["scale"] = [0 if rates is None else address(rates.array) for rates in settings.rates]
         arrays = fixed.array_table(settings, copies)
         rows = np.empty_like(settings.rows)
-        calls = [
-            (
-                evaluation(value),
-                _converter(self._lock, self._hyper.ranges, field, settings.label_of(cells[0])),
-                field,
-                cells,
-            )
-            for value, field, cells in settings.scheduled()
-        ]
+        calls = self.schedule_calls(settings)
         scheduled, cells = _scheduled_table(calls, self._hyper.ranges)
         pure = all(is_library_schedule(value) for value, *_ in settings.scheduled())
         gather = None if pure else partial(_gathered, parameters)
         zeros = aligned(tables.CHUNK_LENGTH, parameters.dtype) if settings.may_freeze() else None
-        job = _record(
-            tables.JOB, drive=drive, tensors=tables.address(tensors), n_tensors=len(tensors),
-            counts=tables.address(fixed.counts), chunks=tables.address(fixed.chunks), n_chunks=len(fixed.chunks),
-            rows=tables.address(rows), folds=tables.address(fixed.folds), cursors=tables.address(fixed.cursors),
-            zeros=0 if zeros is None else tables.address(zeros), size=parameters.size, threads=self.threads,
-            pool=pool.shared().address, progress=self._lock.address, sign=self._sign, stages=stages,
-            options=self._extras.prepare(settings, self.threads) if stages else self._extras.unused(),
-        )  # fmt: skip
+        options = self._extras.prepare(settings, self.threads) if stages else self._extras.unused()
+        job = self.job_record(drive, tensors, rows, zeros, stages, options)
         if stages:
             self._extras.record["bound"] = tables.address(job)
         written = fixed.written_with(self._extras.written(settings))
@@ -267,10 +274,50 @@ class HostEngine:
             objects += [x.watched.array for x in copies]
             return plain_launch.PlainLaunch(
                 load_code().step_addresses()[load_code().RUN], self._lock, self._extras, binding, job, known, objects,
-                calls, gather, keep,
+                calls, gather, keep, self._rows.is_behind,
             )  # fmt: skip
         launch: Callable[..., int] = load_code().bound_launch(tables.address(binding), keep)
         return launch
+
+    def schedule_calls(self, settings: Settings) -> list[Any]:
+        """Each schedule or callable as what a step calls, what converts its value, its field and its cells."""
+        return [
+            (
+                evaluation(value),
+                _converter(self._lock, self._hyper.ranges, field, settings.label_of(cells[0])),
+                field,
+                cells,
+            )
+            for value, field, cells in settings.scheduled()
+        ]
+
+    def job_record(
+        self, drive: int, tensors: Array, rows: Array, zeros: Array | None, stages: int = 0, options: int = 0
+    ) -> Array:
+        """The job for these tables, of which the rows are the hyperparameters."""
+        fixed = self._fixed
+        return _record(
+            tables.JOB, drive=drive, tensors=tables.address(tensors), n_tensors=len(tensors),
+            counts=tables.address(fixed.counts), chunks=tables.address(fixed.chunks), n_chunks=len(fixed.chunks),
+            rows=tables.address(rows), folds=tables.address(fixed.folds), cursors=tables.address(fixed.cursors),
+            zeros=0 if zeros is None else tables.address(zeros), size=self._parameters.size, threads=self.threads,
+            pool=pool.shared().address, progress=self._lock.address, sign=self._sign, stages=stages, options=options,
+        )  # fmt: skip
+
+    def by_element(self) -> bool:
+        """Whether the drive must handle per-element rates or frozen groups."""
+        return _by_element(self._hyper.current)
+
+    @staticmethod
+    def parallel_above() -> int:
+        """Bytes that a step moves from which on threads share it."""
+        return PARALLEL_ABOVE
+
+    def drive(self, by_element: bool) -> int:
+        """Address of the drive."""
+        name, packed = self._parameters.dtype.name, self._state.packed_forms()
+        found: int = load_code().drive_address(self._rule, self._convention, name, by_element, packed=packed)
+        return found
 
 
 def _gathered(parameters: Parameters, grads: Any) -> tuple[Any, Any]:

@@ -1,6 +1,6 @@
 """The interface between an optimizer and its engine, and the choice of the engine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
 from pyfastlr_kernels.compile.first_use import once
@@ -35,6 +35,18 @@ class Engine(Protocol):
 
     def refresh(self) -> None:
         """Bring counts and steps up to date on the host."""
+
+    def step_rows(self, gradients: Any, inv_scale: Any) -> None:
+        """Make a step in which gradients may be Rows (row_gradients.Given)."""
+
+    def sync_rows(self, name: str, rows: Any) -> None:
+        """Bring rows of an array, or with None all, up to date."""
+
+    def sync(self) -> None:
+        """Bring all rows up to date. The caller has the lock, and steps are paused."""
+
+    def forgotten(self, kept: Collection[str]) -> list[tuple[Any, Any]]:
+        """What `write` needs besides, if it replaces the state of all arrays but these: their rows miss nothing."""
 
     def write(self, pairs: Any, stores: Any = ()) -> None:
         """Copy arrays over state, counts and progress, and set attributes (object, name, value): all or none."""

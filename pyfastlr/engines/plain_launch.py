@@ -52,10 +52,11 @@ class PlainLaunch:
         calls: Sequence[Any],
         gather: Callable[[Any], tuple[Any, Any]] | None,
         keep: tuple[Any, ...],
+        is_behind: Callable[[], bool],
     ) -> None:
         self._run = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(run)
         self._extras, self._lock, self._job, self._job_address, self._keep = extras, lock, job[0], address(job), keep
-        self._arrays, self._calls, self._gather = arrays, calls, gather
+        self._arrays, self._calls, self._gather, self._is_behind = arrays, calls, gather, is_behind
         # Python numbers, because reading one from a record takes as long as all other work for an array.
         self._list, self._dtype, self._n_held = (int(binding[name][0]) for name in ("list", "dtype", "n_held"))
         self._flags = int(binding["flags"][0])
@@ -82,7 +83,7 @@ class PlainLaunch:
             raise RuntimeError("a schedule or callable must not call step() of the optimizer that calls it")
         with lock.held:
             lock.pause()
-            if self._extras.swapped:  # since the caller read which launch to call
+            if self._extras.swapped or (not locked and self._is_behind()):  # since the caller read which launch to call
                 return BUSY
             try:
                 lock.own()

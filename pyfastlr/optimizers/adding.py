@@ -72,6 +72,7 @@ def add(optimizer: "Optimizer", params: Any, group: dict[str, Any]) -> None:
         optimizer._lock.pause()
         optimizer._extras.check_not_swapped("add()")
         optimizer._engine.refresh()
+        optimizer._engine.sync()
         entries, parameters = _parameters(optimizer, params)
         copies = _copies(optimizer, parameters, group)
         group = {name: value for name, value in group.items() if name != "copy_to"}

@@ -66,5 +66,6 @@ def _exchange(optimizer: "Optimizer", swapped: int) -> None:
     """Exchange them, and set `swapped`. The caller has exclusive access to the optimizer."""
     # An array that the user has replaced since comes to light at the next step.
     optimizer._parameters.check_in_place(in_container=swapped != 0)
+    optimizer._engine.sync()
     optimizer._engine.renew()  # first: the launch that is built next refuses to step
     optimizer._engine.write(optimizer._extras.exchange(swapped))

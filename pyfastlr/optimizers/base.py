@@ -9,12 +9,14 @@ import numpy as np
 from pyfastlr.arrays.flat import Flat
 from pyfastlr.arrays.host import shaped
 from pyfastlr.arrays.parameters import Parameters
+from pyfastlr.arrays.rows import Rows
 from pyfastlr.engines.extras import extras_of
 from pyfastlr.engines.hyper import DECAYS, PAIRS, Range, boolean, label, number, source, thread_count
 from pyfastlr.engines.interface import engine_class
 from pyfastlr.engines.lock import StepLock
 from pyfastlr.engines.option_checks import check_options
 from pyfastlr.engines.packed import check_seed, state_dtypes_of
+from pyfastlr.engines.row_gradients import GivenRows
 from pyfastlr.engines.settings import Hyperparameters
 from pyfastlr.engines.state import State
 from pyfastlr.files.errors import Path
@@ -239,8 +241,9 @@ class Optimizer(Options, Stateful):
         grads : like params
             Gradients with the structure, shapes and dtype of the parameters. For a `Flat`: a `Flat` with the same
             layout, its buffer, or a dict with its names. An entry of a dict or list may be None: that array keeps its
-            value, state and count. If all are None, the step is not counted and no schedule is called. The gradients
-            are never written, unless `zero_grad` sets them to zero.
+            value, state and count. An entry may be `Rows`: then only these rows are updated. If all are None, the step
+            is not counted and no schedule is called. The gradients are never written, unless `zero_grad` sets them to
+            zero.
         inv_scale : float > 0
             Factor by which the gradients are multiplied before anything else, such as 1 / 1024 if you multiplied the
             loss by 1024. A `loss_scale` divides them in addition.
@@ -278,6 +281,70 @@ class Optimizer(Options, Stateful):
         status = launch(gradients, inv_scale, held, grads)
         if status:
             engine.settle(status, gradients, inv_scale, held, grads)
+
+    def step_rows(self, name: str, rows: Any, values: Any, *, inv_scale: float = 1.0) -> None:
+        """Update some rows of one array in place. No other array takes part.
+
+        It is ``step`` with `Rows` for that array and None for all others, without the time for the others.
+
+        Parameters
+        ----------
+        name : str
+            The array's name: nested names are joined by ".", a single array has the name "".
+        rows, values
+            As in `Rows`.
+        inv_scale : float > 0
+            As in `step`.
+
+        Raises
+        ------
+        TypeError, ValueError, RuntimeError
+            As `step` and `Rows`, and if there is no such array. Nothing is changed.
+
+        Examples
+        --------
+        >>> import numpy as np, pyfastlr as flr
+        >>> table = np.zeros((4, 2))
+        >>> opt = flr.SGD(table, lr=0.5)
+        >>> opt.step_rows("", [1, 3], np.ones((2, 2)))
+        >>> table[:, 0], opt.steps
+        (array([ 0. , -0.5,  0. , -0.5]), 1)
+        """
+        self._engine.step_rows(GivenRows(name, Rows(rows, values)), inv_scale)
+
+    def sync_rows(self, name: str, rows: Any = None) -> None:
+        """Bring rows of an array up to date that steps with `Rows` have left behind (``catch_up=True``).
+
+        Call it before you read or write them, in a forward pass or elsewhere. Steps, `state`, `state_dict`, `save` and
+        copies do it themselves; `load_state_dict`, `load` and `reset` drop what rows have missed. Without `catch_up`,
+        no row is ever behind, and nothing happens.
+
+        Parameters
+        ----------
+        name : str
+            The array's name, as in `step_rows`.
+        rows : array or list of int, or array of bool, optional
+            As in `Rows`. None is all rows.
+
+        Raises
+        ------
+        TypeError, ValueError, RuntimeError
+            If there is no such array or row, if an array was changed in place, or if the average is swapped in.
+
+        Examples
+        --------
+        >>> import numpy as np, pyfastlr as flr
+        >>> table = np.ones((3, 2))
+        >>> opt = flr.SGD(table, lr=0.5, momentum=0.5, catch_up=True)
+        >>> for row in (0, 1, 1):
+        ...     opt.step_rows("", [row], np.ones((1, 2)))
+        >>> table[:, 0]  # row 0 has missed two updates, with its momentum
+        array([ 0.5 , -0.25,  1.  ])
+        >>> opt.sync_rows("", [0])
+        >>> table[:, 0]
+        array([ 0.125, -0.25 ,  1.   ])
+        """
+        self._engine.sync_rows(name, rows)
 
     # --- Properties ---------------------------------------------------------------------------------------------------
 
@@ -371,6 +438,10 @@ class Optimizer(Options, Stateful):
 
         With `state_dtype`, the arrays that are stored in fewer bytes are `PackedArray`, in a dict by name for a `Flat`.
         """
+        if self.catch_up:
+            with self._lock.reading():
+                self._lock.pause()
+                self._engine.sync()
         self._state.is_shared = True
         return self._state.views()
 
@@ -406,6 +477,8 @@ class Optimizer(Options, Stateful):
         with self._lock.reading():
             self._lock.pause()
             self._engine.refresh()
+            if self.catch_up:
+                self._engine.sync()
             return self._state.unpacked(np.dtype(dtype))
 
     def __repr__(self) -> str:
@@ -597,6 +670,7 @@ class Optimizer(Options, Stateful):
             self._lock.pause()
             self._extras.check_not_swapped("state_dict()")
             self._engine.refresh()
+            self._engine.sync()
             return snapshot.export(self)
 
     def load_state_dict(
@@ -664,7 +738,9 @@ class Optimizer(Options, Stateful):
         writing.check_outside(self)
         with self._lock.held:
             found = loading.checked(self, state, hyperparameters, strict, cast)
-            writing.write(self, found.pairs, found.controllers, found.settings, what="load_state_dict()")
+            writing.write(
+                self, found.pairs, found.controllers, found.settings, "load_state_dict()", found.loaded.missing
+            )
         return found.loaded
 
     def _check_outside(self, what: str) -> None:
@@ -673,6 +749,7 @@ class Optimizer(Options, Stateful):
     def _live_state(self) -> tuple[dict[str, Any], Any]:
         self._extras.check_not_swapped("saving")
         self._engine.refresh()
+        self._engine.sync()
         return snapshot.export(self, live=True), self._parameters.layout or self._parameters.node
 
     def _progress_pairs(self, counts: Any, steps: int, used_lr: float) -> list[tuple[Any, Any]]:

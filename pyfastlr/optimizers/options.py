@@ -190,6 +190,13 @@ class Options(Declared):
         "element, so the results are the same, bit for bit, for any number of threads and after a resume.",
     )
     maximize: bool = argument(default=False, kind="bool", text="Ascend the gradient instead of descending it.")
+    catch_up: bool = argument(
+        default=False,
+        kind="bool",
+        text="How a step with `Rows` treats the other rows of that array. False: they keep value and state. True: they "
+        "get what a gradient of zero would have done, when they are next needed or by ``sync_rows``. Then the results "
+        "are those of a gradient with zeros in these rows, bit for bit.",
+    )
     threads: int | None = argument(
         default=None,
         kind="int from 1 to 1024",

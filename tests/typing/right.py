@@ -65,3 +65,9 @@ flr.from_keras([], opt, names=["w"])
 
 flr.kernels.adam(w, w.copy(), (w.copy(), w.copy()), 0, 0.1, betas=(0.9, 0.99))
 flr.kernels.momentum(w, w.copy(), (w.copy(),), 0, 0.1, momentum=0.9)
+
+opt = flr.Adam({"t": w}, catch_up=True)
+opt.step({"t": flr.Rows([0, 2], w)}, inv_scale=0.5)
+opt.step_rows("t", w > 0, w, inv_scale=0.5)
+opt.sync_rows("t")
+opt.sync_rows("t", [1])

@@ -25,6 +25,9 @@ flr.SGD(w, nonfinite="ignore")  # E
 flr.SGD(w, accumulate_mode="max")  # E
 flr.SGD(w, loss_scale=1024.0)  # E
 flr.SGD(w, zero_grad=None)  # E
+flr.SGD(w, catch_up=None)  # E
+flr.Rows(w)  # E
+flr.SGD(w).step_rows(0, [0], w)  # E
 limit: float = opt.clip_norm  # E
 opt.ema_decay = "0.9"  # E
 opt.lr = "0.1"  # E

@@ -24,18 +24,23 @@ STAGES_SOURCES = ("reduce.py", "stage_rules.py", "tables.py", "cpu/stages.py", "
                   "compile/intrinsics.py", "compile/options.py", "compile/codegen.py")  # fmt: skip
 OBJECT_SOURCES = ("cpu/objects.py", "python_side.py", "compile/intrinsics.py", "compile/options.py",
                   "compile/codegen.py")  # fmt: skip
+ROWS_SOURCES = (*LAUNCH_SOURCES, "cpu/rows.py", "cpu/row_replay.py", "cpu/row_sums.py", "cpu/rows_layout.py",
+                "cpu/stages_layout.py", "compile/prefetch.py", "compile/codegen.py")  # fmt: skip
 DRIVE, LAUNCH, HELP, RUN = "pyfastlr_drive", "pyfastlr_launch", "pyfastlr_help", "pyfastlr_run"
 STAGES = "pyfastlr_stages"
 _STEP = (LAUNCH, HELP, RUN)
 OBJECTS = {name: f"pyfastlr_{name}" for name in ("same_objects", "same_items", "same_memory", "take_gradients")}
 SQUARES, NONFINITE = "pyfastlr_squares", "pyfastlr_nonfinite"
+_ROWS = ("run_rows", "piece", "check_rows", "sum_rows_float32", "sum_rows_float64")
+ROWS = {name: f"pyfastlr_{name}" for name in _ROWS}
 
 
 def versions() -> tuple[str, ...]:
-    """Return the digests in the names of this CPU's objects: drives, launch, stages, sums, checks of tensors."""
+    """Return the digests in the names of this CPU's objects: drives, launch, stages, sums, checks of tensors, rows."""
     launch = digest((*LAUNCH_SOURCES, "compile/codegen.py"))
     return (
-        digest(DRIVE_SOURCES), launch, digest(STAGES_SOURCES), digest(SUM_SOURCES), digest(OBJECT_SOURCES)
+        digest(DRIVE_SOURCES), launch, digest(STAGES_SOURCES), digest(SUM_SOURCES), digest(OBJECT_SOURCES),
+        digest(ROWS_SOURCES),
     )  # fmt: skip
 
 
@@ -111,6 +116,28 @@ def object_addresses() -> dict[str, int]:
 
     found = load("objects", versions()[4], make, tuple(OBJECTS.values()))
     return {name: found[symbol] for name, symbol in OBJECTS.items()}
+
+
+def rows_addresses() -> dict[str, int]:
+    """Return the addresses of a step over some rows of a tensor, and of what prepares it (rows.py), by name."""
+
+    def make() -> bytes:
+        from . import row_sums, rows
+
+        return emit(
+            {
+                ROWS["run_rows"]: (rows.make_run_rows(), rows.RUN_ROWS),
+                ROWS["piece"]: (rows.make_piece(), rows.PIECE),
+                ROWS["check_rows"]: (row_sums.make_check_rows(), row_sums.CHECK_ROWS),
+                **{
+                    ROWS[f"sum_rows_{x}"]: (row_sums.make_sum_rows(x), row_sums.SUM_ROWS)
+                    for x in ("float32", "float64")
+                },
+            }
+        )
+
+    found = load("rows", versions()[5], make, tuple(ROWS.values()))
+    return {name: found[symbol] for name, symbol in ROWS.items()}
 
 
 def stages_address(dtype: str) -> int:

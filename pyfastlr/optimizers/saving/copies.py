@@ -20,6 +20,7 @@ def export(optimizer: "Optimizer") -> dict[str, Any]:
         optimizer._lock.pause()
         optimizer._extras.check_not_swapped("copying the optimizer")
         optimizer._engine.refresh()
+        optimizer._engine.sync()
         settings = optimizer._hyper.current
         return {
             "given": optimizer._given,

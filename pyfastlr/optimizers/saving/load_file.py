@@ -54,7 +54,7 @@ def _load(optimizer: "Optimizer", file: Reader, hyperparameters: bool, strict: b
         if in_place:
             _read_in_place(optimizer, file, large, found)
         else:
-            writing.write(optimizer, found.pairs, found.controllers, found.settings, what="load()")
+            writing.write(optimizer, found.pairs, found.controllers, found.settings, "load()", found.loaded.missing)
         return found.loaded
 
 
@@ -91,7 +91,7 @@ def _read_in_place(optimizer: "Optimizer", file: Reader, large: dict[str, Any], 
     try:
         file.read_into(targets)
         pairs = [*rest, (written, np.ones(1, np.bool_))]
-        writing.write(optimizer, pairs, found.controllers, found.settings, what="load()")
+        writing.write(optimizer, pairs, found.controllers, found.settings, "load()", found.loaded.missing)
     except BaseException:
         if not written[0]:
             optimizer._engine.write(optimizer._state.fresh())

@@ -1,6 +1,6 @@
 """Write a whole state into an optimizer: all of it, or nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,15 +27,17 @@ def write(
     controllers: Sequence[tuple[Any, Any]] = (),
     settings: Settings | None = None,
     what: str = "",
+    kept: Collection[str] = (),
 ) -> None:
     """Write arrays, controllers' states and hyperparameters. If a controller refuses, nothing changes.
 
-    `what` is the name of the operation in errors.
+    `what` is the name of the operation in errors. `kept` has the names of arrays whose state is not replaced.
     """
     check_outside(optimizer)
     with optimizer._lock.held:
         optimizer._lock.pause()
         optimizer._extras.check_not_swapped(what)
+        pairs = [*pairs, *optimizer._engine.forgotten(kept)]
         if settings is not None:
             optimizer._engine.check_replacement(optimizer._hyper.current, settings)
         if controllers:

@@ -22,8 +22,9 @@ class Snapshot(NamedTuple):
 
 def take(opt: Optimizer, levels: Mapping[str, tuple[float, ...]]) -> Snapshot:
     """Take a snapshot."""
+    state = opt.state_dict()  # first: it brings all rows up to date (`catch_up`)
     params = tuple(np.array(x) for x in opt._parameters.arrays)
-    return Snapshot(params, opt.state_dict(), dict(levels))
+    return Snapshot(params, state, dict(levels))
 
 
 def check_in_place(opt: Optimizer, snapshot: Snapshot) -> None:
