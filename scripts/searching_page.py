@@ -31,7 +31,7 @@ def draw(path: Path) -> None:
 
 def table() -> str:
     """Return how far the rates found are from the best of 200."""
-    lines = ["| data | best of 200 rates | bayesian | random | grid |", "|---|--:|--:|--:|--:|"]
+    lines = ["| data | best rate of 200 | bayesian | random | grid |", "|---|--:|--:|--:|--:|"]
     for name in LOADERS:
         loss = objective(name)
         dense = np.geomspace(*RATES, 200)

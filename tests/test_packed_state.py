@@ -420,6 +420,75 @@ def test_damaged_states_are_refused():
         assert everything(fresh) == before
 
 
+@pytest.mark.parametrize("state_dtype", DTYPES)
+def test_arrays_without_dimensions(state_dtype):
+    params = {"a": np.zeros((), np.float32), "b": np.zeros(5000, np.float32)}
+    opt = flr.Adam(params, 0.1, state_dtype=state_dtype)
+    opt.step({name: np.ones_like(p) for name, p in params.items()})
+    for dtype in (None, *DTYPES):
+        other = flr.Adam({name: p.copy() for name, p in params.items()}, 0.1, state_dtype=dtype)
+        other.load_state_dict(opt.state_dict(), cast=True)
+        found = other.state_as("float32")["exp_avg"]["a"]
+        assert found.shape == ()
+        assert found == pytest.approx(0.1, rel=0.01)
+    flr.from_torch(flr.to_torch(opt), opt)
+
+
+@pytest.mark.parametrize(("source", "target"), [("int8", None), (None, "int8"), ("int8", "bfloat16")])
+def test_a_file_is_converted_after_it_was_read(source, target, tmp_path):
+    """Into a new optimizer too, whose arrays are otherwise read in place."""
+    opt, _ = trained(source)
+    opt.save(tmp_path / "x.safetensors")
+    fresh, twin = (trained(target, steps=0)[0] for _ in range(2))
+    before = everything(fresh)
+    with pytest.raises(ValueError, match="cast=True converts it"):
+        fresh.load(tmp_path / "x.safetensors")
+    assert everything(fresh) == before
+    fresh.load(tmp_path / "x.safetensors", cast=True)
+    twin.load_state_dict(opt.state_dict(), cast=True)
+    assert plainly(fresh.state_as("float32")) == plainly(twin.state_as("float32"))
+
+
+def test_numbers_that_do_not_fit_are_refused():
+    def refused(target, state, message):
+        before = everything(target)
+        with pytest.raises(ValueError, match=message):
+            target.load_state_dict(state, cast=True)
+        assert everything(target) == before
+
+    wide, p = flr.AdamW({"a": np.zeros(5000)}, 0.1), {"a": np.zeros(5000, np.float32)}
+    wide.step({"a": np.full(5000, 1e100)})
+    plain, state = flr.AdamW(p, 0.1), None
+    for state_dtype in DTYPES:
+        packed = flr.AdamW(p, 0.1, state_dtype=state_dtype)
+        refused(
+            packed, wide.state_dict(), r"`state\['state'\]\['exp_avg'\]\['a'\]` must have numbers in the range of flo"
+        )
+    state = plain.state_dict()
+    state["state"]["exp_avg_sq"]["a"][7] = -1
+    refused(packed, state, r"`state\['state'\]\['exp_avg_sq'\]\['a'\]` must have numbers >= 0, got -1")
+    state = packed.state_dict()
+    state["state"]["exp_avg_sq"]["a"].scales[3] = -1
+    refused(packed, state, r"scales` must be >= 0, got -1")
+
+
+def test_parts_of_other_layouts():
+    opt = flr.Adam(np.zeros(5000, np.float32), 0.1, state_dtype="int8")
+    opt.step(np.random.default_rng(0).standard_normal(5000).astype(np.float32))
+    state = opt.state_dict()
+    x = state["state"]["exp_avg"]
+    wide, codes = np.zeros(2 * x.scales.size, np.float32), np.zeros(10_000, np.int8)
+    wide[::2], codes[::2] = x.scales, x.codes
+    state["state"]["exp_avg"] = flr.PackedArray(codes[::2], wide[::2], "int8")
+    other = flr.Adam(np.zeros(5000, np.float32), 0.1, state_dtype="int8")
+    other.load_state_dict(state)
+    assert plainly(other.state_as("float32")) == plainly(opt.state_as("float32"))
+    state["state"]["exp_avg"] = flr.PackedArray(np.zeros(3, np.int8), np.zeros(20, np.float32), "int8")
+    for cast in (False, True):
+        with pytest.raises(ValueError, match=r"codes` must be int8\[5000\], got int8\[3\]"):
+            other.load_state_dict(state, cast=cast)
+
+
 def test_groups_may_differ():
     sizes = {"a": 5000, "b": 5000, "c": 5000, "d": 50}
     params = {name: np.zeros(n, np.float32) for name, n in sizes.items()}

@@ -259,3 +259,15 @@ def test_packed_state_has_no_rows(state_dtype):
     assert not any(x.any() for x in params.values())
     opt.step({"table": np.ones((100, 60), np.float32), "w": None})
     assert opt.steps == 1
+
+
+def test_rows_of_bools_and_integers():
+    p = np.zeros((10, 3))
+    opt = flr.Adam(p, 0.1)
+    for rows in ([True, 2], (1, False), [np.True_, 3]):
+        with pytest.raises(TypeError, match=r"`rows` must be row numbers.* or a mask.*, got a (list|tuple) of both"):
+            opt.step_rows("", rows, np.ones((2, 3)))
+    with pytest.raises(ValueError, match="`rows` must be empty for an array without rows, got 0 at index 0"):
+        flr.SGD(np.zeros((0, 3)), 0.1).step_rows("", [0], np.ones((1, 3)))
+    assert opt.steps == 0
+    assert not p.any()

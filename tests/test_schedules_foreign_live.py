@@ -184,7 +184,8 @@ def signatures(module):
 def test_keras():
     rows = [f"at({row}, N)" for row in KERAS]
     public = "[name for name in dir(keras.optimizers.schedules) if name[0].isupper()]"
-    # In float32, Keras' default, log(7**3)/log(7) < 3: the end of the cycle in the place of the next one's start.
+    # In float32, Keras' default, log(7**3)/log(7) may be below 3: the end of the cycle in the place of the next one's
+    # start. That depends on the CPU, whose vector instructions compute the logarithm (AMD Zen 5 below, Ice Lake 3).
     float32 = "(keras.config.set_floatx('float32'), at(CosineDecayRestarts(0.3, 10, t_mul=7.0), [570, 571]))[1]"
     names, *theirs, (end, after) = evaluate("keras", [public, *rows, *signatures(S.keras), float32])
     for row, rates in zip(KERAS, theirs, strict=False):
@@ -193,7 +194,8 @@ def test_keras():
         assert arguments(getattr(S.keras, name)) == [x for x in signature if x[0] != "name"], name
     assert {*names} - {"LearningRateSchedule"} == {*S.keras.__all__}
     s = S.keras.CosineDecayRestarts(0.3, 10, t_mul=7.0)
-    assert (s(570), end) == (0.3, pytest.approx(0.0, abs=1e-6))
+    assert s(570) == 0.3
+    assert end == pytest.approx(0.0 if end < 0.15 else 0.3, abs=1e-6)
     assert s(571) == pytest.approx(after, rel=1e-6)
 
 

@@ -59,9 +59,9 @@ def blocks(size: int) -> int:
 
 def unpack(codes: Any, scales: Any, kind: int) -> Any:
     """Return the float32 numbers of an array of codes, with its shape. The bits are those of the compiled code."""
-    if kind == BFLOAT16:
-        return (codes.astype(np.uint32) << np.uint32(16)).view(np.float32)
     flat = codes.reshape(-1)
+    if kind == BFLOAT16:
+        return (flat.astype(np.uint32) << np.uint32(16)).view(np.float32).reshape(codes.shape)
     steps = np.repeat(scales * (np.float32(1) / STEPS[kind]), BLOCK)[: flat.size]
     if kind == E4M4:
         numbers = ((flat.astype(np.uint32) + np.uint32(E4M4_FIRST)) << np.uint32(E4M4_SHIFT)).view(np.float32)
@@ -73,13 +73,14 @@ def unpack(codes: Any, scales: Any, kind: int) -> Any:
 
 def pack(x: Any, kind: int) -> tuple[Any, Any]:
     """Return the codes and scales of float32 numbers, rounded to nearest. Scales are None for bfloat16."""
-    x = np.ascontiguousarray(x, np.float32)
+    x = np.asarray(x, np.float32)
+    flat = np.ascontiguousarray(x.reshape(-1))
     if kind == BFLOAT16:
-        bits = x.view(np.uint32)
+        bits = flat.view(np.uint32)
         with np.errstate(over="ignore"):
             rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
-        return np.where(np.isnan(x), (bits >> np.uint32(16)) | np.uint32(0x40), rounded).astype(np.uint16), None
-    flat = x.reshape(-1)
+        codes = np.where(np.isnan(flat), (bits >> np.uint32(16)) | np.uint32(0x40), rounded)
+        return codes.astype(np.uint16).reshape(x.shape), None
     padded = np.zeros(blocks(flat.size) * BLOCK, np.float32)
     padded[: flat.size] = np.abs(flat)
     scales = padded.reshape(-1, BLOCK).max(axis=1, initial=0)

@@ -75,6 +75,8 @@ def row_numbers(rows: Any, label: str, n_rows: int) -> Any:
             found = np.array(rows) if len(rows) else np.zeros(0, np.int64)
         except (TypeError, ValueError, OverflowError):
             raise TypeError(f"{need}, got {describe(rows)}") from None
+        if found.dtype != np.bool_ and any(isinstance(x, bool | np.bool_) for x in rows):
+            raise TypeError(f"{need}, got a {type(rows).__name__} of both")
     elif type(rows) is np.ndarray:
         found = rows
     else:

@@ -141,6 +141,8 @@ def check_parts(x: PackedArray, shape: Sequence[int], label: str) -> None:
             got = f"{value.dtype}{list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__
             wanted = "None" if part == "scales" and kind == BFLOAT16 else f"{dtype}{list(need)}"
             raise ValueError(f"`{label}.{part}` must be {wanted}, got {got}")
+    if kind in (E4M4, LINEAR) and x.scales is not None and (x.scales < 0).any():
+        raise ValueError(f"`{label}.scales` must be >= 0, got {x.scales[x.scales < 0][0]}")
 
 
 # --- Arguments --------------------------------------------------------------------------------------------------------

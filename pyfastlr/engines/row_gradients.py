@@ -136,7 +136,8 @@ class RowGradients:
         if found < 0:
             at = -1 - found
             got = f"{rows[at]}" if isinstance(rows, list | tuple | np.ndarray) else f"{index[at]}"
-            raise ValueError(f"`{label}` must be from 0 to {n_rows - 1}, got {got} at index {at}")
+            need = f"be from 0 to {n_rows - 1}" if n_rows else "be empty for an array without rows"
+            raise ValueError(f"`{label}` must {need}, got {got} at index {at}")
         return found
 
 

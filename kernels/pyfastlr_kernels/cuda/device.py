@@ -176,7 +176,7 @@ def _image(
     return cache.kept(f"{name}-sm{cc[0]}{cc[1]}", f"{digest()}.cubin", build)
 
 
-_SOURCES = ("reduce.py", "stage_rules.py", "rules", "curves.py", "compat_curves.py", "tables.py", "cuda")
+_SOURCES = ("reduce.py", "stage_rules.py", "packing.py", "rules", "curves.py", "compat_curves.py", "tables.py", "cuda")
 
 
 @cache

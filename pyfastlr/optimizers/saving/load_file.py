@@ -47,7 +47,8 @@ def _load(optimizer: "Optimizer", file: Reader, hyperparameters: bool, strict: b
     file.read_into({name: x for name, x in arrays.items() if name not in large}, everything=False)
     with optimizer._lock.held:
         optimizer._lock.pause()
-        in_place = _is_new(optimizer) and contents.data["state"].get("dtype") == optimizer._parameters.dtype.name
+        same = contents.data["state"].get("dtype") == optimizer._parameters.dtype.name
+        in_place = _is_new(optimizer) and same and not cast  # to convert packed state needs its values
         if not in_place:
             file.read_into(large)
         found = loading.checked(optimizer, contents.state(arrays, buffers=False), hyperparameters, strict, cast)

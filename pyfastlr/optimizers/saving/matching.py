@@ -106,7 +106,7 @@ class Match:
         wanted = self._params.dtype if dtype is None else dtype
         found = self._named(value, label, of_state)
         return [
-            None if k is None else _cast(found[k].reshape(-1), wanted, tree.label(label, self._saved[k][0]))
+            None if k is None else cast_to(found[k].reshape(-1), wanted, tree.label(label, self._saved[k][0]))
             for k in self.places
         ]
 
@@ -115,7 +115,8 @@ class Match:
         if isinstance(value, Flat):
             value = value.buffer
         shapes = [shape for _, shape in self._saved]
-        if tree.kind_of(value) == "leaf" and not (len(shapes) == 1 and np.shape(value) == shapes[0]):
+        is_packed = hasattr(value, "codes")  # its own shape is checked later
+        if tree.kind_of(value) == "leaf" and not (len(shapes) == 1 and (is_packed or np.shape(value) == shapes[0])):
             found: Sequence[Any] = self._named(value, label, self._dtype)
             found = [x.reshape(shape) for x, shape in zip(found, shapes, strict=True)]
         elif tree.kind_of(value) == "leaf":
@@ -172,7 +173,7 @@ def _shown(structure: Structure) -> str:
     return short([name for name, _ in structure])
 
 
-def _cast(x: Array, dtype: Any, label: str) -> Array:
+def cast_to(x: Array, dtype: Any, label: str) -> Array:
     """Array as another dtype. An element that becomes infinite is an error."""
     if x.dtype == dtype:
         return x

@@ -12,8 +12,9 @@ from pyfastlr.engines import packed
 from pyfastlr.engines.packed import FORMATS
 from pyfastlr.engines.packed import PackedArray as PackedArray
 from pyfastlr.engines.state import State
-from pyfastlr_kernels.packing import NATIVE
+from pyfastlr_kernels.packing import E4M4, LINEAR, NATIVE
 
+from .matching import cast_to
 from .plain import short
 
 
@@ -39,8 +40,8 @@ def packed_pairs(
             continue
         given = packed.checked(given, kind, own.shape, where)
         pairs.append((own.codes.reshape(-1), given.codes.reshape(-1)))
-        if own.scales is not None:
-            pairs.append((own.scales, given.scales))
+        if given.scales is not None:
+            pairs.append((own.scales, np.ascontiguousarray(given.scales)))
     return pairs
 
 
@@ -52,9 +53,13 @@ def _converted(given: Any, kind: int, shape: tuple[int, ...], label: str) -> Any
     elif not (isinstance(given, np.ndarray) and given.dtype.name in ("float32", "float64") and given.shape == shape):
         raise ValueError(f"`{label}` must be float32 or float64{list(shape)}, got {describe(given)}")
     elif kind == NATIVE:
-        return given.astype(np.float32)
-    numbers = np.asarray(given, np.float32)
-    return numbers if kind == NATIVE else packed.packed_as(numbers, kind)
+        return cast_to(given, np.float32, label)
+    numbers = cast_to(np.asarray(given), np.float32, label)
+    if kind == NATIVE:
+        return numbers
+    if kind in (E4M4, LINEAR) and (numbers < 0).any():
+        raise ValueError(f"`{label}` must have numbers >= 0, got {numbers[numbers < 0][0]}")
+    return packed.packed_as(numbers, kind)
 
 
 def has_packed(value: Any) -> bool:
