@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .device import DeviceArray, view
+from .halves import half_of, name_of
 from .lenders import advice, can_lend, lent, why_read_only
 from .tree import type_name
 
@@ -16,7 +17,9 @@ Array = NDArray[Any]
 DTYPES = ("float32", "float64")
 LINE = 64  # bytes: a cache line, and the widest vector
 _FLOATS = tuple(np.dtype(name) for name in DTYPES)
-_KNOWN = {dtype.char: dtype for dtype in _FLOATS}  # numpy's one object for each
+_KNOWN_FLOATS = {dtype.char: dtype for dtype in _FLOATS}  # numpy's one object for each
+# and of those of 16 bits, which some arguments may have
+_KNOWN = {**_KNOWN_FLOATS, **{dtype.char: dtype for dtype in (np.dtype(np.float16), np.dtype(np.uint16))}}
 
 
 def describe(x: object) -> str:
@@ -31,7 +34,8 @@ def describe(x: object) -> str:
 
 def shaped(dtype: Any, shape: Sequence[int]) -> str:
     """``float32[3, 4]``, or ``0-dimensional float32``."""
-    return f"{np.dtype(dtype)}[{', '.join(map(str, shape))}]" if len(shape) else f"0-dimensional {np.dtype(dtype)}"
+    name = name_of(np.dtype(dtype))
+    return f"{name}[{', '.join(map(str, shape))}]" if len(shape) else f"0-dimensional {name}"
 
 
 def aligned(size: int, dtype: Any) -> Array:
@@ -144,9 +148,12 @@ def _check_layout(x: Any, name: str, keep: bool) -> None:
         raise ValueError(f"`{name}` must be aligned to its {x.itemsize} bytes, got address {address(x):#x}{call}")
 
 
-def parameter(x: Any, name: str, dtype: Any = None) -> Any:
-    """Return a view of a parameter that can be updated in place, or raise the error."""
-    if type(x) is np.ndarray and x.dtype is (dtype or _KNOWN.get(x.dtype.char)) and x.flags.carray:
+def parameter(x: Any, name: str, dtype: Any = None, halves: "Halves | None" = None) -> Any:
+    """Return a view of a parameter that can be updated in place, or raise the error.
+
+    It has `dtype`, if given; else float32, float64, or with `halves` a dtype of 16 bits.
+    """
+    if type(x) is np.ndarray and x.dtype is (dtype or _KNOWN_FLOATS.get(x.dtype.char)) and x.flags.carray:
         return x  # the common case
     need = f"a {dtype or ' or '.join(DTYPES)} ndarray"
     if getattr(x, "requires_grad", False) and hasattr(x, "detach"):
@@ -161,7 +168,7 @@ def parameter(x: Any, name: str, dtype: Any = None) -> Any:
         )
     array = as_ndarray(x, name, need)
     native = array.dtype.newbyteorder("=")
-    if native.name not in DTYPES or (dtype is not None and native != dtype):
+    if not (native.name in DTYPES or _is_half(array, halves)) or (dtype is not None and native != dtype):
         also = " like the other parameters" if dtype is not None else ""
         wanted = dtype or "float32"
         fix = (
@@ -169,6 +176,8 @@ def parameter(x: Any, name: str, dtype: Any = None) -> Any:
             if native.kind in "fiu"
             else ""
         )
+        if halves is not None and native == np.uint16:
+            fix = '; if its numbers are of 16 bits, pass uint16_as="bfloat16" or "float16"'
         raise TypeError(f"`{name}` must be {need}{also}, got {describe(array)}{fix}")
     _check_layout(array, name, keep=True)
     if not array.flags.writeable:
@@ -182,6 +191,20 @@ def parameter(x: Any, name: str, dtype: Any = None) -> Any:
             f"; it is updated in place, so use an array in your model: w = np.array(w)"
         )
     return array
+
+
+class Halves(NamedTuple):
+    """That numbers of 16 bits are allowed, and what uint16 arrays have."""
+
+    uint16_as: str | None = None
+
+    def of(self, dtype: Any) -> str | None:
+        """"bfloat16" or "float16", None for any other dtype."""
+        return half_of(dtype, self.uint16_as)
+
+
+def _is_half(array: Any, halves: Halves | None) -> bool:
+    return halves is not None and isinstance(array, np.ndarray) and halves.of(array.dtype) is not None
 
 
 def _is_copy(array: Any, x: Any, name: str, need: str) -> bool:
@@ -207,13 +230,18 @@ def operand(x: Any, name: str, dtype: Any, shape: Sequence[int]) -> Any:
     return array
 
 
-def target(x: Any, name: str, dtype: Any, shape: Sequence[int]) -> Any:
-    """Return a view of an array besides the parameters that a step writes, or raise the error."""
-    need = f"a {dtype} ndarray"
+def target(x: Any, name: str, dtype: Any, shape: Sequence[int], halves: Halves | None = None) -> Any:
+    """Return a view of an array besides the parameters that a step writes, or raise the error.
+
+    It has `dtype`, or with `halves` one of 16 bits.
+    """
+    need = f"a {name_of(np.dtype(dtype))} ndarray"
     array = as_ndarray(x, name, need)
+    if _is_half(array, halves) and array.dtype.isnative:
+        dtype = array.dtype
     if array.dtype.newbyteorder("=") != dtype:  # the advice of `parameter` is for arrays of the user's model
         raise TypeError(f"`{name}` must be {need} like the parameters, got {describe(array)}")
-    array = parameter(x, name, dtype)
+    array = parameter(x, name, dtype, halves)
     if array.shape != tuple(shape):
         raise ValueError(f"`{name}` must be {shaped(dtype, shape)}, got {describe(array)}")
     return array

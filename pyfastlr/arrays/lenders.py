@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .device import on_device
+from .halves import LENT
 
 _FLOATS: dict[str, Any] = {"float": np.float32, "double": np.float64}  # by their names in C
 
@@ -60,7 +61,12 @@ def _of_torch(x: Any) -> NDArray[Any] | None:
         return None
     if x.is_neg() or x.is_conj():
         raise TypeError("its values differ from those in its memory: pass x.resolve_neg().resolve_conj()")
-    return np.from_dlpack(x.detach() if x.requires_grad else x)
+    x = x.detach() if x.requires_grad else x
+    if str(x.dtype) == "torch.bfloat16":  # numpy has no such dtype
+        import torch
+
+        return np.from_dlpack(x.view(torch.uint16)).view(LENT)
+    return np.from_dlpack(x)
 
 
 def _of_jax(x: Any) -> NDArray[Any] | None:

@@ -12,9 +12,11 @@ from . import tree
 from .device import allocate
 from .device import place as place_on_device
 from .flat import Flat, Layout
+from .halves import numbers_of
 from .host import (
     LINE,
     Array,
+    Halves,
     Watched,
     address,
     address_range,
@@ -46,10 +48,17 @@ class Target(NamedTuple):
 class Parameters:
     """Named tensors, either in one buffer (a `Flat`) or in separate arrays (an array, dict or list).
 
-    `container` is the user's, if `params` is what will be in it and is not there yet.
+    `container` is the user's, if `params` is what will be in it and is not there yet. `halves`: arrays may have numbers
+    of 16 bits, as the gradients may.
 
     Attributes
     ----------
+    dtype
+        Of the arithmetic and of the state: float32 for arrays of 16 bits.
+    memory
+        Dtype of the arrays.
+    half : {"bfloat16", "float16"} or None
+        What they have, if they have numbers of 16 bits.
     params
         The user's argument.
     given, arrays
@@ -62,8 +71,9 @@ class Parameters:
         The parameters are one ndarray, and so are the gradients. There is no container to traverse.
     """
 
-    def __init__(self, params: Any, container: Any = None) -> None:
+    def __init__(self, params: Any, container: Any = None, halves: Halves | None = None) -> None:
         self.params = params if container is None else container
+        self.halves = halves
         labels = ["params"]
         self.layout: Layout | None = params._layout if isinstance(params, Flat) else None
         if self.layout is not None:
@@ -77,14 +87,16 @@ class Parameters:
             labels = self.labels("params")
             self.arrays = []
             for leaf, label in zip(self.given, labels, strict=True):
-                self.arrays.append(parameter(leaf, label, self.arrays[0].dtype if self.arrays else None))
+                self.arrays.append(parameter(leaf, label, self.arrays[0].dtype if self.arrays else None, halves))
             device = device_of(self.arrays[0])
             for x, label in zip(self.arrays, labels, strict=True):
                 if device_of(x) is not device:
                     check_memory(x, label, shaped(x.dtype, x.shape), device)
             self.shapes, self.sizes = [x.shape for x in self.arrays], [x.size for x in self.arrays]
-        self.dtype = np.dtype(self.arrays[0].dtype.name)
         self.device = device_of(self.arrays[0])
+        self.half = None if halves is None or self.device is not None else halves.of(self.arrays[0].dtype)
+        self.dtype = np.dtype(np.float32 if self.half else self.arrays[0].dtype.name)
+        self.memory = self.arrays[0].dtype if self.half else self.dtype
         self.addresses = [address(x) for x in self.arrays]
         check_disjoint(self.arrays, self.addresses, labels)
         self.size = sum(self.sizes)
@@ -170,7 +182,7 @@ class Parameters:
             return x
         now = place(x)
         if now is None:
-            return as_ndarray(x, self.array_label(k), shaped(self.dtype, self.shapes[k]))
+            return as_ndarray(x, self.array_label(k), shaped(self.memory, self.shapes[k]))
         if now != self._places[k]:
             self.explain_moved(k, x)
         return self.arrays[k]
@@ -192,7 +204,7 @@ class Parameters:
                 array = lent(x)
             except (BufferError, RuntimeError, TypeError, ValueError):
                 array = None
-            if array is not None and array.dtype is self.dtype:
+            if array is not None and (array.dtype is self.dtype or self.half_of(array) is not None):
                 return array
         name, shape = ("grads", [self.size]) if k is None else (self.gradient_label(k), self.shapes[k])
         return as_ndarray(x, name, shaped(self.dtype, shape))
@@ -208,6 +220,11 @@ class Parameters:
         starts = accumulate(self.sizes, initial=0)
         return [self.arrays[0][a : a + n] for a, n in zip(starts, self.sizes, strict=False)]
 
+    def numbers(self) -> list[Array]:
+        """The parameters' numbers, one array per tensor, 1-D: the arrays themselves, or copies if they have 16 bits."""
+        tensors = self.inside_tensors()
+        return tensors if self.half is None else [numbers_of(x, self.half) for x in tensors]
+
     def check_in_place(self, in_container: bool = True) -> None:
         """Raise the error for an array that cannot be written to as when the optimizer was built.
 
@@ -222,26 +239,42 @@ class Parameters:
         given, shape = self.given[k], self.shapes[k] if self.layout is None else (self.size,)
         x = given if isinstance(given, np.ndarray) else self.arrays[k]
         moved = self._places[k] is not None and self._place_of(given) != self._places[k]
-        same = not moved and address(x) == self.addresses[k] and x.shape == shape and x.dtype == self.dtype
+        same = not moved and address(x) == self.addresses[k] and x.shape == shape and x.dtype == self.memory
         return bool(same and x.flags.carray)
 
     # --- Arrays like the parameters -----------------------------------------------------------------------------------
 
-    def operand(self, x: Any, name: str, shape: Sequence[int]) -> Any:
+    def operand(self, x: Any, name: str, shape: Sequence[int], dtype: Any = None) -> Any:
         """Array that a step reads, in the same memory as the parameters."""
-        array = operand(x, name, self.dtype, shape)
-        check_memory(array, name, shaped(self.dtype, shape), self.device)
+        dtype = self.dtype if dtype is None else dtype
+        array = operand(x, name, dtype, shape)
+        check_memory(array, name, shaped(dtype, shape), self.device)
         return array
+
+    def half_of(self, x: Any) -> str | None:
+        """What a gradient of 16 bits has; None for any other."""
+        if self.halves is None or self.device is not None or self.dtype != np.float32 or not isinstance(x, np.ndarray):
+            return None
+        return self.halves.of(x.dtype)
+
+    def gradient_dtype(self, leaves: Any) -> Any:
+        """Dtype that the gradients of a step must have: of the first one, if gradients may have it."""
+        first = next((x for x in leaves if x is not None), None) if type(leaves) is list else leaves
+        if isinstance(first, np.ndarray) and first.dtype.isnative:
+            if self.half_of(first) is not None or (self.half and first.dtype == self.dtype):
+                return first.dtype
+        return self.memory if self.half else self.dtype
 
     def checked(self, leaves: Any) -> Any:
         """Gradients as plain arrays. Raise an error for an invalid one."""
+        dtype = self.gradient_dtype(leaves)
         if type(leaves) is list and not self.is_leaf:
             labels = self.labels("grads")
             return [
-                None if x is None else self.operand(x, label, shape)
+                None if x is None else self.operand(x, label, shape, dtype)
                 for x, label, shape in zip(leaves, labels, self.shapes, strict=True)
             ]
-        return self.operand(leaves, "grads", self.shapes[0] if self.is_leaf else [self.size])
+        return self.operand(leaves, "grads", self.shapes[0] if self.is_leaf else [self.size], dtype)
 
     def zeros(self, size: int, dtype: Any = None) -> Any:
         """Return `size` zeros in the same memory as the parameters."""
@@ -286,9 +319,10 @@ class Parameters:
     def targets(self, value: Any, argument: str) -> "list[Target]":
         """Arrays of an argument like the parameters that a step writes, one per tensor. They overlap nothing."""
         leaves = self.leaves_of(value, argument)
+        halves = self.halves if self.device is None and self.dtype == np.float32 else None
         if leaves is None:
             given = value.buffer if isinstance(value, Flat) else value
-            whole = target(given, argument, self.dtype, [self.size])
+            whole = target(given, argument, self.dtype, [self.size], halves)
             check_memory(whole, argument, shaped(self.dtype, [self.size]), self.device)
             starts = accumulate(self.sizes, initial=0)
             parts = [whole[start : start + size] for start, size in zip(starts, self.sizes, strict=False)]
@@ -297,7 +331,7 @@ class Parameters:
         else:
             found = []
             for x, label, shape in zip(leaves, self.labels(argument), self.shapes, strict=True):
-                array = target(x, label, self.dtype, shape)
+                array = target(x, label, self.dtype, shape, halves)
                 check_memory(array, label, shaped(self.dtype, shape), self.device)
                 found.append(Target(label, array.reshape(-1), x, watch(x if is_native(x) else array)))
         arrays = [*self.arrays, *(x.array for x in found)]
@@ -315,7 +349,7 @@ class Parameters:
 
     def explain_moved(self, k: int, now: Any) -> NoReturn:
         """Raise the error for a parameter that has changed. `now` is the object in its container."""
-        label, need = self.array_label(k), shaped(self.dtype, self.arrays[k].shape)
+        label, need = self.array_label(k), shaped(self.memory, self.arrays[k].shape)
         if now is not None and now is not self.given[k] and not (is_native(now) and not is_native(self.given[k])):
             raise ValueError(
                 f"`{label}` must be the array that the optimizer was built with, got another: update it in place "

@@ -10,7 +10,7 @@ import numpy as np
 from pyfastlr.arrays import tree
 from pyfastlr.arrays.device import place
 from pyfastlr.arrays.flat import Flat
-from pyfastlr.arrays.host import Array, address, address_range, describe
+from pyfastlr.arrays.host import Array, address, address_range, describe, shaped
 from pyfastlr.arrays.parameters import Parameters, Target
 
 
@@ -35,6 +35,11 @@ class CopyTo:
         self.parts: list[Array] = [x.array for x in targets]
         self.arrays: list[Target] = list({id(x.watched.array): x for x in targets}.values())
         self.targets = targets
+        self.dtype = targets[0].array.dtype
+        for x in targets:
+            if x.array.dtype != self.dtype:
+                need = shaped(self.dtype, x.watched.shape)
+                raise TypeError(f"`{x.label}` must be {need} like the others, got {describe(x.watched.array)}")
         self._places = None if parameters.device is None else [place(x.given) for x in self.arrays]
         self._leaves: Callable[[Any], Any] | None = None
         if tree.kind_of(contents) != "leaf" and not isinstance(contents, Flat):

@@ -10,16 +10,19 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from pyfastlr.arrays.halves import rounded
 from pyfastlr.arrays.host import Array, address, address_range, aligned
 from pyfastlr.arrays.parameters import Parameters
 from pyfastlr_kernels import tables
-from pyfastlr_kernels.cpu.stages_layout import PRIVATE
+from pyfastlr_kernels.cpu.stages_layout import PRIVATE, SCRATCH, SCRATCH_OF_HALVES
 from pyfastlr_kernels.reduce import FACTORS
 
+from . import halves
 from .copies import CopyTo
 from .hyper import OFF
 from .option_checks import POLICIES
 from .settings import Settings
+from .state import State
 
 NO_CALL = -1  # status of a record before the first call
 
@@ -61,6 +64,7 @@ class Extras:
         self.summed = np.zeros(len(parameters.sizes), np.int64)
         self.last: dict[str, Any] = {}
         self.used = False  # by the current launch
+        self._asked = False  # whether an option asked for it, not only numbers of 16 bits
         record = self.record
         record["convention"] = list(FACTORS).index(convention)
         record["policy"] = tables.SKIP if options.loss_scale else POLICIES[options.nonfinite]
@@ -108,13 +112,18 @@ class Extras:
             or any(name in own for own in settings.own for name in OFF)
         )
 
-    def prepare(self, settings: Settings, threads: int) -> int:
-        """Fill the record for these settings and return its address."""
+    def prepare(self, settings: Settings, threads: int, gradient: Any, state: State) -> int:
+        """Fill the record for these settings and gradients of this dtype, and return its address."""
         self._fill(settings)
-        parameters, record = self._parameters, self.record
-        size = 2 * tables.CHUNK_LENGTH * parameters.dtype.itemsize
+        parameters, record, copies = self._parameters, self.record, self.options.copies
+        found = halves.fields(parameters, gradient, None if copies is None else copies.dtype, state.precision)
+        for name, value in found.items():
+            record[name] = value
+        record["rests"], record["keys"] = self._table("rests", state.rests()), self._table("keys", state.keys)
+        numbers = SCRATCH_OF_HALVES if found["gradient"] or found["parameter"] else SCRATCH
+        size = numbers * parameters.dtype.itemsize
         if "scratch" not in self._keep or self._keep["scratch"].nbytes < threads * size:
-            self._keep["scratch"] = aligned(threads * 2 * tables.CHUNK_LENGTH, parameters.dtype)
+            self._keep["scratch"] = aligned(threads * numbers, parameters.dtype)
             self._keep["private"] = aligned(threads * PRIVATE // 8, np.dtype(np.int64))
         record["scratch"], record["scratch_size"] = tables.address(self._keep["scratch"]), size
         record["private"] = tables.address(self._keep["private"])
@@ -124,7 +133,7 @@ class Extras:
 
     def _fill(self, settings: Settings) -> None:
         """Fill what the record has for any memory."""
-        self.used = True
+        self.used, self._asked = True, self.is_used(settings)
         parameters, record, options = self._parameters, self.record, self.options
         n, n_blocks = len(parameters.names), int(self._first_blocks[-1])
         set_by = {
@@ -195,12 +204,27 @@ class Extras:
 
     def exchange(self, swapped: int) -> list[tuple[Array, Array]]:
         """Copies that exchange parameters and average, in their order, and then set `swapped`."""
+        if self._parameters.half is not None:
+            return [*self._exchange_halves(bool(swapped)), (self.record["swapped"], np.array([swapped]))]
         spare = np.empty(max(self._parameters.sizes), self._parameters.dtype)
         pairs = []
         for average, p in zip(self.tensors("average"), self._parameters.inside_tensors(), strict=True):
             kept = spare[: p.size]
             pairs += [(kept, p), (p, average), (average, kept)]
         return [*pairs, (self.record["swapped"], np.array([swapped]))]
+
+    def _exchange_halves(self, swap_in: bool) -> list[tuple[Array, Array]]:
+        """The same with parameters of 16 bits: they get the nearest numbers, and the average itself is kept."""
+        parameters, averages = self._parameters, self.tensors("average")
+        if swap_in:
+            self._keep["swapped"] = self.buffers["average"].copy()
+        kept = [self._keep["swapped"][part] for part in self._parts[1]]
+        pairs: list[tuple[Array, Array]] = []
+        for average, own, numbers, p in zip(
+            averages, kept, parameters.numbers(), parameters.inside_tensors(), strict=True
+        ):
+            pairs += [(p.view(np.uint16), rounded(average, parameters.half)), (average, numbers if swap_in else own)]
+        return pairs
 
     # --- Saved state (optimizers/saving/) -----------------------------------------------------------------------------
 
@@ -282,7 +306,7 @@ class Extras:
     def results(self) -> dict[str, Any]:
         """Numbers of the last call, None where they were not measured. Empty before the first call."""
         record, options = self.record[0], self.options
-        if record["status"] == NO_CALL:
+        if record["status"] == NO_CALL or not self._asked:
             return dict(self.last)
         skipped = record["status"] == tables.HELD and record["nonfinite"] > 0
         measured = bool(record["norms"]) and record["grad_norm"] != tables.NOT_MEASURED  # not after a mere accumulation

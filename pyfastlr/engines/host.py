@@ -19,7 +19,7 @@ from pyfastlr_kernels.cpu import pool
 from pyfastlr_kernels.python_side import BAD_SCALE, BUSY, MOVED, NO_WORKERS
 from pyfastlr_kernels.tables import NOT_FINITE, OK, SWAPPED
 
-from . import plain_launch
+from . import halves, plain_launch
 from .extras import Extras
 from .hyper import evaluation, inverse_scale, is_library_schedule, number
 from .lock import StepLock
@@ -55,7 +55,7 @@ class HostEngine:
 
     notify = None
 
-    __slots__ = ("__weakref__", "_convention", "_extras", "_fixed", "_hyper", "_lock", "_parameters", "_rows", "_rule",
+    __slots__ = ("__weakref__", "_convention", "_extras", "_fixed", "_gradient", "_hyper", "_lock", "_parameters", "_rows", "_rule",
                  "_sign", "_state", "launch", "successor", "threads")  # fmt: skip
 
     def __init__(
@@ -72,9 +72,10 @@ class HostEngine:
     ) -> None:
         self._parameters, self._state, self._hyper, self._lock = parameters, state, hyper, lock
         self._rule, self._convention, self._sign, self._extras = rule, convention, sign, extras
+        self._gradient = parameters.memory  # dtype of the gradients that the launch is for
         moved = sum(
             parameters.size * itemsize
-            for itemsize in (*(parameters.dtype.itemsize,) * 3, *(2 * x.itemsize for x in state.buffers.values()))
+            for itemsize in (*(parameters.memory.itemsize,) * 3, *(2 * x.itemsize for x in state.buffers.values()))
         )
         self.threads = (threads or pool.default_threads()) if moved >= PARALLEL_ABOVE else 1
         self._fixed = _FixedTables(parameters, state, hyper.members, self.threads)
@@ -137,7 +138,9 @@ class HostEngine:
             elif status <= MOVED:
                 self._explain_moved(MOVED - status)
             elif viewed:
-                self._explain_gradient(self._parameters.checked(gradients))
+                leaves = self._parameters.checked(gradients)
+                if not self._takes(leaves):
+                    self._explain_gradient(leaves)
             else:
                 gradients = self._parameters.gather(grads)
                 if has_rows(gradients):
@@ -145,6 +148,23 @@ class HostEngine:
                     return
                 gradients, viewed = self._parameters.views(gradients), True
             status = self.launch(gradients, inv_scale, held, grads)
+
+    def _takes(self, leaves: Any) -> bool:
+        """Build the next launch for the dtype of these gradients, if it is for another one."""
+        dtype = self._parameters.gradient_dtype(leaves)
+        if dtype is self._gradient or (dtype == self._gradient and dtype.names == self._gradient.names):
+            return False
+        self._gradient = dtype
+        self.renew()
+        return True
+
+    def _stages(self) -> str:
+        """Name of the code of the stages, empty if a step does nothing but the update."""
+        name, copies = self._parameters.dtype.name, self._extras.options.copies
+        dtypes = {*(() if copies is None else (copies.dtype,)), self._parameters.memory, self._gradient}
+        if any(dtype.itemsize == 2 for dtype in dtypes):
+            return f"{name}-half"
+        return name if self._extras.is_used(self._hyper.current) else ""
 
     def _locked_launch(self, gradients: Any, inv_scale: Any, held: Any, grads: Any) -> int:
         """Launch under the lock, because another thread is stepping, waiting or holding the lock."""
@@ -210,15 +230,15 @@ class HostEngine:
             load.prepare_launch()
             pool.shared()
             plain_launch.is_needed()
-            used = self._extras.is_used(self._hyper.current)
-            stages = load.stages_address(self._parameters.dtype.name) if used else 0
+            used, gradient = self._stages(), self._gradient
+            stages = load.stages_address(used) if used else 0
             # All that happens once is done: code that holds this lock must not wait for the lock of `whole`, because a
             # thread inside `whole` may wait for this one (SpikeGuard's rollback).
             with self._lock.held:  # so that the settings do not change
                 if self.successor is not None:
                     _, inv_scale, _, grads, *_ = arguments
                     return self.successor.take_over(inv_scale, grads)
-                if self.by_element() == by_element and self._extras.is_used(self._hyper.current) == used:
+                if self.by_element() == by_element and self._stages() == used and self._gradient is gradient:
                     if used or self._extras.used:  # a step that is running reads the same record
                         self._lock.pause()
                     self._extras.check_not_swapped()
@@ -235,38 +255,44 @@ class HostEngine:
             copy_to.check_apart(rates for rates in settings.rates if rates is not None)
         tensors = fixed.tensors.copy()
         tensors["scale"] = [0 if rates is None else address(rates.array) for rates in settings.rates]
-        arrays = fixed.array_table(settings, copies)
+        arrays, itemsize = fixed.array_table(settings, copies), self._gradient.itemsize
+        gradients = fixed.gradient_table(itemsize)
         rows = np.empty_like(settings.rows)
         calls = self.schedule_calls(settings)
         scheduled, cells = _scheduled_table(calls, self._hyper.ranges)
         pure = all(is_library_schedule(value) for value, *_ in settings.scheduled())
         gather = None if pure else partial(_gathered, parameters)
         zeros = aligned(tables.CHUNK_LENGTH, parameters.dtype) if settings.may_freeze() else None
-        options = self._extras.prepare(settings, self.threads) if stages else self._extras.unused()
+        if stages:
+            options = self._extras.prepare(settings, self.threads, self._gradient, self._state)
+        else:
+            options = self._extras.unused()
         job = self.job_record(drive, tensors, rows, zeros, stages, options)
         if stages:
             self._extras.record["bound"] = tables.address(job)
         written = fixed.written_with(self._extras.written(settings))
         order = np.arange(len(tensors), dtype=np.int64)
+        has_whole = parameters.is_leaf or fixed.whole is not None
         binding = _record(
             python_side.BINDING, job=tables.address(job), arrays=tables.address(arrays), n_arrays=len(arrays),
             n_held=0 if parameters.layout is not None or parameters.is_single else len(parameters.arrays),
-            gradients=tables.address(fixed.gradients),
-            whole=0 if fixed.whole is None else tables.address(fixed.whole),
+            gradients=tables.address(gradients),
+            whole=tables.address(gradients if parameters.is_leaf else fixed.whole) if has_whole else 0,
             written=tables.address(written), n_written=len(written) // 2,
             order=tables.address(order) if self._extras.options.zero_grad else 0,
-            itemsize=parameters.dtype.itemsize, rows=tables.address(settings.rows), n_cells=settings.rows.nbytes // 8,
+            itemsize=itemsize, rows=tables.address(settings.rows), n_cells=settings.rows.nbytes // 8,
             scheduled=tables.address(scheduled), n_scheduled=len(scheduled), row_cells=tables.address(cells),
             gather=id(gather), flags=_WRITTEN if self._extras.options.zero_grad else _READ,
-            dtype=id(parameters.dtype), ndarray=id(np.ndarray),
+            dtype=id(self._gradient), ndarray=id(np.ndarray),
             list=0 if parameters.is_leaf else id(list), float=id(float), none=id(None),
         )  # fmt: skip
-        keep = (fixed, settings, self._state, self._lock.progress,
+        keep = (fixed, settings, self._state, self._lock.progress, gradients, self._gradient,
                 self._extras, self._extras.kept(), written, order, tensors, arrays, rows,
                 calls, scheduled, cells, gather, zeros, job, binding, parameters)  # fmt: skip
         if plain_launch.is_needed():
             known = {
-                "tensors": tensors, "arrays": arrays, "gradients": fixed.gradients, "whole": fixed.whole,
+                "tensors": tensors, "arrays": arrays, "gradients": gradients,
+                "whole": (gradients if parameters.is_leaf else fixed.whole) if has_whole else None,
                 "written": written, "scheduled": scheduled, "rows": rows, "given_rows": settings.rows,
                 "options": self._extras.record if stages else None,
             }  # fmt: skip
@@ -329,7 +355,7 @@ class _FixedTables:
     """The tables that do not depend on the settings, and the arrays that they point to."""
 
     def __init__(self, parameters: Parameters, state: State, members: Sequence[int], threads: int) -> None:
-        n, itemsize = len(parameters.names), parameters.dtype.itemsize
+        n, itemsize = len(parameters.names), parameters.memory.itemsize
         self._parameters = parameters
         starts = list(accumulate(parameters.sizes, initial=0))[:-1]
         bases = parameters.addresses
@@ -341,21 +367,22 @@ class _FixedTables:
         for k, places in enumerate(state.addresses()):
             self.tensors[f"s{k}"] = places
         self.tensors["packing"] = state.packing_addresses()
-        self.chunks = tables.chunk_table(parameters.sizes, tables.chunk_length(parameters.size, threads))
+        length = tables.chunk_length(parameters.size, threads)
+        if parameters.half is not None:
+            length = min(length, halves.CHUNK_LENGTH)
+        self.chunks = tables.chunk_table(parameters.sizes, length)
         self.counts = state.counts
         self.folds = aligned(n * tables.FOLD_WIDTH, np.float64)
         self.cursors = aligned(threads * tables.CURSOR, np.int64)
         self._lengths = _Lengths([*parameters.shapes, *(x.shape for x in parameters.arrays), (parameters.size,)])
-        self.gradients = np.zeros(n, python_side.GRADIENT)
-        self.gradients["ndim"], self.gradients["shape"] = self._lengths.of(parameters.shapes)
-        self.gradients["size"], self.gradients["offset"] = parameters.sizes, offsets
+        self._gradients, self._firsts = np.zeros(n, python_side.GRADIENT), np.array(starts, np.int64)
+        self._gradients["ndim"], self._gradients["shape"] = self._lengths.of(parameters.shapes)
+        self._gradients["size"] = parameters.sizes
         self.whole: Array | None = None
         if parameters.layout is not None:
             self.whole = np.zeros(1, python_side.GRADIENT)
             self.whole["ndim"], self.whole["shape"] = self._lengths.of([(parameters.size,)])
             self.whole["size"] = parameters.size
-        elif parameters.is_leaf:
-            self.whole = self.gradients
         ranges = [(start, start + x.nbytes) for start, x in zip(bases, parameters.arrays, strict=True)]
         ranges += [address_range(x) for x in state.buffers.values()]
         self._ranges = ranges
@@ -371,6 +398,12 @@ class _FixedTables:
             for native in (is_native(given),)
         ]
         self._dtypes = [x.dtype for x in (*parameters.given, *parameters.arrays) if isinstance(x, np.ndarray)]
+
+    def gradient_table(self, itemsize: int) -> Array:
+        """Table of the gradients, whose elements have that many bytes."""
+        found = self._gradients.copy()
+        found["offset"] = self._firsts * itemsize
+        return found
 
     def written_with(self, others: Sequence[tuple[int, int]]) -> Array:
         """All that no gradient may overlap: parameters, state and these address ranges."""

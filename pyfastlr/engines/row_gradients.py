@@ -177,6 +177,8 @@ def refuse_options(engine: "HostEngine", settings: Settings) -> None:
         )
     if any(rates is not None for rates in settings.rates):
         raise TypeError("`lr_scale` must be a number, schedule or callable for a step with rows, got arrays")
+    if engine._parameters.half is not None:
+        raise ValueError(f"`params` must be float32 or float64 for a step with rows, got {engine._parameters.half}")
     state_dtypes = [x for x in engine._state.state_dtypes if x is not None]
     if state_dtypes:
         raise ValueError(f"`state_dtype` must be None for a step with rows, in all groups, got {state_dtypes[0]!r}")

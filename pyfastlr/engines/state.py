@@ -1,6 +1,6 @@
 """The state arrays of an optimizer: one buffer per slot of its rule, or more if some of it is packed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ from pyfastlr_kernels import packing, tables
 from pyfastlr_kernels.packing import BFLOAT16, NATIVE
 from pyfastlr_kernels.rules import Rule
 
+from .halves import SLOTS
+from .halves import slot_of as rest_slot
 from .packed import PackedArray, code_dtype, format_of, name_of, packed_as, scale_count
 
 
@@ -33,10 +35,16 @@ class State:
         Whether the user has got the arrays, and may have written to them.
     state_dtypes
         For each tensor: None, "bfloat16" or "int8".
+    precision
+        How parameters of 16 bits are kept; None for others.
     formats
         For each slot, the format of each tensor.
     packing
         Table of the tensors' formats and scales; None if nothing is packed.
+    slots
+        The rule's, and the one that keeps what parameters of 16 bits lack (halves.py).
+    keys
+        For each tensor, the key of the random numbers of its parameter. Those of its state have another one.
     """
 
     def __init__(
@@ -46,29 +54,39 @@ class State:
         initial: Mapping[str, Sequence[float]],
         state_dtypes: Sequence[str | None] = (),
         seed: int = 0,
+        precision: str | None = None,
     ) -> None:
         self._params, self.arguments = params, dict(initial)
+        rest = rest_slot(precision)
+        self.slots = rule.slots if rest is None else (*rule.slots, rest)
+        self._rest = "" if rest is None else rest.name
         self.initial = {
             slot.name: initial[slot.initial] if isinstance(slot.initial, str) else [slot.initial] * len(params.sizes)
-            for slot in rule.slots
+            for slot in self.slots
         }
-        self.is_shared = False
+        self.is_shared, self.precision = False, precision
         self.state_dtypes = list(state_dtypes) or [None] * len(params.sizes)
         self.buffers: dict[str, Any] = {}
         self._parts: dict[str, list[slice]] = {}
         self.formats: dict[str, list[int]] = {}
-        for slot in rule.slots:
+        for slot in self.slots:
             kinds = [NATIVE] * len(params.sizes)
-            if any(self.state_dtypes):
+            if any(self.state_dtypes) and slot.name != self._rest:
                 kinds = [format_of(slot, x, size) for x, size in zip(self.state_dtypes, params.sizes, strict=True)]
             self.formats[slot.name] = kinds
             self._allocate(slot.name, np.dtype(slot.storage or params.dtype), kinds)
         for name in self.buffers:
-            if any(self.initial[slot_of(name)]):
+            if any(self.initial[slot_of(name)]) or name == SLOTS["master"]:
                 self.buffers[name][:] = self._start(name)
         self._carry = rule.carry
         self.counts = self.fresh_counts()
+        self.keys = np.array([packing.tensor_key(seed, ~k) for k in range(len(params.sizes))], np.int64)
         self.packing = self._packing_table(seed)
+
+    @property
+    def _of_rule(self) -> dict[str, list[int]]:
+        """Formats of the rule's slots."""
+        return {slot: kinds for slot, kinds in self.formats.items() if slot != self._rest}
 
     def _allocate(self, slot: str, dtype: Any, kinds: Sequence[int]) -> None:
         """Make the buffers of a slot: one per format, and one for the scales."""
@@ -90,12 +108,12 @@ class State:
         self.buffers[name] = self._params.zeros(size, dtype)
 
     def _packing_table(self, seed: int) -> Array | None:
-        if not any(self.state_dtypes) or not {kind for kinds in self.formats.values() for kind in kinds} - {NATIVE}:
+        if not {kind for kinds in self._of_rule.values() for kind in kinds} - {NATIVE}:
             return None
         n = len(self._params.sizes)
         table = np.zeros(n, tables.PACKING)
         table["index"], table["key"] = range(n), [packing.tensor_key(seed, k) for k in range(n)]
-        for j, (slot, kinds) in enumerate(self.formats.items()):
+        for j, (slot, kinds) in enumerate(self._of_rule.items()):
             table[f"format{j}"] = kinds
             if scales_of(slot) in self.buffers:
                 table[f"scales{j}"] = self._places(scales_of(slot))
@@ -103,7 +121,7 @@ class State:
 
     def packed_forms(self) -> tuple[str, ...]:
         """Forms of state that tensors have, if some of it is packed: "float32", "bfloat16", "int8"."""
-        kinds = {kind for kinds in self.formats.values() for kind in kinds}
+        kinds = {kind for kinds in self._of_rule.values() for kind in kinds}
         if self.packing is None:
             return ()
         found = {"float32": NATIVE in kinds, "bfloat16": BFLOAT16 in kinds, "int8": bool(kinds - {NATIVE, BFLOAT16})}
@@ -114,7 +132,7 @@ class State:
         if self.packing is None:
             return 0
         start, size = tables.address(self.packing), tables.PACKING.itemsize
-        packed = [any(kinds[k] != NATIVE for kinds in self.formats.values()) for k in range(len(self.packing))]
+        packed = [any(kinds[k] != NATIVE for kinds in self._of_rule.values()) for k in range(len(self.packing))]
         return [start + k * size if x else 0 for k, x in enumerate(packed)]
 
     def _places(self, name: str) -> Any:
@@ -123,13 +141,17 @@ class State:
         return address(x) + np.array([part.start for part in self._parts[name]], np.int64) * x.itemsize
 
     def addresses(self) -> list[Any]:
-        """Addresses of the tensors' parts, for each slot."""
-        found = []
-        for slot, kinds in self.formats.items():
-            names = [slot if kind == NATIVE else codes_of(slot, kind) for kind in kinds]
-            places = {name: self._places(name) for name in {*names}}
-            found.append(np.array([places[name][k] for k, name in enumerate(names)], np.int64))
-        return found
+        """Addresses of the tensors' parts, for each slot of the rule."""
+        return [self._addresses(slot) for slot in self._of_rule]
+
+    def _addresses(self, slot: str) -> Array:
+        names = [slot if kind == NATIVE else codes_of(slot, kind) for kind in self.formats[slot]]
+        places = {name: self._places(name) for name in {*names}}
+        return np.array([places[name][k] for k, name in enumerate(names)], np.int64)
+
+    def rests(self) -> Array:
+        """Addresses of what the state has of parameters of 16 bits, for each tensor; 0 for nothing."""
+        return self._addresses(self._rest) if self._rest else np.zeros(len(self._params.sizes), np.int64)
 
     def tensors(self, name: str) -> list[Array]:
         """Parts of a buffer, 1-D, one per tensor. They are empty for a tensor that is in another one."""
@@ -194,13 +216,18 @@ class State:
         counts["carry"][:, : len(self._carry)] = self._carry
         return counts
 
-    def fresh(self) -> list[tuple[Any, Array]]:
-        """Each buffer, with its contents before the first update."""
-        return [(x, self._start(name)) for name, x in self.buffers.items()]
+    def fresh(self, slots: Collection[str] | None = None) -> list[tuple[Any, Array]]:
+        """Each buffer, of some slots or of all, with its contents before the first update."""
+        wanted = self.formats if slots is None else slots
+        return [(x, self._start(name)) for name, x in self.buffers.items() if slot_of(name) in wanted]
 
     def _start(self, name: str) -> Array:
         """Contents of a buffer before the first update."""
         start, slot = np.zeros(self.buffers[name].size, self.buffers[name].dtype), slot_of(name)
+        if name == SLOTS["master"]:
+            for part, numbers in zip(self._parts[name], self._params.numbers(), strict=True):
+                start[part] = numbers
+            return start
         for k, (part, value) in enumerate(zip(self._parts[name], self.initial[slot], strict=True)):
             if name == slot:
                 start[part] = value

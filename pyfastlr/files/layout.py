@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pyfastlr.arrays.halves import half_of
+
 from . import checksums, strict_json
 from .errors import Problem
 
@@ -29,15 +31,16 @@ _ALIGNED = 64  # bytes
 _DIMENSIONS = 32  # numpy 1's limit
 _LARGEST = 2**63 - 1  # bytes in an array
 
-#: safetensors' names of dtypes, with ours.
+#: safetensors' names of dtypes, with numpy's.
 DTYPES = {
     "F64": "f8", "F32": "f4", "F16": "f2", "C64": "c8", "I64": "i8", "I32": "i4", "I16": "i2", "I8": "i1",
     "U64": "u8", "U32": "u4", "U16": "u2", "U8": "u1", "BOOL": "b1",
 }  # fmt: skip
 _NAMES = {ours: theirs for theirs, ours in DTYPES.items()}
 # Those that numpy lacks, with the bytes of an item: other programs' files have them.
-_FOREIGN = {"BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1}
-_SIZES = {**{name: np.dtype(ours).itemsize for name, ours in DTYPES.items()}, **_FOREIGN}
+_FOREIGN = {"F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1}
+_BFLOAT16 = "BF16"  # which numpy has from the package ml_dtypes
+_SIZES = {_BFLOAT16: 2, **{name: np.dtype(ours).itemsize for name, ours in DTYPES.items()}, **_FOREIGN}
 
 
 class Tensor(NamedTuple):
@@ -49,7 +52,9 @@ class Tensor(NamedTuple):
     stop: int
 
     def numpy_dtype(self) -> "np.dtype[Any]":
-        """Type of its array's items, in native byte order."""
+        """Type of its array's items, in native byte order. bfloat16 is uint16 without ml_dtypes."""
+        if self.dtype == _BFLOAT16:
+            return _bfloat16()
         if self.dtype not in DTYPES:
             raise Problem(f"numpy has no dtype for {self.dtype}")
         return np.dtype(DTYPES[self.dtype])
@@ -90,9 +95,9 @@ def arrange(arrays: Mapping[str, Any], metadata: Mapping[str, str]) -> tuple[byt
         check_name(name)
         if name in (METADATA, checksums.NAME):
             raise ValueError(f"no array may have the name {name!r}")
-        dtype = _NAMES.get(x.dtype.str[1:])
+        dtype = _BFLOAT16 if half_of(x.dtype) == "bfloat16" else _NAMES.get(x.dtype.str[1:])
         if dtype is None:
-            raise TypeError(f"`{name}` must have one of the dtypes {', '.join(map(_said, DTYPES))}, got {x.dtype}")
+            raise TypeError(f"`{name}` must have one of the dtypes bfloat16, {', '.join(map(_said, DTYPES))}, got {x.dtype}")
         if x.ndim > _DIMENSIONS:
             raise ValueError(f"`{name}` must have at most {_DIMENSIONS} dimensions, got {x.ndim}")
         tensors[name] = Tensor(dtype, x.shape, at, at + x.nbytes)
@@ -110,6 +115,14 @@ def arrange(arrays: Mapping[str, Any], metadata: Mapping[str, str]) -> tuple[byt
             f"{len(text):,}: put large values into arrays"
         )
     return len(text).to_bytes(LENGTH, "little") + text, Layout(tensors, metadata, LENGTH + len(text))
+
+
+def _bfloat16() -> "np.dtype[Any]":
+    try:
+        from ml_dtypes import bfloat16
+    except ImportError:
+        return np.dtype(np.uint16)
+    return np.dtype(bfloat16)
 
 
 def _said(name: str) -> str:

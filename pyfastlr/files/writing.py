@@ -6,6 +6,8 @@ from zlib import crc32
 
 import numpy as np
 
+from pyfastlr.arrays.halves import half_of
+
 from .checksums import CHUNK, Checksums
 from .errors import Path, Problem, path_text
 from .layout import arrange
@@ -78,6 +80,8 @@ def _pieces(x: Any) -> Iterator[Any]:
         for at in range(0, x.size, n):
             yield from _pieces(line[at : at + n].copy())
         return
+    if half_of(x.dtype) == "bfloat16":  # numpy's iterator knows no such dtype
+        x = x.view(np.uint16)
     little = x.dtype.newbyteorder("<")
     if x.flags.c_contiguous and x.dtype == little:
         yield x.reshape(-1).view(np.uint8)

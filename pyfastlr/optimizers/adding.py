@@ -120,7 +120,7 @@ def _parameters(optimizer: "Optimizer", params: Any) -> tuple[_Entries, Paramete
         if now is not given:
             old.explain_moved(k, now)
     entries = _Entries(old.params, tree.rebuild(old.node, old.given), params, "params")
-    parameters = Parameters(entries.combined, old.params)
+    parameters = Parameters(entries.combined, old.params, old.halves)
     if len(parameters.names) == len(old.names):
         raise ValueError(f"`params` must have at least one array, got {params!r:.80}")
     return entries, parameters
@@ -153,7 +153,8 @@ def _state(optimizer: "Optimizer", parameters: Parameters, group: Mapping[str, A
     value = group.get("state_dtype", base)
     state_dtype = check_state_dtype(value, f"{label}['state_dtype']", type(optimizer).__name__, rule, parameters)
     state_dtypes = [*old.state_dtypes, *[state_dtype] * n]
-    new = State(parameters, rule, initial, state_dtypes, optimizer._given["seed"])
+    given = optimizer._given
+    new = State(parameters, rule, initial, state_dtypes, given["seed"], given["precision"])
     for slot in old.buffers:
         for x, y in zip(new.tensors(slot), old.tensors(slot), strict=False):
             if x.size:
@@ -172,7 +173,7 @@ def _extras(optimizer: "Optimizer", parameters: Parameters, copies: CopyTo | Non
     new.summed[: len(old.summed)] = old.summed
     for name in old.buffers:
         new.allocate(name)
-        start = parameters.inside_tensors() if name == "average" else new.tensors(name)
+        start = parameters.numbers() if name == "average" else new.tensors(name)
         for k, x in enumerate(new.tensors(name)):
             x[:] = old.tensors(name)[k] if k < len(old.summed) else start[k]
     return new

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from pyfastlr.arrays.flat import Flat
-from pyfastlr.arrays.host import shaped
+from pyfastlr.arrays.host import Halves, shaped
 from pyfastlr.arrays.parameters import Parameters
 from pyfastlr.arrays.rows import Rows
 from pyfastlr.engines.extras import extras_of
@@ -15,6 +15,7 @@ from pyfastlr.engines.hyper import DECAYS, PAIRS, Range, boolean, label, number,
 from pyfastlr.engines.interface import engine_class
 from pyfastlr.engines.lock import StepLock
 from pyfastlr.engines.option_checks import check_options
+from pyfastlr.engines.halves import check_precision, check_uint16_as
 from pyfastlr.engines.packed import check_seed, state_dtypes_of
 from pyfastlr.engines.row_gradients import GivenRows
 from pyfastlr.engines.settings import Hyperparameters
@@ -101,7 +102,9 @@ class Optimizer(Options, Stateful):
             values = self._complete(convention, given)
             groups = [] if given["groups"] is None else given["groups"]
             rule, values, groups = self._choose_rule(convention, given, values, groups)
-            parameters = Parameters(given["params"])
+            check_uint16_as(given["uint16_as"])
+            parameters = Parameters(given["params"], halves=Halves(given["uint16_as"]))
+            given["precision"] = check_precision(given["precision"], parameters)
             if given["capturable"] and parameters.device is None:
                 raise ValueError("`capturable` needs parameters on a CUDA device, got parameters in host memory")
             members = membership(groups, parameters.names)
@@ -206,7 +209,7 @@ class Optimizer(Options, Stateful):
             Group(self._hyper, row, [name for name, k in zip(parameters.names, members, strict=True) if k == row])
             for row in range(n_groups)
         )
-        self._state = State(parameters, RULES[rule], initial, state_dtypes, given["seed"])
+        self._state = State(parameters, RULES[rule], initial, state_dtypes, given["seed"], given["precision"])
         self._extras = extras_of(given, parameters, self._convention)
 
     def _start(self) -> None:

@@ -70,7 +70,8 @@ class Options(Declared):
         kw_only=False,
         kind="array, dict or list of arrays, or Flat",
         text="Parameters to update in place: an array, a dict or list of arrays, nested freely (names are joined by "
-        '"."), or a `Flat`. The arrays must be C-contiguous and writeable, float32 or float64, of any shape. Arrays of '
+        '"."), or a `Flat`. The arrays must be C-contiguous and writeable, of any shape, and all float32, float64, '
+        "float16 or bfloat16 (ml_dtypes'). With float32, gradients may be float16 or bfloat16 too. Arrays of "
         "other libraries are accepted through DLPack or ``__cuda_array_interface__``. Nothing is copied.",
     )
     lr: Number = Number(
@@ -160,7 +161,8 @@ class Options(Declared):
     copy_to: Arrays | None = argument(
         default=None,
         kind="like params, optional",
-        text="Arrays to which each update also writes the parameters, with their dtype. They are not written before "
+        text="Arrays to which each update also writes the parameters, with their dtype; those of float32 parameters may "
+        "be bfloat16 or float16, and get the nearest numbers. They are not written before "
         "the first update, or by loading a state. They may not overlap the parameters or each other.",
     )
     loss_scale: LossScale | None = argument(
@@ -182,6 +184,21 @@ class Options(Declared):
         "float32, and the state is rounded stochastically. Arrays of fewer than 4,096 elements stay in float32 with "
         '"int8". For float32 parameters in host memory, and for optimizers whose state are averages. A group may set '
         "its own in the constructor (docs/low_precision.md).",
+    )
+    precision: Literal["master", "stochastic", "kahan"] | None = argument(
+        default=None,
+        kind='{"master", "stochastic", "kahan"}, optional',
+        text="How parameters of 16 bits keep what an update adds below their last place. Updates are computed in "
+        'float32. "master", the default: the state has the parameters in float32, and the arrays have the nearest '
+        'numbers. "stochastic": they are rounded up or down at random, so that the mean is exact. "kahan": the state '
+        "has what rounding to nearest has lost, as int16; with bfloat16, both together are exactly the float32. A number that you write into the parameters is used by "
+        "the next step (docs/low_precision.md).",
+    )
+    uint16_as: Literal["bfloat16", "float16"] | None = argument(
+        default=None,
+        kind='{"bfloat16", "float16"}, optional',
+        text="What arrays of uint16 among parameters, gradients and `copy_to` have: the bits of such numbers. For "
+        "bfloat16 without the package ml_dtypes.",
     )
     seed: int = argument(
         default=0,

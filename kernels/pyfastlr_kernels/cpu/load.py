@@ -19,9 +19,10 @@ LAUNCH_SOURCES = ("tables.py", "python_side.py", "cpu/launch.py", "cpu/pool.py",
                   "compile/options.py")  # fmt: skip
 SUM_SOURCES = ("tables.py", "reduce.py", "cpu/reduce.py", "compile/lanes.py", "compile/intrinsics.py",
                "compile/options.py", "compile/codegen.py")  # fmt: skip
-STAGES_SOURCES = ("reduce.py", "stage_rules.py", "tables.py", "cpu/stages.py", "cpu/stage_norms.py",
-                  "cpu/stages_layout.py", "cpu/elementwise.py", "cpu/reduce.py", "compile/lanes.py",
-                  "compile/intrinsics.py", "compile/options.py", "compile/codegen.py")  # fmt: skip
+STAGES_SOURCES = ("reduce.py", "stage_rules.py", "packing.py", "tables.py", "cpu/stages.py", "cpu/stage_norms.py",
+                  "cpu/stages_layout.py", "cpu/elementwise.py", "cpu/halves.py", "cpu/reduce.py", "compile/halves.py",
+                  "compile/lanes.py", "compile/narrow.py", "compile/intrinsics.py", "compile/options.py",
+                  "compile/codegen.py")  # fmt: skip
 OBJECT_SOURCES = ("cpu/objects.py", "python_side.py", "compile/intrinsics.py", "compile/options.py",
                   "compile/codegen.py")  # fmt: skip
 ROWS_SOURCES = (*LAUNCH_SOURCES, "cpu/rows.py", "cpu/row_replay.py", "cpu/row_sums.py", "cpu/rows_layout.py",
@@ -140,9 +141,9 @@ def rows_addresses() -> dict[str, int]:
     return {name: found[symbol] for name, symbol in ROWS.items()}
 
 
-def stages_address(dtype: str) -> int:
-    """Return the address of the code for what a step does besides the update (stages.py)."""
-    return load(f"stages-{dtype}", versions()[2], STAGES_CODE[dtype].emit, (STAGES,))[STAGES]
+def stages_address(name: str) -> int:
+    """Return the address of the code for what a step does besides the update (stages.py): a key of STAGES_CODE."""
+    return load(f"stages-{name}", versions()[2], STAGES_CODE[name].emit, (STAGES,))[STAGES]
 
 
 def stages_object(dtype: str) -> bytes:
@@ -150,11 +151,12 @@ def stages_object(dtype: str) -> bytes:
     return kept(f"stages-{dtype}", f"{versions()[2]}.o", STAGES_CODE[dtype].emit)
 
 
-def stages_entries(dtype: str) -> dict[str, Any]:
+def stages_entries(name: str) -> dict[str, Any]:
     """Return the stages' function as Python text, with its signature."""
     from . import stages
 
-    return {STAGES: (stages.make_stages(dtype), stages.STAGES)}
+    dtype, _, half = name.partition("-")
+    return {STAGES: (stages.make_stages(dtype, bool(half)), stages.STAGES)}
 
 
 def step_addresses() -> dict[str, int]:
@@ -179,9 +181,9 @@ def launch_entries() -> dict[str, Any]:
 
 
 LAUNCH_CODE = Prebuilt("launch.ll", LAUNCH_SOURCES, launch_entries, is_finished=True)
-STAGES_CODE = {
-    dtype: Prebuilt(f"stages-{dtype}.ll", STAGES_SOURCES, partial(stages_entries, dtype), is_finished=False)
-    for dtype in ("float32", "float64")
+STAGES_CODE = {  # by dtype, and with numbers of 16 bits besides
+    name: Prebuilt(f"stages-{name}.ll", STAGES_SOURCES, partial(stages_entries, name), is_finished=False)
+    for name in ("float32", "float64", "float32-half")
 }
 
 

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pyfastlr.arrays.host import shaped
+from pyfastlr.arrays.host import Halves, shaped
 from pyfastlr.arrays.parameters import Parameters
 from pyfastlr.schedules.controller import copied, is_controller
 
@@ -40,7 +40,7 @@ def export(optimizer: "Optimizer") -> dict[str, Any]:
 
 def restore(optimizer: "Optimizer", state: dict[str, Any], params: Any, arrays: Sequence[Any]) -> None:
     """Build an optimizer over these parameters from the output of `export`."""
-    parameters = Parameters(params)
+    parameters = Parameters(params, halves=Halves(state["given"]["uint16_as"]))
     given = {**state["given"], "params": params}
     optimizer._build(
         given, state["rule"], parameters, state["members"], len(state["own"]), state["initial"], state["state_dtypes"]
@@ -75,7 +75,7 @@ class Frozen:
         state = export(optimizer)
         del state["arrays"]
         self.cls, self.state = type(optimizer), {**state, "given": {**state["given"], "params": None}}
-        self.shapes, self.dtype = optimizer._parameters.shapes, optimizer._parameters.dtype
+        self.shapes, self.memory = optimizer._parameters.shapes, optimizer._parameters.memory
 
     def over(self, params: Any) -> "Optimizer":
         """Build the optimizer over parameters with its structure, shapes and dtype. Their values stay. Use it once.
@@ -85,9 +85,9 @@ class Frozen:
         TypeError, ValueError
             If the parameters do not fit.
         """
-        found = Parameters(params)
-        if (found.shapes, found.dtype) != (self.shapes, self.dtype):
-            need, got = ([shaped(x.dtype, shape) for shape in x.shapes] for x in (self, found))
+        found = Parameters(params, halves=Halves(self.state["given"]["uint16_as"]))
+        if (found.shapes, found.memory) != (self.shapes, self.memory):
+            need, got = ([shaped(x.memory, shape) for shape in x.shapes] for x in (self, found))
             raise ValueError(f"`params` must stay {', '.join(need)}, got {', '.join(got)}")
         optimizer: Optimizer = object.__new__(self.cls)
         restore(optimizer, self.state, params, ())

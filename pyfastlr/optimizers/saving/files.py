@@ -68,8 +68,8 @@ def save(
         A symbolic link is followed. A file that is replaced keeps its mode. By convention the name ends in
         ``.safetensors``.
     params : array, dict, list or Flat
-        Arrays of bools, integers, float16, float32, float64 or complex64, nested freely. Arrays of other libraries
-        (torch, ...) are loaded as numpy arrays.
+        Arrays of bools, integers, float16, bfloat16, float32, float64 or complex64, nested freely. Arrays of other
+        libraries (torch, ...) are loaded as numpy arrays; bfloat16 as ml_dtypes' or, without that package, as uint16.
     opt : Optimizer or LBFGS, optional
         Its state is saved, with everything that `state_dict` returns.
     progress : callable, optional

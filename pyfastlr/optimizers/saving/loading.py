@@ -9,6 +9,7 @@ import numpy as np
 
 from pyfastlr.arrays.host import Array, address_range, describe
 from pyfastlr.engines.extras import merged
+from pyfastlr.engines.halves import SLOTS
 from pyfastlr.engines.hyper import AT_LEAST_ZERO, number
 from pyfastlr.engines.settings import Settings
 from pyfastlr.schedules.controller import trial
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pyfastlr.optimizers.base import Optimizer
 
 _DTYPES = ("float32", "float64")
+_OF_HALVES = frozenset(SLOTS.values())
 
 
 class Checked(NamedTuple):
@@ -108,15 +110,18 @@ def _check_header(optimizer: "Optimizer", given: Mapping[str, Any], cast: bool) 
 
 
 def _state_pairs(optimizer: "Optimizer", given: Mapping[str, Any], match: Match, cast: bool) -> list[tuple[Any, Any]]:
-    rule, slots = RULES[optimizer.rule], given["state"]
-    if not isinstance(slots, Mapping) or set(slots) != set(rule.state_names):
-        names = list(rule.state_names)
+    own, slots = optimizer._state.slots, given["state"]
+    if cast and isinstance(slots, Mapping):  # what only parameters of 16 bits have is made anew, or left out
+        slots = {name: x for name, x in slots.items() if name not in _OF_HALVES or name in optimizer._state.formats}
+        own = tuple(slot for slot in own if slot.name not in _OF_HALVES or slot.name in slots)
+    names = [slot.name for slot in own]
+    if not isinstance(slots, Mapping) or set(slots) != set(names):
         raise ValueError(
             f"`state['state']` must have the keys {names}, got {describe(slots)} "
             f"{short(list(slots) if isinstance(slots, Mapping) else '')}"
         )
-    pairs: list[tuple[Any, Any]] = []
-    for slot in rule.slots:
+    pairs: list[tuple[Any, Any]] = optimizer._state.fresh(optimizer._state.formats.keys() - {*names})
+    for slot in own:
         dtype, label = None if slot.storage is None else np.dtype(slot.storage), f"state['state'][{slot.name!r}]"
         if optimizer._state.is_packed(slot.name) or has_packed(slots[slot.name]):
             pairs += packed_pairs(optimizer._state, slot.name, match.leaves(slots[slot.name], label), label, cast)

@@ -65,7 +65,7 @@ def checked(optimizer: "Optimizer", given: Mapping[str, Any], match: Match) -> l
             )
         parts["average"] = match.tensors(average["values"], "state['average']['values']")
         if not extras.has_average:
-            now = optimizer._parameters.inside_tensors()
+            now = optimizer._parameters.numbers()
             parts["average"] = [p if y is None else y for y, p in zip(parts["average"], now, strict=True)]
     if accumulated is not None:
         mapping(accumulated, "accumulated", ("calls", "used", "values"))
