@@ -27,7 +27,7 @@ def test_one_torch_tensor():
     ("make", "error", "words"),
     [
         (lambda: torch.nn.Parameter(torch.ones(3)), TypeError, "detach"),
-        (lambda: torch.ones(3, dtype=torch.bfloat16), TypeError, "cannot be shared"),
+        (lambda: torch.ones(3).to(torch.float8_e4m3fn), TypeError, "cannot be shared"),
         (lambda: torch.ones(3, dtype=torch.int32), TypeError, "got int32[3]"),
         (lambda: torch.ones(2, 3).T, ValueError, "C-contiguous"),
     ],

@@ -31,7 +31,7 @@ LAYERS = {
     "pyfastlr_kernels.njit_norms": {"reduce", "compile", "cpu", "njit"},
     "pyfastlr.schedules": {"curves", "compat_curves", "compile", "stamps", "arrays"},
     "pyfastlr.arrays": {"compile", "cuda"},
-    "pyfastlr.files": set(),
+    "pyfastlr.files": {"arrays"},
     "pyfastlr.linesearch": {"arrays"},
     "pyfastlr.engines": {
         "arrays",

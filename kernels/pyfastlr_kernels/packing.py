@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 BLOCK = 256  # elements with one scale
-NATIVE, BFLOAT16, SIGNED, E4M4, LINEAR = range(5)
+NATIVE, BFLOAT16, SIGNED, E4M4, LINEAR, FLOAT16 = range(6)  # FLOAT16: not for state
 CODES: dict[int, "np.dtype[Any]"] = {
     BFLOAT16: np.dtype(np.uint16),
     SIGNED: np.dtype(np.int8),

@@ -125,11 +125,11 @@ OPTIONS = np.dtype(
         ("update_norm", _F),
         ("param_norm", _F),
         ("loss_scale", _I),  # address of a LOSS_SCALE record, 0 for none
-        # Numbers of 16 bits (cpu/halves.py): NUMBERS, BFLOAT16 or FLOAT16.
+        # Numbers of 16 bits (cpu/halves.py): packing.BFLOAT16 or FLOAT16; NATIVE for those of the arithmetic's dtype.
         ("gradient", _I),
         ("parameter", _I),
         ("copy", _I),
-        ("precision", _I),  # MASTER, STOCHASTIC or KAHAN, how parameters of 16 bits are kept
+        ("precision", _I),
         ("rests", _I),  # address: for each tensor the address of what the state has of its parameter, or 0
         ("keys", _I),  # address: int64 per tensor, the key of its random numbers
     ]
@@ -146,8 +146,7 @@ LOSS_SCALE = np.dtype(
     ]
 )
 PROPAGATE, RAISE, SKIP = 0, 1, 2
-NUMBERS, BFLOAT16, FLOAT16 = 0, 1, 2  # memory has numbers as the arithmetic does, or numbers of 16 bits
-MASTER, STOCHASTIC, KAHAN = 1, 2, 3
+MASTER, STOCHASTIC, KAHAN = 1, 2, 3  # how parameters of 16 bits are kept
 NOT_MEASURED = -1.0  # no norm is negative
 COUNT_SIZE, TENSOR_SIZE = COUNT.itemsize, TENSOR.itemsize  # numba has no itemsize
 

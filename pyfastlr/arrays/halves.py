@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pyfastlr_kernels.tables import BFLOAT16, FLOAT16, NUMBERS
-
-HALVES = {"bfloat16": BFLOAT16, "float16": FLOAT16}
+HALVES = ("bfloat16", "float16")
 FLOAT16_DTYPE, UINT16 = np.dtype(np.float16), np.dtype(np.uint16)
 #: bfloat16 that another library has lent, without ml_dtypes.
 LENT = np.dtype([("bfloat16", np.uint16)])
@@ -23,11 +21,6 @@ def half_of(dtype: Any, uint16_as: str | None = None) -> str | None:
     if dtype == UINT16:
         return uint16_as
     return "bfloat16" if dtype.itemsize == 2 and (dtype.name == "bfloat16" or dtype.names == LENT.names) else None
-
-
-def kind_of(half: str | None) -> int:
-    """Return the kind of numbers in memory, as compiled code knows it."""
-    return NUMBERS if half is None else HALVES[half]
 
 
 def numbers_of(x: Any, half: str) -> Any:
@@ -48,8 +41,3 @@ def rounded(x: Any, half: str) -> Any:
     with np.errstate(over="ignore"):
         nearest = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
     return np.where(np.isnan(x), (bits >> np.uint32(16)) | np.uint32(0x40), nearest).astype(np.uint16)
-
-
-def name_of(dtype: Any) -> str:
-    """Return the name of a dtype in errors."""
-    return "bfloat16" if dtype.names == LENT.names else str(dtype)

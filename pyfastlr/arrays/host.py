@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .device import DeviceArray, view
-from .halves import half_of, name_of
+from .halves import LENT, half_of
 from .lenders import advice, can_lend, lent, why_read_only
 from .tree import type_name
 
@@ -34,7 +34,8 @@ def describe(x: object) -> str:
 
 def shaped(dtype: Any, shape: Sequence[int]) -> str:
     """``float32[3, 4]``, or ``0-dimensional float32``."""
-    name = name_of(np.dtype(dtype))
+    dtype = np.dtype(dtype)
+    name = "bfloat16" if dtype.names == LENT.names else dtype
     return f"{name}[{', '.join(map(str, shape))}]" if len(shape) else f"0-dimensional {name}"
 
 
@@ -155,7 +156,7 @@ def parameter(x: Any, name: str, dtype: Any = None, halves: "Halves | None" = No
     """
     if type(x) is np.ndarray and x.dtype is (dtype or _KNOWN_FLOATS.get(x.dtype.char)) and x.flags.carray:
         return x  # the common case
-    need = f"a {dtype or ' or '.join(DTYPES)} ndarray"
+    need = f"a {'bfloat16' if dtype == LENT else dtype or ' or '.join(DTYPES)} ndarray"
     if getattr(x, "requires_grad", False) and hasattr(x, "detach"):
         raise TypeError(
             f"`{name}` must be {need}, got {type(x).__name__} that requires gradients: pass `x.detach()`, which shares "
@@ -199,7 +200,7 @@ class Halves(NamedTuple):
     uint16_as: str | None = None
 
     def of(self, dtype: Any) -> str | None:
-        """"bfloat16" or "float16", None for any other dtype."""
+        """Return "bfloat16" or "float16", None for any other dtype."""
         return half_of(dtype, self.uint16_as)
 
 
@@ -235,7 +236,7 @@ def target(x: Any, name: str, dtype: Any, shape: Sequence[int], halves: Halves |
 
     It has `dtype`, or with `halves` one of 16 bits.
     """
-    need = f"a {name_of(np.dtype(dtype))} ndarray"
+    need = f"a {dtype} ndarray"
     array = as_ndarray(x, name, need)
     if _is_half(array, halves) and array.dtype.isnative:
         dtype = array.dtype

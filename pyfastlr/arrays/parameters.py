@@ -260,9 +260,9 @@ class Parameters:
     def gradient_dtype(self, leaves: Any) -> Any:
         """Dtype that the gradients of a step must have: of the first one, if gradients may have it."""
         first = next((x for x in leaves if x is not None), None) if type(leaves) is list else leaves
-        if isinstance(first, np.ndarray) and first.dtype.isnative:
-            if self.half_of(first) is not None or (self.half and first.dtype == self.dtype):
-                return first.dtype
+        native = isinstance(first, np.ndarray) and first.dtype.isnative
+        if native and (self.half_of(first) is not None or (self.half and first.dtype == self.dtype)):
+            return first.dtype
         return self.memory if self.half else self.dtype
 
     def checked(self, leaves: Any) -> Any:

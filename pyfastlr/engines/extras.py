@@ -119,7 +119,7 @@ class Extras:
         found = halves.fields(parameters, gradient, None if copies is None else copies.dtype, state.precision)
         for name, value in found.items():
             record[name] = value
-        record["rests"], record["keys"] = self._table("rests", state.rests()), self._table("keys", state.keys)
+        record["rests"], record["keys"] = self._table("rests", state.rests()), self._table("keys", state.keys())
         numbers = SCRATCH_OF_HALVES if found["gradient"] or found["parameter"] else SCRATCH
         size = numbers * parameters.dtype.itemsize
         if "scratch" not in self._keep or self._keep["scratch"].nbytes < threads * size:
@@ -215,7 +215,7 @@ class Extras:
 
     def _exchange_halves(self, swap_in: bool) -> list[tuple[Array, Array]]:
         """The same with parameters of 16 bits: they get the nearest numbers, and the average itself is kept."""
-        parameters, averages = self._parameters, self.tensors("average")
+        parameters, averages, half = self._parameters, self.tensors("average"), str(self._parameters.half)
         if swap_in:
             self._keep["swapped"] = self.buffers["average"].copy()
         kept = [self._keep["swapped"][part] for part in self._parts[1]]
@@ -223,7 +223,7 @@ class Extras:
         for average, own, numbers, p in zip(
             averages, kept, parameters.numbers(), parameters.inside_tensors(), strict=True
         ):
-            pairs += [(p.view(np.uint16), rounded(average, parameters.half)), (average, numbers if swap_in else own)]
+            pairs += [(p.view(np.uint16), rounded(average, half)), (average, numbers if swap_in else own)]
         return pairs
 
     # --- Saved state (optimizers/saving/) -----------------------------------------------------------------------------

@@ -2,11 +2,13 @@
 
 from typing import Any
 
-from pyfastlr.arrays.halves import HALVES, half_of, kind_of
+from pyfastlr.arrays.halves import HALVES, half_of
 from pyfastlr.arrays.parameters import Parameters
 from pyfastlr_kernels import tables
+from pyfastlr_kernels.packing import BFLOAT16, FLOAT16, NATIVE
 from pyfastlr_kernels.rules import Slot
 
+KINDS = {None: NATIVE, "bfloat16": BFLOAT16, "float16": FLOAT16}
 PRECISIONS = {"master": tables.MASTER, "stochastic": tables.STOCHASTIC, "kahan": tables.KAHAN}
 #: Names of the state for parameters of 16 bits.
 SLOTS = {"master": "master", "kahan": "compensation"}
@@ -40,11 +42,11 @@ def slot_of(precision: str | None) -> Slot | None:
 
 
 def fields(parameters: Parameters, gradient: Any, copies: Any, precision: str | None) -> dict[str, int]:
-    """Fields of the record for numbers of 16 bits. `gradient`: dtype of the gradients; `copies`: of `copy_to`, or None."""
+    """Fields of the record for numbers of 16 bits. `gradient`: dtype of the gradients; `copies`: of `copy_to`."""
     uint16_as = None if parameters.halves is None else parameters.halves.uint16_as
     return {
-        "gradient": kind_of(half_of(gradient, uint16_as)),
-        "parameter": kind_of(parameters.half),
-        "copy": kind_of(None if copies is None else half_of(copies, uint16_as)),
+        "gradient": KINDS[half_of(gradient, uint16_as)],
+        "parameter": KINDS[parameters.half],
+        "copy": KINDS[None if copies is None else half_of(copies, uint16_as)],
         "precision": 0 if precision is None else PRECISIONS[precision],
     }

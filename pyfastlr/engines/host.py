@@ -55,8 +55,8 @@ class HostEngine:
 
     notify = None
 
-    __slots__ = ("__weakref__", "_convention", "_extras", "_fixed", "_gradient", "_hyper", "_lock", "_parameters", "_rows", "_rule",
-                 "_sign", "_state", "launch", "successor", "threads")  # fmt: skip
+    __slots__ = ("__weakref__", "_convention", "_extras", "_fixed", "_gradient", "_hyper", "_lock", "_parameters",
+                 "_rows", "_rule", "_sign", "_state", "launch", "successor", "threads")  # fmt: skip
 
     def __init__(
         self,
@@ -272,12 +272,12 @@ class HostEngine:
             self._extras.record["bound"] = tables.address(job)
         written = fixed.written_with(self._extras.written(settings))
         order = np.arange(len(tensors), dtype=np.int64)
-        has_whole = parameters.is_leaf or fixed.whole is not None
+        whole = gradients if parameters.is_leaf else fixed.whole
         binding = _record(
             python_side.BINDING, job=tables.address(job), arrays=tables.address(arrays), n_arrays=len(arrays),
             n_held=0 if parameters.layout is not None or parameters.is_single else len(parameters.arrays),
             gradients=tables.address(gradients),
-            whole=tables.address(gradients if parameters.is_leaf else fixed.whole) if has_whole else 0,
+            whole=0 if whole is None else tables.address(whole),
             written=tables.address(written), n_written=len(written) // 2,
             order=tables.address(order) if self._extras.options.zero_grad else 0,
             itemsize=itemsize, rows=tables.address(settings.rows), n_cells=settings.rows.nbytes // 8,
@@ -291,8 +291,7 @@ class HostEngine:
                 calls, scheduled, cells, gather, zeros, job, binding, parameters)  # fmt: skip
         if plain_launch.is_needed():
             known = {
-                "tensors": tensors, "arrays": arrays, "gradients": gradients,
-                "whole": (gradients if parameters.is_leaf else fixed.whole) if has_whole else None,
+                "tensors": tensors, "arrays": arrays, "gradients": gradients, "whole": whole,
                 "written": written, "scheduled": scheduled, "rows": rows, "given_rows": settings.rows,
                 "options": self._extras.record if stages else None,
             }  # fmt: skip

@@ -43,8 +43,6 @@ class State:
         Table of the tensors' formats and scales; None if nothing is packed.
     slots
         The rule's, and the one that keeps what parameters of 16 bits lack (halves.py).
-    keys
-        For each tensor, the key of the random numbers of its parameter. Those of its state have another one.
     """
 
     def __init__(
@@ -80,8 +78,8 @@ class State:
                 self.buffers[name][:] = self._start(name)
         self._carry = rule.carry
         self.counts = self.fresh_counts()
-        self.keys = np.array([packing.tensor_key(seed, ~k) for k in range(len(params.sizes))], np.int64)
-        self.packing = self._packing_table(seed)
+        self._seed = seed
+        self.packing = self._packing_table()
 
     @property
     def _of_rule(self) -> dict[str, list[int]]:
@@ -107,12 +105,12 @@ class State:
         size, self._parts[name] = self._params.parts(dtype, sizes)
         self.buffers[name] = self._params.zeros(size, dtype)
 
-    def _packing_table(self, seed: int) -> Array | None:
+    def _packing_table(self) -> Array | None:
         if not {kind for kinds in self._of_rule.values() for kind in kinds} - {NATIVE}:
             return None
         n = len(self._params.sizes)
         table = np.zeros(n, tables.PACKING)
-        table["index"], table["key"] = range(n), [packing.tensor_key(seed, k) for k in range(n)]
+        table["index"], table["key"] = range(n), [packing.tensor_key(self._seed, k) for k in range(n)]
         for j, (slot, kinds) in enumerate(self._of_rule.items()):
             table[f"format{j}"] = kinds
             if scales_of(slot) in self.buffers:
@@ -148,6 +146,11 @@ class State:
         names = [slot if kind == NATIVE else codes_of(slot, kind) for kind in self.formats[slot]]
         places = {name: self._places(name) for name in {*names}}
         return np.array([places[name][k] for k, name in enumerate(names)], np.int64)
+
+    def keys(self) -> list[int]:
+        """For each tensor, the key of the random numbers of its parameter. Those of its state have another one."""
+        n = len(self._params.sizes)
+        return [packing.tensor_key(self._seed, ~k) for k in range(n)] if self.precision == "stochastic" else [0] * n
 
     def rests(self) -> Array:
         """Addresses of what the state has of parameters of 16 bits, for each tensor; 0 for nothing."""

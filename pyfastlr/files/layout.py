@@ -97,7 +97,9 @@ def arrange(arrays: Mapping[str, Any], metadata: Mapping[str, str]) -> tuple[byt
             raise ValueError(f"no array may have the name {name!r}")
         dtype = _BFLOAT16 if half_of(x.dtype) == "bfloat16" else _NAMES.get(x.dtype.str[1:])
         if dtype is None:
-            raise TypeError(f"`{name}` must have one of the dtypes bfloat16, {', '.join(map(_said, DTYPES))}, got {x.dtype}")
+            raise TypeError(
+                f"`{name}` must have one of the dtypes bfloat16, {', '.join(map(_said, DTYPES))}, got {x.dtype}"
+            )
         if x.ndim > _DIMENSIONS:
             raise ValueError(f"`{name}` must have at most {_DIMENSIONS} dimensions, got {x.ndim}")
         tensors[name] = Tensor(dtype, x.shape, at, at + x.nbytes)
@@ -122,7 +124,8 @@ def _bfloat16() -> "np.dtype[Any]":
         from ml_dtypes import bfloat16
     except ImportError:
         return np.dtype(np.uint16)
-    return np.dtype(bfloat16)
+    found: np.dtype[Any] = np.dtype(bfloat16)
+    return found
 
 
 def _said(name: str) -> str:

@@ -11,11 +11,11 @@ from pyfastlr.arrays.host import Halves, shaped
 from pyfastlr.arrays.parameters import Parameters
 from pyfastlr.arrays.rows import Rows
 from pyfastlr.engines.extras import extras_of
+from pyfastlr.engines.halves import check_precision, check_uint16_as
 from pyfastlr.engines.hyper import DECAYS, PAIRS, Range, boolean, label, number, source, thread_count
 from pyfastlr.engines.interface import engine_class
 from pyfastlr.engines.lock import StepLock
 from pyfastlr.engines.option_checks import check_options
-from pyfastlr.engines.halves import check_precision, check_uint16_as
 from pyfastlr.engines.packed import check_seed, state_dtypes_of
 from pyfastlr.engines.row_gradients import GivenRows
 from pyfastlr.engines.settings import Hyperparameters

@@ -161,9 +161,10 @@ class Options(Declared):
     copy_to: Arrays | None = argument(
         default=None,
         kind="like params, optional",
-        text="Arrays to which each update also writes the parameters, with their dtype; those of float32 parameters may "
-        "be bfloat16 or float16, and get the nearest numbers. They are not written before "
-        "the first update, or by loading a state. They may not overlap the parameters or each other.",
+        text="Arrays to which each update also writes the parameters, with their dtype. Those of float32 parameters may "
+        "be bfloat16 or float16 too, and get the nearest numbers; those of parameters of 16 bits are float32 or of 16 "
+        "bits. They are not written before the first update, or by loading a state. They may not overlap the "
+        "parameters or each other.",
     )
     loss_scale: LossScale | None = argument(
         default=None,
@@ -191,8 +192,8 @@ class Options(Declared):
         text="How parameters of 16 bits keep what an update adds below their last place. Updates are computed in "
         'float32. "master", the default: the state has the parameters in float32, and the arrays have the nearest '
         'numbers. "stochastic": they are rounded up or down at random, so that the mean is exact. "kahan": the state '
-        "has what rounding to nearest has lost, as int16; with bfloat16, both together are exactly the float32. A number that you write into the parameters is used by "
-        "the next step (docs/low_precision.md).",
+        "has what rounding to nearest has lost, as int16; with bfloat16, both together are exactly the float32. A "
+        "number that you write into the parameters is used by the next step (docs/low_precision.md).",
     )
     uint16_as: Literal["bfloat16", "float16"] | None = argument(
         default=None,

@@ -1,15 +1,15 @@
 """Conversions between float32 and numbers of 16 bits, bfloat16 and float16, by operations on their bits.
 
 Not by instructions (F16C, AVX512_BF16): LLVM calls a library where a CPU lacks them, which the process does not have.
-These here are vectorised on every CPU, with the same bits. Memory has numbers of 16 bits as uint16. Nothing here depends
-on a rule.
+These here are vectorised on every CPU, with the same bits. Memory has numbers of 16 bits as uint16. Nothing here
+depends on a rule.
 """
 
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from pyfastlr_kernels.tables import BFLOAT16
+from pyfastlr_kernels.packing import BFLOAT16
 
 _I16, _I32, _I64, _F32 = ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
 _SIGN, _MAGNITUDE, _INFINITY = 0x80000000, 0x7FFFFFFF, 0x7F800000
@@ -234,7 +234,7 @@ def make_put_split(kind):
 
 @intrinsic
 def word_of(typingctx, key, i):
-    """32 random bits of element i under a key of 64 bits: Wellons' lowbias32 with a Weyl step of the key's upper half."""
+    """32 random bits of element i under a key of 64 bits: Wellons' lowbias32 of both."""
 
     def code(context, builder, sig, args):
         low, high = builder.trunc(args[0], _I32), builder.trunc(builder.lshr(args[0], _I64(32)), _I32)

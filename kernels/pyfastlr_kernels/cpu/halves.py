@@ -28,7 +28,8 @@ from pyfastlr_kernels.compile.halves import (
 from pyfastlr_kernels.compile.intrinsics import pointer, put
 from pyfastlr_kernels.compile.narrow import mixed
 from pyfastlr_kernels.compile.options import PARTS
-from pyfastlr_kernels.tables import BFLOAT16, FLOAT16, KAHAN, MASTER
+from pyfastlr_kernels.packing import BFLOAT16, FLOAT16
+from pyfastlr_kernels.tables import KAHAN, MASTER
 
 _ZERO, _ZERO_U16 = np.float32(0), np.uint16(0)
 BLOCK = 1 << 16  # elements with random bits of one key
@@ -86,7 +87,9 @@ def _make_random(kind):
         while start < n:
             e = first + start
             m = min(n - start, BLOCK - e % BLOCK)
-            piece(m, pointer(out + start * 2, _ZERO_U16), pointer(x + start * 4, _ZERO), mixed(key, e // BLOCK), e % BLOCK)
+            piece(
+                m, pointer(out + start * 2, _ZERO_U16), pointer(x + start * 4, _ZERO), mixed(key, e // BLOCK), e % BLOCK
+            )
             start += m
 
     return random

@@ -22,6 +22,7 @@ from numba import njit, types
 from pyfastlr_kernels.compile.intrinsics import call_drive, pointer, record
 from pyfastlr_kernels.compile.narrow import mixed
 from pyfastlr_kernels.compile.options import INLINED, PARTS
+from pyfastlr_kernels.packing import NATIVE
 from pyfastlr_kernels.stage_rules import continues, make_factor, make_scaling, unscale
 from pyfastlr_kernels.tables import (
     AROUND,
@@ -39,7 +40,6 @@ from pyfastlr_kernels.tables import (
     MEASURE,
     NOT_FINITE,
     NOT_MEASURED,
-    NUMBERS,
     OK,
     OPTIONS,
     PROPAGATE,
@@ -139,7 +139,7 @@ def make_stages(dtype, half=False):
     @njit(**INLINED)
     def numbers_of(o, g, c, thread):
         """Address of the numbers of a chunk of the user's gradient."""
-        if half and o.gradient != NUMBERS:
+        if half and o.gradient != NATIVE:
             out = o.scratch + thread * o.scratch_size + GRADIENT_AT * itemsize
             halves.widen(o.gradient, c.size, out, g + c.first * _HALF)
             return out
@@ -148,7 +148,7 @@ def make_stages(dtype, half=False):
     @njit(**INLINED)
     def fill_gradient(o, g, first, n):
         """Set elements of the user's gradient to zero."""
-        if half and o.gradient != NUMBERS:
+        if half and o.gradient != NATIVE:
             halves.zero(n, g + first * _HALF)
         else:
             fill_zero(n, at(g, first))
@@ -156,7 +156,7 @@ def make_stages(dtype, half=False):
     @njit(**INLINED)
     def count_in(o, t, squares, is_own):
         """Count elements of a gradient, the user's or the accumulated one, that are not finite."""
-        if half and o.gradient != NUMBERS and not is_own:
+        if half and o.gradient != NATIVE and not is_own:
             found = count_half(o, t, squares)
         else:
             found = count(t.g, t.size, squares)
@@ -325,7 +325,7 @@ def make_stages(dtype, half=False):
     @njit(**INLINED)
     def parameters_of(o, t, c, thread):
         """Address of the numbers of a chunk of parameters."""
-        if half and o.parameter != NUMBERS:
+        if half and o.parameter != NATIVE:
             rest = rest_of(o, c)
             out = o.scratch + thread * o.scratch_size + PARAMETER_AT * itemsize
             return halves.load_parameters(o.parameter, o.precision, c.size, out, t.p + c.first * _HALF, rest)
@@ -334,7 +334,7 @@ def make_stages(dtype, half=False):
     @njit(**INLINED)
     def write_parameters(job, o, t, c, p):
         """Round the updated numbers of a chunk at p, if they have 16 bits."""
-        if half and o.parameter != NUMBERS:
+        if half and o.parameter != NATIVE:
             there, rest = t.p + c.first * _HALF, rest_of(o, c)
             count = record(job.counts + c.tensor * COUNT_SIZE, 0, COUNT).count
             key = mixed(word(o.keys, c.tensor), count)
@@ -346,7 +346,7 @@ def make_stages(dtype, half=False):
     @njit(**INLINED)
     def write_copy(o, c, p):
         start = word(o.copies, c.tensor)
-        if half and o.copy != NUMBERS:
+        if half and o.copy != NATIVE:
             halves.nearest(o.copy, c.size, start + c.first * _HALF, p)
         else:
             copy(c.size, at(start, c.first), pointer(p, zero))

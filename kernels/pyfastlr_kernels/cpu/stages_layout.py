@@ -7,6 +7,6 @@ WORD = 8  # bytes
 TENSOR_AT, CHUNK_AT = JOB.itemsize, JOB.itemsize + TENSOR_SIZE
 PRIVATE = -(-(JOB.itemsize + TENSOR_SIZE + CHUNK.itemsize) // LINE) * LINE  # bytes per thread
 
-# A thread's scratch memory, in numbers: the clipped gradient, the parameters before the update; and if there are numbers
-# of 16 bits (halves.py), the gradient and the parameters as float32.
+# A thread's scratch memory, in numbers: the clipped gradient, the parameters before the update; and if there are
+# numbers of 16 bits (halves.py), the gradient and the parameters as float32.
 SCRATCH, GRADIENT_AT, PARAMETER_AT, SCRATCH_OF_HALVES = (k * CHUNK_LENGTH for k in (2, 2, 3, 4))
