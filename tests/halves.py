@@ -1,4 +1,4 @@
-"""Parameters of 16 bits as docs/low_precision.md describes them, in numpy: what compiled code must store, to the bit."""
+"""Parameters of 16 bits as docs/low_precision.md describes them, in numpy: the bits that a step must store."""
 
 import ml_dtypes
 import numpy as np

@@ -5,12 +5,15 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+from ml_dtypes import bfloat16
 from sklearn import datasets
 
 import pyfastlr as flr
 from pyfastlr import schedules as S
 
 DTYPES = (None, "bfloat16", "int8")
+PRECISIONS = ("master", "stochastic", "kahan")
+NEAREST = "nearest"  # parameters that are rounded to nearest, with nothing that keeps the rest
 
 
 class Data(NamedTuple):
@@ -104,25 +107,42 @@ class Result(NamedTuple):
     accuracy: float
 
 
-def train(name: str, state_dtype: str | None, seed: int, epochs: int | None = None) -> Result:
-    """Train with AdamW from this seed's weights and order of batches."""
+def rounded(params: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: p.astype(bfloat16) for name, p in params.items()}
+
+
+def train(
+    name: str, state_dtype: str | None, seed: int, epochs: int | None = None, precision: str | None = None
+) -> Result:
+    """Train with AdamW from this seed's weights and order of batches.
+
+    With `precision`, parameters and gradients are bfloat16. The model itself computes in float32.
+    """
     model, rng = MODELS[name], np.random.default_rng(seed)
     data, epochs = model.data(), model.epochs if epochs is None else epochs
     classes = int(data.y.max()) + 1
     params = build([data.x.shape[1], *model.hidden, classes], rng)
     batch = 64
     per_epoch = len(data.x) // batch
-    opt = flr.AdamW(
-        params, S.Cosine(model.lr, steps=epochs * per_epoch), weight_decay=0.01, state_dtype=state_dtype, seed=seed
-    )
+    is_half = precision in PRECISIONS
+    own = rounded(params) if is_half else params
+    lr = S.Cosine(model.lr, steps=epochs * per_epoch)
+    kept = precision if is_half else None
+    opt = flr.AdamW(own, lr, weight_decay=0.01, state_dtype=state_dtype, seed=seed, precision=kept)
     losses = []
     for _ in range(epochs):
         order = rng.permutation(len(data.x))
         for k in range(per_epoch):
             rows = order[k * batch : (k + 1) * batch]
+            if is_half:
+                params = {key: p.astype(np.float32) for key, p in own.items()}
             loss, grads = gradients(params, data.x[rows], data.y[rows])
             losses.append(loss)
-            opt.step(grads)
+            opt.step(rounded(grads) if is_half else grads)
+            if precision == NEAREST:
+                for p in params.values():
+                    p[:] = p.astype(bfloat16)
+    params = {key: p.astype(np.float32) for key, p in own.items()}
     log_p = forward(params, data.x_test)[-1]
     test_loss = -float(log_p[np.arange(len(log_p)), data.y_test].mean())
     return Result(np.array(losses), test_loss, float((log_p.argmax(1) == data.y_test).mean()))

@@ -9,6 +9,7 @@ import pytest
 from numba import njit
 
 import halves
+import packed_models
 import pyfastlr as flr
 from cases import CASES
 from pyfastlr import schedules as S
@@ -393,6 +394,20 @@ def test_what_the_user_writes_into_the_parameters_counts(dtype, precision):
     assert (p[10:20].astype(np.float32) == -2).all()
     opt.step(np.full(5000, -1000, dtype))
     np.testing.assert_allclose(p[:10].astype(np.float32), 0.1, rtol=8e-3)
+
+
+@pytest.mark.parametrize("name", ["digits", "breast cancer"])  # docs/low_precision.md has three
+def test_models_learn_as_with_float32(name):
+    """Held-out losses of short trainings: the medians differ by less than the range over the seeds."""
+
+    def losses(precision):
+        return [packed_models.train(name, None, seed, 2, precision).test_loss for seed in range(5)]
+
+    plain = losses(None)
+    for precision in PRECISIONS:
+        found = losses(precision)
+        assert abs(np.median(found) - np.median(plain)) < np.ptp(plain), precision
+        assert found != plain
 
 
 # --- Copies -----------------------------------------------------------------------------------------------------------

@@ -569,8 +569,10 @@ def test_compiled_training_step(name):
 @pytest.mark.parametrize(
     ("p", "message"),
     [
-        (torch.ones(2, dtype=torch.bfloat16), r"`w` must be a float32 or float64 tensor .*, got bfloat16\[2\] on cpu"),
-        (torch.ones(2, dtype=torch.float16), r"got float16\[2\] on cpu"),
+        (
+            torch.ones(2).to(torch.float8_e5m2),
+            r"`w` must be a float32, float64, bfloat16 or float16 tensor .*, got float8_e5m2\[2\] on cpu",
+        ),
         (torch.ones(2, dtype=torch.complex64), r"got complex64\[2\] on cpu"),
         (torch.ones(2, device="meta"), r"got float32\[2\] on meta"),
         (torch.ones(2).to_sparse(), r"got sparse_coo float32\[2\] on cpu"),

@@ -260,10 +260,12 @@ class Parameters:
     def gradient_dtype(self, leaves: Any) -> Any:
         """Dtype that the gradients of a step must have: of the first one, if gradients may have it."""
         first = next((x for x in leaves if x is not None), None) if type(leaves) is list else leaves
-        native = isinstance(first, np.ndarray) and first.dtype.isnative
-        if native and (self.half_of(first) is not None or (self.half and first.dtype == self.dtype)):
+        if not isinstance(first, np.ndarray) or not first.dtype.isnative:
+            return self.memory
+        is_wide = self.half is not None and first.dtype == self.dtype
+        if is_wide or self.half_of(first) is not None:
             return first.dtype
-        return self.memory if self.half else self.dtype
+        return self.memory
 
     def checked(self, leaves: Any) -> Any:
         """Gradients as plain arrays. Raise an error for an invalid one."""

@@ -17,7 +17,7 @@ from pyfastlr_kernels import tables
 from pyfastlr_kernels.cpu import pool
 from pyfastlr_kernels.rules import RULES
 
-from . import host
+from . import halves, host
 from .hyper import OFF
 
 _RELEASE_ABOVE = 1 << 15  # elements: as in a launch, a smaller step keeps the interpreter lock
@@ -42,6 +42,10 @@ class AddressStep:
     maximize : bool
     threads : int
         At most so many are used, and one if there is little to do.
+    half : {"bfloat16", "float16"}, optional
+        What parameters and gradients are, if `dtype`, that of the state, is float32.
+    masters : sequence of int
+        With `half`: addresses of the parameters in float32. A number that does not fit its parameter is replaced.
 
     Attributes
     ----------
@@ -63,6 +67,8 @@ class AddressStep:
         states: Sequence[Sequence[int]],
         maximize: bool,
         threads: int,
+        half: str | None = None,
+        masters: Sequence[int] = (),
     ) -> None:
         n, size, itemsize = len(sizes), sum(sizes), np.dtype(dtype).itemsize
         moved = size * itemsize * (3 + 2 * len(states))
@@ -71,7 +77,8 @@ class AddressStep:
         tensors["size"], tensors["fold_index"], tensors["row"], tensors["p"] = sizes, -1, members, parameters
         for k, addresses in enumerate(states):
             tensors[f"s{k}"] = addresses
-        chunks = tables.chunk_table(sizes, tables.chunk_length(size, threads))
+        length = tables.chunk_length(size, threads)
+        chunks = tables.chunk_table(sizes, length if half is None else min(length, halves.CHUNK_LENGTH))
         self.threads = max(1, min(threads, len(chunks)))
         counts = np.zeros(n, tables.COUNT)
         counts["carry"][:, : len(RULES[rule].carry)] = RULES[rule].carry
@@ -88,7 +95,11 @@ class AddressStep:
         }.items():  # fmt: skip
             job[field] = tables.address(table)
         job["drive"] = code.drive_address(rule, convention, dtype, False)
+        self._options = None if half is None else halves.MasterOptions(half, masters, self.threads)
+        if self._options is not None:
+            job["stages"], job["options"] = code.stages_address(f"{dtype}-half"), self._options.address
         job["n_tensors"], job["n_chunks"], job["size"], job["threads"] = n, len(chunks), size, self.threads
+        job["sign"] = self._sign  # which the stages divide the scale of the gradient by
         self._pool = pool.shared()
         job["pool"] = self._pool.address
         self._keep = (tensors, counts, chunks, folds, cursors, progress)

@@ -1,10 +1,15 @@
 """Parameters and gradients of 16 bits: what the state has of them, and the fields of a step's record for them."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from pyfastlr.arrays.halves import HALVES, half_of
+from pyfastlr.arrays.host import Array, aligned
 from pyfastlr.arrays.parameters import Parameters
 from pyfastlr_kernels import tables
+from pyfastlr_kernels.cpu.stages_layout import PRIVATE, SCRATCH_OF_HALVES
 from pyfastlr_kernels.packing import BFLOAT16, FLOAT16, NATIVE
 from pyfastlr_kernels.rules import Slot
 
@@ -50,3 +55,27 @@ def fields(parameters: Parameters, gradient: Any, copies: Any, precision: str | 
         "copy": KINDS[None if copies is None else half_of(copies, uint16_as)],
         "precision": 0 if precision is None else PRECISIONS[precision],
     }
+
+
+class MasterOptions:
+    """The record of a step by addresses whose parameters and gradients are `half`, with float32 masters.
+
+    Attributes
+    ----------
+    address
+        Of the record, whose tables live as long as this object.
+    """
+
+    def __init__(self, half: str, masters: Sequence[int], threads: int) -> None:
+        n, record = len(masters), np.zeros(1, tables.OPTIONS)
+        scratch = aligned(threads * SCRATCH_OF_HALVES, np.float32)
+        self._keep: dict[str, Array] = {
+            "rests": np.array(masters, np.int64), "keys": np.zeros(n, np.int64), "bad": np.zeros(n, np.int64),
+            "factors": np.zeros(n), "scratch": scratch, "private": aligned(threads * PRIVATE // 8, np.int64),
+        }  # fmt: skip
+        for name, table in self._keep.items():
+            record[name] = tables.address(table)
+        record["every"], record["mean"], record["precision"] = 1, 1, tables.MASTER
+        record["gradient"] = record["parameter"] = KINDS[half]
+        record["scratch_size"] = scratch.nbytes // threads
+        self._record, self.address = record, tables.address(record)

@@ -161,9 +161,9 @@ class Options(Declared):
     copy_to: Arrays | None = argument(
         default=None,
         kind="like params, optional",
-        text="Arrays to which each update also writes the parameters, with their dtype. Those of float32 parameters may "
-        "be bfloat16 or float16 too, and get the nearest numbers; those of parameters of 16 bits are float32 or of 16 "
-        "bits. They are not written before the first update, or by loading a state. They may not overlap the "
+        text="Arrays to which each update also writes the parameters, with their dtype. Those of float32 parameters "
+        "may be bfloat16 or float16 too, and get the nearest numbers; those of parameters of 16 bits are float32 or "
+        "of 16 bits. They are not written before the first update, or by loading a state. They may not overlap the "
         "parameters or each other.",
     )
     loss_scale: LossScale | None = argument(

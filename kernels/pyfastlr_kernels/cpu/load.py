@@ -182,7 +182,7 @@ def launch_entries() -> dict[str, Any]:
 
 LAUNCH_CODE = Prebuilt("launch.ll", LAUNCH_SOURCES, launch_entries, is_finished=True)
 STAGES_CODE = {  # by dtype, and with numbers of 16 bits besides
-    name: Prebuilt(f"stages-{name}.ll", STAGES_SOURCES, partial(stages_entries, name), is_finished=False)
+    name: Prebuilt(f"stages-{name}.ll", STAGES_SOURCES, partial(stages_entries, name), False, widest="half" in name)
     for name in ("float32", "float64", "float32-half")
 }
 

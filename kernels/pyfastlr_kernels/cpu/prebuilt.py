@@ -27,6 +27,7 @@ class Prebuilt(NamedTuple):
     sources: tuple[str, ...]
     entries: Callable[[], Entries]  # the Python text
     is_finished: bool  # whether the IR is optimized: it is the same for every CPU. Otherwise it has loops to vectorise
+    widest: bool = False  # use the widest vectors of the CPU, even if LLVM prefers shorter ones
 
     @property
     def path(self) -> Path:
@@ -52,7 +53,7 @@ class Prebuilt(NamedTuple):
         text = self.text()
         if text.startswith(self.stamp()) or (not are_text() and text.startswith(_stamp(""))):
             try:
-                code, here = llvm.parse_assembly(text), machine()
+                code, here = llvm.parse_assembly(text), machine(self.widest)
                 image: bytes = here.emit_object(code if self.is_finished else finished(code, here))
                 return image
             except RuntimeError as problem:  # this LLVM cannot read another version's IR
@@ -62,7 +63,7 @@ class Prebuilt(NamedTuple):
                     RuntimeWarning,
                     stacklevel=2,
                 )
-        return emit(self.entries())
+        return emit(self.entries(), self.widest)
 
 
 def _stamp(digest: str) -> str:

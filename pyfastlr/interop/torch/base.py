@@ -15,7 +15,7 @@ from pyfastlr.engines.lock import StepLock
 
 from .job import local
 from .plan import Kind, Plan, checked_group, keys_of, number
-from .tensors import check_parameter, names_of
+from .tensors import HALVES, check_parameter, names_of
 
 _SCHEDULE, _INDEX = "schedule", "schedule_step"
 
@@ -286,13 +286,17 @@ class CompiledStep:
             first.remove()
 
     def _loaded(self, given: dict[str, Any], schedules: list[Any]) -> None:
-        """Undo torch's cast of the state's scalars, and bring schedules to their place."""
+        """Undo torch's casts of the state, and bring schedules to their place."""
         ids = [id_ for group in given["param_groups"] for id_ in group["params"]]
         params = [p for group in self.param_groups for p in group["params"]]
         for id_, p in zip(ids, params, strict=True):
             x = given["state"].get(id_, {}).get(self.kind.carried)
             if isinstance(x, torch.Tensor):
                 self.state[p][self.kind.carried] = x.detach().clone()
+            if p.dtype in HALVES:  # whose state torch casts to 16 bits
+                for key, x in given["state"].get(id_, {}).items():
+                    if isinstance(x, torch.Tensor) and x.dtype == torch.float32 and x.shape == p.shape:
+                        self.state[p][key] = x.detach().clone()
         found: list[tuple[Scheduled, float]] = []
         for group, scheduled in zip(self.param_groups, schedules, strict=True):
             if scheduled is None:

@@ -14,6 +14,8 @@ from pyfastlr.engines.by_address import AddressStep
 from pyfastlr_kernels.rules import RULES
 
 from .tensors import (
+    DTYPES,
+    HALVES,
     as_usable,
     check_gradient,
     check_parameter,
@@ -26,6 +28,7 @@ from .tensors import (
 )
 from .watch import Gradients, Watch
 
+MASTER = "master"  # key in the state of a parameter of 16 bits: the parameter in float32
 _grad = attrgetter("grad")
 
 
@@ -67,17 +70,21 @@ class Member:
     def take_state(self, slots: Sequence[str], initial: dict[str, float]) -> None:
         """Check the state arrays, make those that are missing, and bring them into the order of the parameter."""
         self.has_begun = all(self.entry.get(slot) is not None for slot in slots)
-        for slot in slots:
+        dtype = DTYPES[self.p.dtype]
+        for slot in (*slots, MASTER) if self.p.dtype in HALVES else slots:
             x = self.entry.get(slot)
             if x is None:
-                x = self.new[slot] = torch.zeros_like(self.owner.detach(), memory_format=torch.preserve_format)
+                zeros = partial(torch.zeros_like, memory_format=torch.preserve_format)
+                x = self.new[slot] = zeros(self.owner.detach(), dtype=dtype)
                 if initial.get(slot):
                     x.fill_(initial[slot])
             else:
                 check_state(local(x), local(self.owner), f"state of {self.name}[{slot!r}]")
+                if x.dtype != dtype:  # of torch's class
+                    x = self.new[slot] = x.to(dtype)
                 inner = local(x)
                 if not (is_dense(inner) and same_order(inner, self.p) and is_aligned(inner)):
-                    x = self.new[slot] = torch.empty_like(self.owner.detach()).copy_(x)
+                    x = self.new[slot] = torch.empty_like(self.owner.detach(), dtype=dtype).copy_(x)
             self.state.append(local(x))
 
 
@@ -123,16 +130,20 @@ class Job:
         self._carried = Scalars(carried, members, RULES[rule].carry[0]) if carried else None
         for x in members:
             x.take_state(slots, initial)
+        half = HALVES.get(members[0].p.dtype)
+        slots = slots if half is None else (*slots, MASTER)
         states = [[x.state[k] for x in members] for k in range(len(slots))]
         params, arrays = [local(x.owner) for x in members], list(chain.from_iterable(states))
         self._storages = [
             x.untyped_storage() for x in (*params, *arrays)
         ]  # so that no other memory gets their addresses
         self._staged = [(x.staged, x.p) for x in members if x.staged is not None]
+        dtype = str(DTYPES[members[0].p.dtype]).removeprefix("torch.")
+        places = [[x.data_ptr() for x in state] for state in states]
+        masters = () if half is None else places.pop()
         self.step = AddressStep(
-            rule, convention, str(members[0].p.dtype).removeprefix("torch."), [x.p.numel() for x in members],
-            [x.row for x in members], n_rows, [x.p.data_ptr() for x in members],
-            [[x.data_ptr() for x in state] for state in states], maximize, threads,
+            rule, convention, dtype, [x.p.numel() for x in members], [x.row for x in members], n_rows,
+            [x.p.data_ptr() for x in members], places, maximize, threads, half, masters,
         )  # fmt: skip
         self.step.counts[:] = [int(x.has_begun) for x in members]  # all that matters where torch does not count
         self._owners = [x.owner for x in members]

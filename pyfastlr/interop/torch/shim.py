@@ -37,7 +37,7 @@ def functions() -> Any:
     return np.array([tuple(ctypes.cast(x, ctypes.c_void_p).value or 0 for x in found.values())], _record())
 
 
-_DTYPES = {torch.float32: "float32", torch.float64: "float64"}
+_DTYPES = {getattr(torch, name): name for name in ("float32", "float64", "bfloat16", "float16")}
 
 
 def _record() -> Any:

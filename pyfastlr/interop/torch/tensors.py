@@ -6,8 +6,11 @@ from typing import Any
 import numpy as np
 import torch
 
-DTYPES = {torch.float32: "float32", torch.float64: "float64"}
-_NEED = "a float32 or float64 tensor in host memory"
+#: Dtypes of parameters, each with that of their state.
+DTYPES = {torch.float32: torch.float32, torch.float64: torch.float64}
+HALVES = {torch.bfloat16: "bfloat16", torch.float16: "float16"}
+DTYPES |= dict.fromkeys(HALVES, torch.float32)
+_NEED = "a float32, float64, bfloat16 or float16 tensor in host memory"
 
 
 def described(x: Any) -> str:
@@ -49,11 +52,12 @@ def check_gradient(g: Any, p: Any, name: str) -> None:
 
 
 def check_state(x: Any, p: Any, name: str) -> None:
-    """Refuse a state tensor that is not like its parameter."""
+    """Refuse a state tensor that is not like its parameter. That of a parameter of 16 bits may be float32 too."""
     need = f"a tensor like its parameter, {described(p)}"
     if not isinstance(x, torch.Tensor):
         raise TypeError(f"`{name}` must be {need}, got {described(x)}")
-    if is_wrapper(x) or x.layout != torch.strided or x.device != p.device or x.dtype != p.dtype or x.shape != p.shape:
+    fits = x.dtype in (p.dtype, DTYPES[p.dtype])
+    if is_wrapper(x) or x.layout != torch.strided or x.device != p.device or not fits or x.shape != p.shape:
         raise ValueError(f"`{name}` must be {need}, got {described(x)}")
 
 
