@@ -12,8 +12,9 @@ from numba.np.numpy_support import from_dtype
 
 from pyfastlr_kernels.compile import codegen
 from pyfastlr_kernels.compile.intrinsics import pointer, put
-from pyfastlr_kernels.cpu import load
+from pyfastlr_kernels.cpu import halves, load
 from pyfastlr_kernels.cpu.elementwise import make_loops
+from pyfastlr_kernels.packing import BFLOAT16, FLOAT16
 from pyfastlr_kernels.rules import RULES
 
 
@@ -82,6 +83,32 @@ def test_loop_of_the_stages_is_vectorised(name, dtype):
     whole = disassembled(load.stages_object(dtype))
     for operation in LOOPS_OF_STAGES[name]:
         assert packed(whole, operation, dtype) >= packed(text, operation, dtype)
+
+
+# Of each loop over numbers of 16 bits, packed instructions of integers that it cannot do without.
+LOOPS_OF_HALVES = {
+    "widen": (2, r"vpmovzxwd|pmovzxwd|punpck[lh]wd|vpunpck[lh]wd"),
+    "nearest": (2, r"v?psrld|v?paddd"),
+    "follow": (2, r"v?psrld|v?paddd"),
+    "join": (3, r"v?paddd"),
+    "split": (3, r"v?psubd"),
+    "random": (4, r"v?pmulld|v?pmuludq"),
+}
+
+
+@pytest.mark.parametrize("kind", [BFLOAT16, FLOAT16], ids=["bfloat16", "float16"])
+@pytest.mark.parametrize("name", LOOPS_OF_HALVES)
+def test_loop_over_numbers_of_16_bits_is_vectorised(name, kind):
+    numbers, operation = LOOPS_OF_HALVES[name]
+    loop = getattr(halves, name)
+    bodies = {
+        2: lambda n, a, b, c, d: loop(kind, n, a, b),
+        3: lambda n, a, b, c, d: loop(kind, n, a, b, c),
+        4: lambda n, a, b, c, d: loop(kind, n, a, b, c, d),
+    }
+    signature = types.void(*[types.int64] * 5)
+    text = disassembled(codegen.emit({"loop": (bodies[numbers], signature)}, widest=True))
+    assert len(re.findall(rf"^(?:{operation})$", text, re.MULTILINE)) >= 2
 
 
 def emitted(loop, zero, numbers):

@@ -80,8 +80,12 @@ REFUSED = {
     ),
     "misspelt": (lambda: fj.adam(0.1, epz=1), TypeError, "unexpected argument `epz`.*`eps`"),
     "positional": (lambda: fj.adam(0.1, (0.9, 0.99)), TypeError, r"adam\(\) takes 1 positional argument \(lr\), got 2"),
-    "dtype": (lambda: ADAM.init(HALF), TypeError, r"`params\['b'\]` must be float32 or float64, got bfloat16"),
-    "integers": (lambda: ADAM.init({"n": jnp.arange(3)}), TypeError, r"`params\['n'\]` must be float32 .*, got int32"),
+    "dtype": (
+        lambda: ADAM.init(HALF),
+        TypeError,
+        r"`params` must have one dtype, got bfloat16 and, in `params\['w'\]`, float32",
+    ),
+    "integers": (lambda: ADAM.init({"n": jnp.arange(3)}), TypeError, r"`params\['n'\]` must be float32, .*, got int32"),
     "no array": (lambda: ADAM.init({"n": "x"}), TypeError, r"`params\['n'\]` must be an array, got str"),
     "structure": (
         lambda: ADAM.update({"w": P["w"]}, STATE, P),

@@ -50,7 +50,7 @@ def work(wanted: "Sequence[tuple[str, str, str, bool]]") -> "list[tuple[str, Cal
     """Return names, each with a function that compiles or loads it.
 
     First comes the launch, for all steps; then the checks of torch's tensors; then steps over rows; then the
-    stages, for options such as `clip_norm`; then each wanted drive.
+    stages, for options such as `clip_norm`, and for numbers of 16 bits; then each wanted drive.
     """
     from pyfastlr_kernels.cpu import load
 
@@ -60,6 +60,7 @@ def work(wanted: "Sequence[tuple[str, str, str, bool]]") -> "list[tuple[str, Cal
         ("objects", load.object_addresses),
         ("rows", load.rows_addresses),
         *((f"options {dtype}", partial(load.stages_address, dtype)) for dtype in dtypes),
+        *((("16 bits", partial(load.stages_address, "float32-half")),) if "float32" in dtypes else ()),
         *((f"{x[0]} {x[1]} {x[2]}", partial(load.drive_address, *x)) for x in wanted),
     ]
 

@@ -16,7 +16,9 @@ from pyfastlr_kernels.xla.layout import Plan
 
 from . import calls
 from .settings import Settings
-from .trees import Leaves, check_like, check_on_cpu, leaves_of
+from .trees import HALVES, Leaves, check_like, check_on_cpu, leaves_of
+
+MASTER = "master"  # the state of parameters of 16 bits that has them in float32
 
 
 class State(NamedTuple):
@@ -30,7 +32,8 @@ class State(NamedTuple):
         The k float64 numbers that some rules carry from update to update, as their bits: a program without float64
         keeps them exactly too. ``np.asarray(carry).view(np.float64)`` shows them.
     moments : dict
-        A tree like the parameters for each state, by its name in pyfastlr: "exp_avg", "exp_avg_sq", ...
+        A tree like the parameters for each state, by its name in pyfastlr: "exp_avg", "exp_avg_sq", ... For parameters
+        in bfloat16 or float16, they are float32, and "master" has the parameters in float32.
     """
 
     count: Any
@@ -94,14 +97,17 @@ class Step:
 
     def init(self, params: Any) -> State:
         """Return the state before the first update."""
-        leaves, rule = leaves_of(params, "params"), self.settings.rule
+        leaves, rule = leaves_of(params, "params", halves=True), self.settings.rule
+        dtype = jnp.float32 if _is_half(leaves) else None
         carry = None
         if rule.carry:
             carry = jnp.asarray(np.array(rule.carry, np.float64).view(np.uint32).reshape(-1, 2))
         moments = {
-            name: leaves.like([jnp.full_like(x, self.settings.initial[name]) for x in leaves.arrays])
+            name: leaves.like([jnp.full_like(x, self.settings.initial[name], dtype=dtype) for x in leaves.arrays])
             for name in rule.state_names
         }
+        if dtype is not None:
+            moments[MASTER] = leaves.like([x.astype(dtype) for x in leaves.arrays])
         return State(jnp.zeros((), jnp.int32), carry, moments)
 
     def update(self, grads: Any, state: State, params: Any = None, *, inv_scale: Any = 1.0, **extra: Any) -> Any:
@@ -109,20 +115,23 @@ class Step:
         if params is None and self.settings.needs_parameters:
             why = "weight decay" if self.settings.decays else self.settings.cls.__name__
             raise ValueError(f"`params` must be given to `update`, because {why} needs the parameters, got None")
-        found = leaves_of(grads, "grads")
-        parameters = None if params is None else leaves_of(params, "params")
+        found = leaves_of(grads, "grads", halves=True)
+        parameters = None if params is None else leaves_of(params, "params", halves=True)
         return self._run("change", found, parameters, state, inv_scale)
 
     def apply(self, grads: Any, state: State, params: Any, *, inv_scale: Any = 1.0, **extra: Any) -> Any:
         """Return the new parameters and the new state."""
         if params is None:
             raise ValueError("`params` must be a tree of arrays, got None")
-        return self._run("update", leaves_of(grads, "grads"), leaves_of(params, "params"), state, inv_scale)
+        found, parameters = (leaves_of(x, name, halves=True) for x, name in ((grads, "grads"), (params, "params")))
+        return self._run("update", found, parameters, state, inv_scale)
 
     # --- One update ---------------------------------------------------------------------------------------------------
 
     def _run(self, kind: str, grads: Leaves, params: Leaves | None, state: State, inv_scale: Any) -> Any:
         first = grads if params is None else params
+        if _is_half(first):
+            return self._run_half(kind, grads, params, state, inv_scale)
         moments = self._checked(grads, params, state)
         if not first.arrays:
             return first.tree, state._replace(count=_next(state.count))
@@ -138,6 +147,30 @@ class Step:
         names = self.settings.rule.state_names
         new = {name: x.like(y) for name, x, y in zip(names, moments, results[1:], strict=True)}
         return first.like(results[0]), State(count, carry, new)
+
+    def _run_half(self, kind: str, grads: Leaves, params: Leaves | None, state: State, inv_scale: Any) -> Any:
+        """Update the float32 parameters in the state, and round them to the user's."""
+        if params is None:
+            raise ValueError(f"`params` must be given to `update` with gradients of {grads.dtype}, got None")
+        check_like(grads, params)
+        if not hasattr(state, "moments") or MASTER not in state.moments:
+            raise ValueError(
+                f"`state` must be the state that `init` returns for parameters of {params.dtype}, with {MASTER!r} in "
+                f"its moments, got {_short(state)}"
+            )
+        masters = leaves_of(state.moments[MASTER], f"state.moments[{MASTER!r}]")
+        wide = [x._replace(arrays=[y.astype(jnp.float32) for y in x.arrays]) for x in (grads, params)]
+        check_like(masters, wide[1])
+        current = [  # a number that was written into the parameters replaces its master
+            jnp.where(_bits(m.astype(p.dtype)) == _bits(p), m, q)
+            for m, p, q in zip(masters.arrays, params.arrays, wide[1].arrays, strict=True)
+        ]
+        inner = state._replace(moments={name: x for name, x in state.moments.items() if name != MASTER})
+        new, inner = self._run("update", wide[0], wide[1]._replace(arrays=current), inner, inv_scale)
+        rounded = [x.astype(params.dtype) for x in jax.tree_util.tree_leaves(new)]
+        if kind == "change":  # in float32: bfloat16 plus bfloat16 would be rounded twice
+            rounded = [x.astype(jnp.float32) - p for x, p in zip(rounded, wide[1].arrays, strict=True)]
+        return params.like(rounded), inner._replace(moments={**inner.moments, MASTER: new})
 
     def _checked(self, grads: Leaves, params: Leaves | None, state: State) -> list[Leaves]:
         """Check that gradients, parameters and state fit each other; return the leaves of the states."""
@@ -208,6 +241,15 @@ class Step:
         if threads > 1 and not pool.shared().ensure(threads):
             return 1
         return threads
+
+
+def _bits(x: Any) -> Any:
+    """Bits of numbers of 16 bits. XLA may leave out a rounding whose result is only compared or widened again."""
+    return jax.lax.bitcast_convert_type(x, jnp.uint16)
+
+
+def _is_half(x: Leaves) -> bool:
+    return bool(x.arrays) and x.dtype in HALVES
 
 
 def _is_array(x: Any, dtype: Any, shape: tuple[int, ...]) -> bool:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 DTYPES = ("float32", "float64")
+HALVES = ("bfloat16", "float16")  # of parameters and gradients, whose state is float32
 
 
 class Leaves(NamedTuple):
@@ -32,8 +33,9 @@ class Leaves(NamedTuple):
         return jax.tree_util.tree_unflatten(self.structure, arrays)
 
 
-def leaves_of(tree: Any, name: str) -> Leaves:
-    """Return the leaves of a tree of arrays: float32 or float64."""
+def leaves_of(tree: Any, name: str, halves: bool = False) -> Leaves:
+    """Return the leaves of a tree of arrays: float32 or float64, or with `halves` bfloat16 or float16."""
+    known = (*DTYPES, *HALVES) if halves else DTYPES
     flat, structure = jax.tree_util.tree_flatten(tree)
     found = Leaves(name, flat, structure, tree)
     for k, x in enumerate(flat):
@@ -42,9 +44,10 @@ def leaves_of(tree: Any, name: str) -> Leaves:
                 flat[k] = x = jnp.asarray(x)
             except (TypeError, ValueError):
                 raise TypeError(f"{found.label(k)} must be an array, got {type(x).__name__}") from None
-        if str(x.dtype) not in DTYPES:
+        if str(x.dtype) not in known:
+            need = " or ".join([", ".join(known[:-1]), known[-1]])
             raise TypeError(
-                f"{found.label(k)} must be float32 or float64, got {x.dtype}: convert it, or leave it to an "
+                f"{found.label(k)} must be {need}, got {x.dtype}: convert it, or leave it to an "
                 "optimizer of optax by `optax.multi_transform`"
             )
         if x.dtype != flat[0].dtype:
