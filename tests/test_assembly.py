@@ -91,7 +91,7 @@ LOOPS_OF_HALVES = {
     "nearest": (2, r"v?psrld|v?paddd"),
     "follow": (2, r"v?psrld|v?paddd"),
     "join": (3, r"v?paddd"),
-    "split": (3, r"v?psubd"),
+    "split": (3, r"v?psrld|v?paddd"),
     "random": (4, r"v?pmulld|v?pmuludq"),
 }
 
