@@ -82,7 +82,7 @@ def test_only_the_ir_of_these_sources_is_taken(tmp_path, damage, file):
         sources.write_text(sources.read_text() + "\n# edited\n")
     script = f"""
 from pyfastlr_kernels.cpu import load, prebuilt
-prebuilt.emit = lambda entries: b"from the text"
+prebuilt.emit = lambda entries, widest=False: b"from the text"
 (code,) = (x for x in (load.LAUNCH_CODE, *load.STAGES_CODE.values()) if x.file == {file!r})
 print(code.emit() == b"from the text")
 """

@@ -147,7 +147,7 @@ def test_parameters_of_other_kinds(path):
     flr.save(path, (np.ones(2), np.zeros(1)))
     assert [x.tolist() for x in flr.load(path).params] == [[1, 1], [0]]
     for bad, error, said in [
-        (np.array(["a"]), TypeError, "`params` must have one of the dtypes float64, float32, .*got <U1"),
+        (np.array(["a"]), TypeError, "`params` must have one of the dtypes bfloat16, float64, float32, .*got <U1"),
         ({"w": np.ones(2, "c16")}, TypeError, r"`params\.w` must have one of the dtypes"),
         ({"w": None}, TypeError, r"`params\['w'\]` must be an array, got None"),
         ({"w": [1.0]}, TypeError, r"`params\['w\.0'\]` must be an array, got float"),

@@ -64,7 +64,7 @@ def test_command_compiles_ahead(tmp_path):
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=300).stdout
 
     options = (WARMUP, "warmup", "--optimizer", "SGD", "--dtype", "float32")
-    assert run(*options) == f"7 functions compiled, 0 already cached in {tmp_path / 'cache'}\n"
+    assert run(*options) == f"8 functions compiled, 0 already cached in {tmp_path / 'cache'}\n"
     assert run(STEPS) == "[]\n"
     assert run(*options).startswith("0 functions compiled, 7 already cached")
 
@@ -76,7 +76,7 @@ def test_command_fails_where_nothing_is_kept(tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        f"pyfastlr: 5 of 5 compiled functions could not be saved in {tmp_path / 'file' / 'cache'}"
+        f"pyfastlr: 6 of 6 compiled functions could not be saved in {tmp_path / 'file' / 'cache'}"
     )
     assert "1/5  launch\n" in done.stderr  # it says what it is at
     assert done.stdout == ""

@@ -120,7 +120,7 @@ class HostEngine:
         raise TypeError(f"`stream` must be None for parameters in host memory, got {type(stream).__name__}")
 
     def settle(self, status: int, gradients: Any, inv_scale: Any, held: Any, grads: Any) -> None:
-        viewed = False
+        viewed, launch = False, self.launch
         while status != OK:
             if status == BUSY:
                 status = self._locked_launch(gradients, inv_scale, held, grads)
@@ -139,7 +139,7 @@ class HostEngine:
                 self._explain_moved(MOVED - status)
             elif viewed:
                 leaves = self._parameters.checked(gradients)
-                if not self._takes(leaves):
+                if not self._takes(leaves) and launch is self.launch:  # else another thread has changed the dtype
                     self._explain_gradient(leaves)
             else:
                 gradients = self._parameters.gather(grads)
@@ -147,7 +147,8 @@ class HostEngine:
                     self.step_rows(GivenTree(grads), inv_scale)
                     return
                 gradients, viewed = self._parameters.views(gradients), True
-            status = self.launch(gradients, inv_scale, held, grads)
+            launch = self.launch
+            status = launch(gradients, inv_scale, held, grads)
 
     def _takes(self, leaves: Any) -> bool:
         """Build the next launch for the dtype of these gradients, if it is for another one."""
@@ -242,20 +243,21 @@ class HostEngine:
                     if used or self._extras.used:  # a step that is running reads the same record
                         self._lock.pause()
                     self._extras.check_not_swapped()
-                    launch, copies = self._bind(drive, stages, self._hyper.current), self._extras.options.copies
+                    launch = self._bind(drive, stages, gradient, self._hyper.current)
+                    copies = self._extras.options.copies
                     self.launch = launch if copies is None else copies.guarded(launch)
                     break
         return self.launch(*arguments)
 
-    def _bind(self, drive: int, stages: int, settings: Settings) -> Callable[..., int]:
-        """Build the launch for these settings."""
+    def _bind(self, drive: int, stages: int, gradient: Any, settings: Settings) -> Callable[..., int]:
+        """Build the launch for these settings and gradients of this dtype, whatever another thread asks for now."""
         fixed, parameters, copy_to = self._fixed, self._parameters, self._extras.options.copies
         copies = [] if copy_to is None else copy_to.arrays
         if copy_to is not None:
             copy_to.check_apart(rates for rates in settings.rates if rates is not None)
         tensors = fixed.tensors.copy()
         tensors["scale"] = [0 if rates is None else address(rates.array) for rates in settings.rates]
-        arrays, itemsize = fixed.array_table(settings, copies), self._gradient.itemsize
+        arrays, itemsize = fixed.array_table(settings, copies), gradient.itemsize
         gradients = fixed.gradient_table(itemsize)
         rows = np.empty_like(settings.rows)
         calls = self.schedule_calls(settings)
@@ -264,7 +266,7 @@ class HostEngine:
         gather = None if pure else partial(_gathered, parameters)
         zeros = aligned(tables.CHUNK_LENGTH, parameters.dtype) if settings.may_freeze() else None
         if stages:
-            options = self._extras.prepare(settings, self.threads, self._gradient, self._state)
+            options = self._extras.prepare(settings, self.threads, gradient, self._state)
         else:
             options = self._extras.unused()
         job = self.job_record(drive, tensors, rows, zeros, stages, options)
@@ -283,10 +285,10 @@ class HostEngine:
             itemsize=itemsize, rows=tables.address(settings.rows), n_cells=settings.rows.nbytes // 8,
             scheduled=tables.address(scheduled), n_scheduled=len(scheduled), row_cells=tables.address(cells),
             gather=id(gather), flags=_WRITTEN if self._extras.options.zero_grad else _READ,
-            dtype=id(self._gradient), ndarray=id(np.ndarray),
+            dtype=id(gradient), ndarray=id(np.ndarray),
             list=0 if parameters.is_leaf else id(list), float=id(float), none=id(None),
         )  # fmt: skip
-        keep = (fixed, settings, self._state, self._lock.progress, gradients, self._gradient,
+        keep = (fixed, settings, self._state, self._lock.progress, gradients, gradient,
                 self._extras, self._extras.kept(), written, order, tensors, arrays, rows,
                 calls, scheduled, cells, gather, zeros, job, binding, parameters)  # fmt: skip
         if plain_launch.is_needed():

@@ -16,7 +16,7 @@ from pyfastlr_kernels.cpu import pool
 from pyfastlr_kernels.rules import RULES
 
 from .job import Job, Member, gradients_of, local
-from .tensors import names_of
+from .tensors import HALVES, names_of
 from .watch import Objects
 
 _params: Callable[[Any], Any] = itemgetter("params")
@@ -140,7 +140,7 @@ class Plan:
         for k, (p, name, row, g) in enumerate(zip(self.params, names_of(groups), owners, gradients, strict=True)):
             rule, maximize, _ = self._groups[row]
             slots = RULES[rule].state_names
-            has_state = bool(slots or kind.is_counted)
+            has_state = bool(slots or kind.is_counted or p.dtype in HALVES)
             if g is None and not (has_state and state.get(p)):
                 continue  # torch makes state at the first gradient
             entry = state.get(p) if has_state else {}
