@@ -66,7 +66,7 @@ def test_command_compiles_ahead(tmp_path):
     options = (WARMUP, "warmup", "--optimizer", "SGD", "--dtype", "float32")
     assert run(*options) == f"8 functions compiled, 0 already cached in {tmp_path / 'cache'}\n"
     assert run(STEPS) == "[]\n"
-    assert run(*options).startswith("0 functions compiled, 7 already cached")
+    assert run(*options).startswith("0 functions compiled, 8 already cached")
 
 
 def test_command_fails_where_nothing_is_kept(tmp_path):
@@ -78,7 +78,7 @@ def test_command_fails_where_nothing_is_kept(tmp_path):
     assert done.stderr.splitlines()[-1] == (
         f"pyfastlr: 6 of 6 compiled functions could not be saved in {tmp_path / 'file' / 'cache'}"
     )
-    assert "1/5  launch\n" in done.stderr  # it says what it is at
+    assert "1/6  launch\n" in done.stderr  # it says what it is at
     assert done.stdout == ""
 
 
