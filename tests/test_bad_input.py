@@ -193,7 +193,11 @@ BAD_PARAMETERS = {
     "None": (lambda: None, TypeError, "got None"),
     "string": (lambda: "w", TypeError, "got str"),
     "numpy scalar": (lambda: np.float32(1), TypeError, "got the numpy scalar float32; it cannot be updated in place"),
-    "scalar in a dict": (lambda: {"b": np.float64(1)}, TypeError, "`params['b']` must be a float32 or float64 ndarray"),
+    "scalar in a dict": (
+        lambda: {"b": np.float64(1)},
+        TypeError,
+        "`params['b']` must be a float32, float64, bfloat16 or float16 ndarray",
+    ),
     "scalar in a list": (lambda: [X, X.sum()], TypeError, "`params[1]` must be a float32 ndarray, got the numpy sc"),
     "empty dict": (dict, ValueError, "empty dict"),
     "empty list": (list, ValueError, "empty list"),
@@ -586,7 +590,9 @@ def test_gradients_that_another_thread_puts_right_during_the_call():
     """The compiled check refused an array that is valid by the time the error is composed."""
     p, g = np.ones(4), np.ones(4)
     parameters = flr.SGD(p, lr=0.1)._parameters
-    with pytest.raises(RuntimeError, match="another thread changed the gradients during the call; nothing was updated"):
+    with pytest.raises(
+        RuntimeError, match="another thread or a schedule changed the gradients during the call; nothing was updated"
+    ):
         parameters.explain_overlap(g, {})
 
 

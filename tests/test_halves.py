@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import ml_dtypes
 import numpy as np
@@ -146,6 +148,15 @@ def options_of(case):
     return {"weight_decay": 0.1} if case.name.startswith(("adamw", "lion")) else {}
 
 
+def test_a_compensation_of_another_number_is_left_out():
+    p = np.full(4, 2.0**-24, F16)
+    opt = flr.SGD(p, lr=1.0, precision="kahan")
+    opt.step(np.full(4, -6000 * 2.0**-40, np.float32))
+    p[:] = 1
+    opt.step(np.zeros(4, np.float32))
+    assert (p == 1).all()
+
+
 @each_rule
 @each_dtype
 def test_master_is_float32_with_rounded_copies(case, dtype):
@@ -193,7 +204,9 @@ def test_kahan_keeps_what_rounding_loses(case, dtype):
         g = gradients(rng, dtype)
         opt.step(g)
         plain.step(wide(g))
-        for p, rest, q in zip(params, leaves(opt.state["compensation"]), plain._parameters.arrays, strict=True):
+        for p, rest, q in zip(
+            params, leaves(opt.state[f"compensation_{dtype}"]), plain._parameters.arrays, strict=True
+        ):
             assert rest.dtype == np.int16
             exact = (p.astype(np.float32).view(np.int32) + rest).view(np.float32)
             if dtype == BF16:
@@ -361,6 +374,66 @@ def test_a_frozen_parameter_keeps_its_bits(dtype, precision):
     same_bits(p, before)
 
 
+def test_threads_with_gradients_of_several_dtypes():
+    """A step takes its gradients as what they are, while others have the launch built for another dtype."""
+    p = np.zeros(5000, np.float32)
+    opt = flr.SGD(p, lr=2.0**-10)
+    grads = [np.ones(5000, dtype) for dtype in (*HALVES, np.float32)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+
+    def work(k):
+        for i in range(300):
+            opt.step(grads[(k + i) % 3 if k < 3 else k % 3])
+
+    try:
+        with ThreadPoolExecutor(5) as threads:
+            list(threads.map(work, range(5)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert opt.steps == 1500
+    assert (p == -1500 / 1024).all()
+
+
+def test_bfloat16_by_any_of_its_dtypes():
+    """numpy compares them as equal; compiled code compares the objects."""
+    other = BF16.newbyteorder("=")
+    names = np.dtype([("bfloat16", np.uint16)])
+    p = [np.ones(3, BF16).astype(other), np.ones(3, BF16), np.ones(3, BF16).view(names), np.ones(3, BF16).view("u2")]
+    opt = flr.SGD(p, 0.5, uint16_as="bfloat16")
+    for g in (
+        [np.ones(3, BF16).astype(other)] * 4,
+        [np.ones(3, BF16), np.ones(3, BF16).view(names), np.ones(3, BF16).view("u2"), None],
+        [np.ones(3, np.float32)] * 4,
+    ):
+        opt.step(g)
+    assert [x.view("u2").view(BF16).astype("f4").tolist() for x in p] == [[-0.5] * 3] * 3 + [[0.0] * 3]
+
+
+def test_repr_says_what_the_parameters_are():
+    assert repr(flr.SGD(np.ones(3, BF16), 0.1)).startswith("SGD(bfloat16[3]")
+
+
+@each_dtype
+def test_controllers_that_restore_parameters(dtype):
+    p = np.ones(3, dtype)
+    plateau = S.Plateau(0.5, patience=0, params=p)
+    opt = flr.SGD(p, plateau)
+    plateau.observe(1.0)
+    opt.step(np.ones(3, dtype))
+    plateau.observe(2.0)
+    plateau.observe(2.0)
+    np.testing.assert_array_equal(p.astype(np.float32), 1)
+    opt.step(np.zeros(3, dtype))
+    np.testing.assert_array_equal(p.astype(np.float32), 1)
+    stopping = flr.tune.EarlyStopping(patience=0, params=p)
+    stopping.observe(1.0)
+    p[:] = 3
+    stopping.observe(2.0)
+    stopping.restore()
+    np.testing.assert_array_equal(p.astype(np.float32), 1)
+
+
 # --- What it is for ---------------------------------------------------------------------------------------------------
 
 
@@ -392,6 +465,13 @@ def test_what_the_user_writes_into_the_parameters_counts(dtype, precision):
     opt.step(np.zeros(5000, dtype))
     assert (p[:10].astype(np.float32) == 0).all()
     assert (p[10:20].astype(np.float32) == -2).all()
+    p[:] = np.arange(5000) % 2 * 2.0**-10 + 1  # odd and even last places of float16
+    before = p.copy()
+    opt.step(np.full(5000, 3, dtype))
+    p[:] = before
+    opt.step(np.zeros(5000, dtype))
+    same_bits(p, before)
+    p[:10] = 0
     opt.step(np.full(5000, -1000, dtype))
     np.testing.assert_allclose(p[:10].astype(np.float32), 0.1, rtol=8e-3)
 
@@ -595,6 +675,35 @@ def test_swapping_the_average_in_and_out(precision, dtype):
         np.testing.assert_array_equal(x, y)
 
 
+@each_dtype
+def test_a_compensation_belongs_to_a_dtype(dtype):
+    """Its unit is another one with the other dtype."""
+    (other,) = {*HALVES} - {dtype}
+    opt = flr.SGD(np.ones(3, dtype), 1.0, precision="kahan")
+    opt.step(np.full(3, -(2.0**-10), np.float32))
+    twin = flr.SGD(np.ones(3, other), 1.0, precision="kahan")
+    with pytest.raises(ValueError, match=rf"must have the keys \['compensation_{other}'\]"):
+        twin.load_state_dict(opt.state_dict())
+    twin.load_state_dict(opt.state_dict(), cast=True)
+    twin.step(np.zeros(3, np.float32))
+    assert (twin.params.astype(np.float32) == 1).all()
+
+
+@each_precision
+def test_through_torch_s_state(precision):
+    params = [np.ones(4, BF16)]
+    opt = flr.AdamW(params, 1e-3, precision=precision)
+    for _ in range(3):
+        opt.step([np.ones(4, BF16)])
+    twin = flr.AdamW([params[0].copy()], 1e-3, precision=precision)
+    flr.from_torch(flr.to_torch(opt, tensors=False), twin)
+    if precision == "kahan":  # torch has no place for a compensation
+        assert not twin.state["compensation_bfloat16"][0].any()
+    else:
+        assert plainly(opt.state_dict()["state"]) == plainly(twin.state_dict()["state"])
+    assert twin.steps == 3
+
+
 def test_add_keeps_what_the_state_has():
     params = {"a": np.full(10, 1, BF16)}
     opt = flr.Adam(params, lr=1e-4)
@@ -609,6 +718,7 @@ def test_add_keeps_what_the_state_has():
 # --- Errors -----------------------------------------------------------------------------------------------------------
 
 
+NEEDED = "must be a float32, float64, bfloat16 or float16 ndarray"
 OTHER = {"a": np.zeros(3, BF16), "b": np.zeros(3, F16)}
 REFUSED = [
     (lambda p: flr.SGD(np.zeros(3, "f4"), 0.1, precision="kahan"), ValueError,
@@ -620,8 +730,12 @@ REFUSED = [
      r"got uint16\[3\]; if its numbers are of 16 bits, pass uint16_as"),
     (lambda p: flr.SGD([p, np.zeros(3, "f4")], 0.1), TypeError,
      r"`params\[1\]` must be a bfloat16 ndarray like the other"),
-    (lambda p: flr.SGD(np.zeros(3, ml_dtypes.float8_e4m3fn), 0.1), TypeError, "must be a float32 or float64 ndarray"),
-    (lambda p: flr.SGD(np.zeros(3, ml_dtypes.int4), 0.1), TypeError, "must be a float32 or float64 ndarray"),
+    (lambda p: flr.SGD(np.zeros(3, ml_dtypes.float8_e4m3fn), 0.1), TypeError, NEEDED),
+    (lambda p: flr.SGD(np.zeros(3, ml_dtypes.int4), 0.1), TypeError, NEEDED),
+    (lambda p: flr.SGD(np.zeros(3, ">f2"), 0.1), ValueError, "must be in native byte order"),
+    (lambda p: flr.SGD([p, np.zeros(3, "f4")], 0.1), TypeError, r"w = w.astype\(ml_dtypes.bfloat16\)"),
+    (lambda p: flr.SGD(p, 0.1, copy_to=np.zeros(3)), TypeError, "`copy_to` must be a float32, bfloat16 or float16 nd"),
+    (lambda p: flr.SGD(p, 0.1, copy_to=np.zeros(3, "u2")), TypeError, "pass uint16_as"),
     (flr.LBFGS, TypeError, "must be a float32 or float64 ndarray, got bfloat16"),
     (lambda p: flr.SGD(np.zeros(3), 0.1).step(p), TypeError, r"`grads` must be float64\[3\], got bfloat16\[3\]"),
 ]  # fmt: skip
@@ -636,6 +750,7 @@ REFUSED_STEPS = [
      "`params` must be float32 or float64 for a step with rows, got bfloat16"),
     (lambda opt, p: opt.step({"a": np.zeros(6, BF16)[::2], "b": None}), ValueError, "must be C-contiguous"),
     (lambda opt, p: opt.step({"a": np.zeros(3, ">f2"), "b": None}), TypeError, "must be bfloat16"),
+    (lambda opt, p: opt.step({"a": np.zeros(3, "i2"), "b": None}), TypeError, r"pass x.astype\(ml_dtypes.bfloat16\)"),
 ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import copy
 import pickle
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -155,3 +156,76 @@ def test_tensors_of_16_bits_in_our_own_optimizers(dtype, precision):
     assert (params["w"] == 0.75).all()
     with pytest.raises(TypeError, match=r"`grads\['b'\]` must be (bfloat16|float16)\[20\], got float32\[20\]"):
         opt.step({"w": torch.ones(30, 20, dtype=dtype), "b": torch.ones(20)})
+
+
+@each_dtype
+def test_a_master_stays_where_torch_has_no_state(dtype):
+    """SGD without momentum; each update is far below the last place."""
+    w, v = (torch.nn.Parameter(torch.ones(2, dtype=dtype)) for _ in range(2))
+    opt = ours.SGD([w, v], lr=1e-4)
+    for i in range(200):  # other gradients than before make another plan
+        w.grad, v.grad = (torch.ones(2, dtype=dtype), None) if i % 2 else (None, torch.ones(2, dtype=dtype))
+        opt.step()
+        if i % 50 == 0:
+            opt.load_state_dict(copy.deepcopy(opt.state_dict()))
+    for p in (w, v):
+        torch.testing.assert_close(opt.state[p]["master"], torch.full((2,), 0.99), rtol=1e-5, atol=0)
+        same(p, opt.state[p]["master"].to(dtype))
+
+
+@each_dtype
+def test_a_master_stays_when_momentum_is_set_to_zero(dtype):
+    p, q = torch.nn.Parameter(torch.ones(2, dtype=dtype)), torch.nn.Parameter(torch.ones(2))
+    opt, plain = (ours.SGD([x], lr=1e-4, momentum=0.9) for x in (p, q))
+    for i in range(100):
+        for x, optimizer in ((p, opt), (q, plain)):
+            optimizer.param_groups[0]["momentum"] = 0.0 if i >= 50 else 0.9
+            x.grad = torch.ones_like(x)
+            optimizer.step()
+    same(opt.state[p]["master"], q)
+
+
+def test_a_parameter_that_was_reinterpreted():
+    p = torch.nn.Parameter(torch.ones(4, dtype=torch.bfloat16))
+    opt = ours.SGD([p], lr=0.5)
+    p.grad = torch.ones(4, dtype=torch.bfloat16)
+    opt.step()
+    p.grad = None
+    p.data = torch.zeros(4, dtype=torch.bfloat16).view(torch.float16)
+    p.grad = torch.ones(4, dtype=torch.float16)
+    opt.step()
+    assert p.tolist() == [-0.5] * 4
+
+
+def test_a_master_of_another_dtype_is_refused_by_name():
+    p = torch.nn.Parameter(torch.ones(4, dtype=torch.bfloat16))
+    opt = ours.SGD([p], lr=0.5)
+    p.grad = torch.ones(4, dtype=torch.bfloat16)
+    opt.state[p]["master"] = torch.ones(4, dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"\['master'\]` must be .* in float32 or that dtype, got float64"):
+        opt.step()
+
+
+@each_dtype
+def test_states_of_our_own_optimizers(dtype):
+    params = parameters(dtype)[:2]
+    opt = ours.AdamW(params, lr=0.01)
+    give_gradients(params)
+    opt.step()
+    theirs = flr.AdamW([p.detach() for p in params], lr=0.01)
+    flr.from_torch(copy.deepcopy(opt.state_dict()), theirs)
+    others = copy.deepcopy(params)
+    back = ours.AdamW(others, lr=0.01)
+    back.load_state_dict(flr.to_torch(theirs))
+    for p, q in zip(params, others, strict=True):
+        for key in ("master", "exp_avg", "exp_avg_sq"):
+            same(opt.state[p][key], back.state[q][key])
+
+
+def test_tensors_beside_arrays_of_ml_dtypes():
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    params = [torch.ones(3, dtype=torch.bfloat16), np.ones(3, bfloat16)]
+    opt = flr.SGD(params, 0.5)
+    opt.step([np.ones(3, bfloat16), torch.ones(3, dtype=torch.bfloat16)])
+    opt.step([torch.ones(3, dtype=torch.bfloat16), np.ones(3, bfloat16)])
+    assert [params[0].tolist(), params[1].tolist()] == [[0.0] * 3] * 2

@@ -30,7 +30,7 @@ LAYERS = {
     "pyfastlr_kernels.njit": {"rules", "tables", "compile", "cpu", "stamps"},
     "pyfastlr_kernels.njit_norms": {"reduce", "compile", "cpu", "njit"},
     "pyfastlr.schedules": {"curves", "compat_curves", "compile", "stamps", "arrays"},
-    "pyfastlr.arrays": {"compile", "cuda"},
+    "pyfastlr.arrays": {"compile", "cuda", "packing"},
     "pyfastlr.files": {"arrays"},
     "pyfastlr.linesearch": {"arrays"},
     "pyfastlr.engines": {

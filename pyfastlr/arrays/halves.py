@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from pyfastlr_kernels import packing
+from pyfastlr_kernels.packing import BFLOAT16
+
 HALVES = ("bfloat16", "float16")
 FLOAT16_DTYPE, UINT16 = np.dtype(np.float16), np.dtype(np.uint16)
 #: bfloat16 that another library has lent, without ml_dtypes.
@@ -23,21 +26,22 @@ def half_of(dtype: Any, uint16_as: str | None = None) -> str | None:
     return "bfloat16" if dtype.itemsize == 2 and (dtype.name == "bfloat16" or dtype.names == LENT.names) else None
 
 
+def own_dtype(dtype: Any) -> Any:
+    """Return the one object of a bfloat16 dtype that compiled code compares with; any other dtype as it is."""
+    if dtype.names == LENT.names:
+        return LENT
+    return np.dtype(dtype.type) if dtype.itemsize == 2 and dtype.name == "bfloat16" else dtype
+
+
 def numbers_of(x: Any, half: str) -> Any:
     """Return the float32 numbers of an array of 16 bits."""
     bits = x.view(np.uint16)
-    if half == "float16":
-        return bits.view(np.float16).astype(np.float32)
-    return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    return bits.view(np.float16).astype(np.float32) if half == "float16" else packing.unpack(bits, None, BFLOAT16)
 
 
 def rounded(x: Any, half: str) -> Any:
     """Return the nearest numbers of 16 bits of float32 numbers, as uint16. A number that is too large is infinite."""
-    x = np.ascontiguousarray(x, np.float32)
-    if half == "float16":
-        with np.errstate(over="ignore"):
-            return x.astype(np.float16).view(np.uint16)
-    bits = x.view(np.uint32)
+    if half != "float16":
+        return packing.pack(x, BFLOAT16)[0]
     with np.errstate(over="ignore"):
-        nearest = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
-    return np.where(np.isnan(x), (bits >> np.uint32(16)) | np.uint32(0x40), nearest).astype(np.uint16)
+        return x.astype(np.float16).view(np.uint16)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .device import DeviceArray, view
-from .halves import LENT, half_of
+from .halves import HALVES, LENT, half_of, own_dtype
 from .lenders import advice, can_lend, lent, why_read_only
 from .tree import type_name
 
@@ -99,6 +99,8 @@ def as_ndarray(x: Any, name: str, need: str) -> Any:
     known = _KNOWN.get(plain.dtype.char)
     if known is not None and plain.dtype is not known and plain.dtype == known:
         return plain.view(known)  # an unpickled array may have its own dtype object
+    if plain.dtype.kind == "V" and plain.dtype is not own_dtype(plain.dtype) and plain.dtype.isnative:
+        return plain.view(own_dtype(plain.dtype))
     return plain
 
 
@@ -156,7 +158,9 @@ def parameter(x: Any, name: str, dtype: Any = None, halves: "Halves | None" = No
     """
     if type(x) is np.ndarray and x.dtype is (dtype or _KNOWN_FLOATS.get(x.dtype.char)) and x.flags.carray:
         return x  # the common case
-    need = f"a {'bfloat16' if dtype == LENT else dtype or ' or '.join(DTYPES)} ndarray"
+    known = DTYPES if halves is None else (*DTYPES, *HALVES)
+    half = None if dtype is None or halves is None else halves.of(dtype)
+    need = f"a {half or dtype or ', '.join(known[:-1]) + ' or ' + known[-1]} ndarray"
     if getattr(x, "requires_grad", False) and hasattr(x, "detach"):
         raise TypeError(
             f"`{name}` must be {need}, got {type(x).__name__} that requires gradients: pass `x.detach()`, which shares "
@@ -169,11 +173,13 @@ def parameter(x: Any, name: str, dtype: Any = None, halves: "Halves | None" = No
         )
     array = as_ndarray(x, name, need)
     native = array.dtype.newbyteorder("=")
-    if not (native.name in DTYPES or _is_half(array, halves)) or (dtype is not None and native != dtype):
+    is_half = halves is not None and isinstance(array, np.ndarray) and halves.of(native) is not None
+    same = dtype is None or native == dtype or (half is not None and halves is not None and halves.of(native) == half)
+    if not (native.name in DTYPES or is_half) or not same:
         also = " like the other parameters" if dtype is not None else ""
-        wanted = dtype or "float32"
+        wanted = half or dtype or "float32"
         fix = (
-            f"; keep a converted copy and use it in your model: w = w.astype(np.{wanted})"
+            f"; keep a converted copy and use it in your model: w = w.astype({_in_code(wanted)})"
             if native.kind in "fiu"
             else ""
         )
@@ -204,8 +210,12 @@ class Halves(NamedTuple):
         return half_of(dtype, self.uint16_as)
 
 
-def _is_half(array: Any, halves: Halves | None) -> bool:
-    return halves is not None and isinstance(array, np.ndarray) and halves.of(array.dtype) is not None
+BITS = Halves("bfloat16")  # for arrays that are only copied
+
+
+def _in_code(dtype: Any) -> str:
+    """Return a dtype as one writes it."""
+    return f"{'ml_dtypes' if str(dtype) == 'bfloat16' else 'np'}.{dtype}"
 
 
 def _is_copy(array: Any, x: Any, name: str, need: str) -> bool:
@@ -223,7 +233,8 @@ def operand(x: Any, name: str, dtype: Any, shape: Sequence[int]) -> Any:
     array = as_ndarray(x, name, need)
     native = array.dtype.newbyteorder("=")
     if native != dtype:
-        fix = f"; pass x.astype(np.{np.dtype(dtype)})" if native.kind in "fiu" and array.shape == tuple(shape) else ""
+        fits = native.kind in "fiu" and array.shape == tuple(shape)
+        fix = f"; pass x.astype({_in_code('bfloat16' if dtype == LENT else np.dtype(dtype))})" if fits else ""
         raise TypeError(f"`{name}` must be {need}, got {describe(array)}{fix}")
     if array.shape != tuple(shape):
         raise ValueError(f"`{name}` must be {need}, got {describe(array)}")
@@ -236,12 +247,15 @@ def target(x: Any, name: str, dtype: Any, shape: Sequence[int], halves: Halves |
 
     It has `dtype`, or with `halves` one of 16 bits.
     """
-    need = f"a {dtype} ndarray"
+    need = f"a {dtype} ndarray like the parameters" if halves is None else f"a {dtype}, bfloat16 or float16 ndarray"
     array = as_ndarray(x, name, need)
-    if _is_half(array, halves) and array.dtype.isnative:
-        dtype = array.dtype
-    if array.dtype.newbyteorder("=") != dtype:  # the advice of `parameter` is for arrays of the user's model
-        raise TypeError(f"`{name}` must be {need} like the parameters, got {describe(array)}")
+    native = array.dtype.newbyteorder("=")
+    if halves is not None and isinstance(array, np.ndarray) and halves.of(native) is not None:
+        dtype = native
+    if native != dtype:  # the advice of `parameter` is for arrays of the user's model
+        what = '; if its numbers are of 16 bits, pass uint16_as="bfloat16" or "float16"'
+        fix = what if halves is not None and native == np.uint16 else ""
+        raise TypeError(f"`{name}` must be {need}, got {describe(array)}{fix}")
     array = parameter(x, name, dtype, halves)
     if array.shape != tuple(shape):
         raise ValueError(f"`{name}` must be {shaped(dtype, shape)}, got {describe(array)}")

@@ -12,7 +12,7 @@ from . import tree
 from .device import allocate
 from .device import place as place_on_device
 from .flat import Flat, Layout
-from .halves import numbers_of
+from .halves import LENT, numbers_of
 from .host import (
     LINE,
     Array,
@@ -190,11 +190,19 @@ class Parameters:
     def views(self, leaves: Any) -> Any:
         """Gradients as plain ndarrays where that needs no copy (a memmap, a tensor, a scalar). Errors come later."""
         if type(leaves) is list and not self.is_leaf:
-            return [
+            found = [
                 x if x is None or (type(x) is np.ndarray and x.dtype is self.dtype) else self._as_plain(x, k)
                 for k, x in enumerate(leaves)
             ]
+            return self._alike(found)
         return self._as_plain(leaves, 0 if self.is_leaf else None)
+
+    def _alike(self, leaves: list[Any]) -> list[Any]:
+        """Gradients that are all bfloat16, with one dtype: ml_dtypes', torch's and uint16 are different ones."""
+        dtypes = {x.dtype for x in leaves if isinstance(x, np.ndarray)}
+        if len(dtypes) < 2 or {self.half_of(x) for x in leaves if x is not None} != {"bfloat16"}:
+            return leaves
+        return [None if x is None else x.view(LENT) for x in leaves]
 
     def _as_plain(self, x: Any, k: int | None) -> Any:
         if isinstance(x, np.generic):
@@ -239,7 +247,7 @@ class Parameters:
         given, shape = self.given[k], self.shapes[k] if self.layout is None else (self.size,)
         x = given if isinstance(given, np.ndarray) else self.arrays[k]
         moved = self._places[k] is not None and self._place_of(given) != self._places[k]
-        same = not moved and address(x) == self.addresses[k] and x.shape == shape and x.dtype == self.memory
+        same = not moved and address(x) == self.addresses[k] and x.shape == shape and x.dtype == self.arrays[k].dtype
         return bool(same and x.flags.carray)
 
     # --- Arrays like the parameters -----------------------------------------------------------------------------------
@@ -351,7 +359,7 @@ class Parameters:
 
     def explain_moved(self, k: int, now: Any) -> NoReturn:
         """Raise the error for a parameter that has changed. `now` is the object in its container."""
-        label, need = self.array_label(k), shaped(self.memory, self.arrays[k].shape)
+        label, need = self.array_label(k), shaped(self.arrays[k].dtype, self.arrays[k].shape)
         if now is not None and now is not self.given[k] and not (is_native(now) and not is_native(self.given[k])):
             raise ValueError(
                 f"`{label}` must be the array that the optimizer was built with, got another: update it in place "
@@ -395,7 +403,7 @@ class Parameters:
                     raise ValueError(
                         f"`{label}` must not overlap `{what}`{why}, got {describe(x)} that shares its memory"
                     )
-        raise RuntimeError("another thread changed the gradients during the call; nothing was updated")
+        raise RuntimeError("another thread or a schedule changed the gradients during the call; nothing was updated")
 
 
 def _refuse_iterators(params: Any) -> None:

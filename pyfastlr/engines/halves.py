@@ -15,8 +15,9 @@ from pyfastlr_kernels.rules import Slot
 
 KINDS = {None: NATIVE, "bfloat16": BFLOAT16, "float16": FLOAT16}
 PRECISIONS = {"master": tables.MASTER, "stochastic": tables.STOCHASTIC, "kahan": tables.KAHAN}
-#: Names of the state for parameters of 16 bits.
-SLOTS = {"master": "master", "kahan": "compensation"}
+MASTER = "master"
+#: Names of the state for parameters of 16 bits. The unit of a compensation depends on their dtype.
+SLOTS = (MASTER, *(f"compensation_{half}" for half in HALVES))
 CHUNK_LENGTH = 4096  # elements: what a thread widens, 16 KiB of parameters and of gradients, stays in a 48 KiB L1 cache
 
 
@@ -40,10 +41,11 @@ def check_precision(value: Any, parameters: Parameters) -> str | None:
     return value or "master"
 
 
-def slot_of(precision: str | None) -> Slot | None:
+def slot_of(precision: str | None, half: str | None) -> Slot | None:
     """The state that keeps what the parameters' 16 bits lack. None if there is none."""
-    storage = {"master": "float32", "kahan": "int16"}
-    return Slot(SLOTS[precision], storage=storage[precision]) if precision in SLOTS else None
+    if precision == "kahan":
+        return Slot(f"compensation_{half}", storage="int16")
+    return Slot(MASTER, storage="float32") if precision == "master" else None
 
 
 def fields(parameters: Parameters, gradient: Any, copies: Any, precision: str | None) -> dict[str, int]:

@@ -12,7 +12,7 @@ from pyfastlr_kernels import packing, tables
 from pyfastlr_kernels.packing import BFLOAT16, NATIVE
 from pyfastlr_kernels.rules import Rule
 
-from .halves import SLOTS
+from .halves import MASTER
 from .halves import slot_of as rest_slot
 from .packed import PackedArray, code_dtype, format_of, name_of, packed_as, scale_count
 
@@ -55,7 +55,7 @@ class State:
         precision: str | None = None,
     ) -> None:
         self._params, self.arguments = params, dict(initial)
-        rest = rest_slot(precision)
+        rest = rest_slot(precision, params.half)
         self.slots = rule.slots if rest is None else (*rule.slots, rest)
         self._rest = "" if rest is None else rest.name
         self.initial = {
@@ -74,7 +74,7 @@ class State:
             self.formats[slot.name] = kinds
             self._allocate(slot.name, np.dtype(slot.storage or params.dtype), kinds)
         for name in self.buffers:
-            if any(self.initial[slot_of(name)]) or name == SLOTS["master"]:
+            if any(self.initial[slot_of(name)]) or name == MASTER:
                 self.buffers[name][:] = self._start(name)
         self._carry = rule.carry
         self.counts = self.fresh_counts()
@@ -227,7 +227,7 @@ class State:
     def _start(self, name: str) -> Array:
         """Contents of a buffer before the first update."""
         start, slot = np.zeros(self.buffers[name].size, self.buffers[name].dtype), slot_of(name)
-        if name == SLOTS["master"]:
+        if name == MASTER:
             for part, numbers in zip(self._parts[name], self._params.numbers(), strict=True):
                 start[part] = numbers
             return start

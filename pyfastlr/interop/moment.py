@@ -1,6 +1,6 @@
 """An optimizer's state between two steps in the form that all libraries share, and how it is written into ours."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,14 +41,18 @@ class Moment(NamedTuple):
     average: tuple[int, Sequence[Array]] | None = None
 
 
-def moment_of(optimizer: Optimizer) -> Moment:
-    """Copy the state of an optimizer."""
+def moment_of(optimizer: Optimizer, others: Collection[str] = ()) -> Moment:
+    """Copy the state of an optimizer: its rule's, and if it is among `others`, that of parameters of 16 bits."""
     given = optimizer.state_dict()
     carry, average = given["carry"], given["average"]
     return Moment(
         given["steps"],
         given["counts"].tolist(),
-        {name: list(map(np.asarray, _tensors(optimizer, x))) for name, x in given["state"].items()},
+        {
+            name: list(map(np.asarray, _tensors(optimizer, x)))
+            for name, x in given["state"].items()
+            if name in RULES[optimizer.rule].state_names or name in others
+        },
         carry[:, 0].tolist() if carry.shape[1] else None,
         None if average is None else (average["updates"], _tensors(optimizer, average["values"])),
     )

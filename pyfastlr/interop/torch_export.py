@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import Any
 
+from pyfastlr.engines.halves import MASTER
 from pyfastlr.optimizers import Optimizer
 from pyfastlr.optimizers.fields import StartNumber
 
@@ -67,7 +68,7 @@ def to_torch(opt: Optimizer, *, tensors: bool | None = None) -> dict[str, Any]:
         except ImportError:
             if tensors:
                 raise
-    moment = moment_of(opt)
+    moment = moment_of(opt, (MASTER,))  # which interop.torch has too
     state, groups, defaults = {}, [], _defaults(opt, torch)
     ids = iter(range(len(moment.counts)))
     for row, members in torch_names.rows_of(opt).items():

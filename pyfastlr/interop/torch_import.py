@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyfastlr.arrays.host import Array, describe
+from pyfastlr.engines.halves import MASTER
 from pyfastlr.engines.hyper import boolean
 from pyfastlr.optimizers import Optimizer
 from pyfastlr_kernels.rules import RULES
@@ -90,6 +91,8 @@ def _state(
     """State by slot, counts and carries of the tensors. Without a count, it is 1 where there is any state."""
     rule, carried = RULES[opt.rule], torch_names.CARRIED.get(opt.rule)
     values: dict[str, list[Array]] = {name: [] for name in rule.state_names}
+    if MASTER in opt._state.formats and all(MASTER in entry for _, entry in entries):
+        values[MASTER] = []
     counts, carry = [], []
     for place, (label, entry) in zip(places, entries, strict=True):
         group = groups[place.group]
@@ -215,7 +218,8 @@ def _check_entry(opt: Optimizer, entry: Mapping[str, Any], group: Mapping[str, A
         return present
     slots, carried = set(RULES[opt.rule].state_names), torch_names.CARRIED.get(opt.rule)
     need = slots | ({"step"} if torch_names.counts_updates(opt) else set()) | ({carried} if carried else set())
-    may = {"mu"} if opt.rule == "asgd" else set()  # which follows from the count and t0
+    may = {MASTER} if opt._parameters.half else set()
+    may |= {"mu"} if opt.rule == "asgd" else set()  # which follows from the count and t0
     if "momentum_buffer" in need and number(group["momentum"], "momentum") == 0.0:
         need.discard("momentum_buffer")
         may.add("momentum_buffer")

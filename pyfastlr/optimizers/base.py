@@ -485,7 +485,7 @@ class Optimizer(Options, Stateful):
             return self._state.unpacked(np.dtype(dtype))
 
     def __repr__(self) -> str:
-        what = shaped(self._parameters.dtype, [self._parameters.size])
+        what = shaped(self._parameters.memory, [self._parameters.size])
         return f"{type(self).__name__}({what}, steps={self.steps}, groups={list(self._groups)!r})"
 
     # --- More arrays --------------------------------------------------------------------------------------------------

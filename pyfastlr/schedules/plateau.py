@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from pyfastlr.arrays.host import Array
+from pyfastlr.arrays.host import BITS, Array
 from pyfastlr.arrays.parameters import Parameters
 from pyfastlr_kernels.compile.first_use import whole
 
@@ -223,7 +223,7 @@ class Plateau(_OnStagnation):
             threshold_mode=threshold_mode, cooldown=cooldown, mode=mode, convention=convention, average=average,
             probability=probability, factor=factor, min_lr=min_lr, eps=eps,
         )  # fmt: skip
-        self._parameters = None if params is None else Parameters(params)
+        self._parameters = None if params is None else Parameters(params, halves=BITS)
         if self._parameters is not None and self._parameters.device is not None:
             raise ValueError("`params` must be in host memory, got arrays on a CUDA device")
         self._cached = (0.0, 0, 0.0)  # base, reductions, rate
@@ -303,7 +303,7 @@ class Plateau(_OnStagnation):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         given = state["_parameters"]
-        self.__dict__.update(state, _parameters=None if given is None else Parameters(given))
+        self.__dict__.update(state, _parameters=None if given is None else Parameters(given, halves=BITS))
 
     acted = "rate reduced"
 

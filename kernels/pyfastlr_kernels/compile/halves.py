@@ -21,10 +21,6 @@ _BIAS = (127 - 15) << 23
 _HALF = 0x3F000000  # 0.5, whose last place is 2**-24, float16's smallest number
 
 
-def _choose(builder, condition, yes, no):
-    return builder.select(condition, yes, no)
-
-
 def _below(builder, a, b):
     return builder.icmp_unsigned("<", a, _I32(b))
 
@@ -42,8 +38,8 @@ def _widened(builder, x, kind):
     # A subnormal is its mantissa times 2**-24: as the mantissa of 2**-14 * 1.m, minus 2**-14. No float32 is subnormal.
     first = _I32(_BIAS + (1 << 23))
     small = builder.fsub(builder.bitcast(builder.add(m, first), _F32), builder.bitcast(first, _F32))
-    bits = builder.add(m, _choose(builder, _below(builder, m, 0x7C00 << _SHIFT), _I32(_BIAS), _I32(2 * _BIAS)))
-    bits = _choose(builder, _below(builder, m, 0x0400 << _SHIFT), builder.bitcast(small, _I32), bits)
+    bits = builder.add(m, builder.select(_below(builder, m, 0x7C00 << _SHIFT), _I32(_BIAS), _I32(2 * _BIAS)))
+    bits = builder.select(_below(builder, m, 0x0400 << _SHIFT), builder.bitcast(small, _I32), bits)
     return builder.bitcast(builder.or_(bits, sign), _F32)
 
 
@@ -86,12 +82,12 @@ def _rounded(builder, x, kind, random):
         else:  # as an integer, in units of 2**-24 and 13 more bits
             fixed = builder.fptosi(builder.fmul(number, ir.Constant(_F32, 2.0 ** (24 + _SHIFT))), _I32)
             small = builder.lshr(builder.add(fixed, added), _I32(_SHIFT))
-        found = _choose(builder, _below(builder, a, _SMALLEST_NORMAL), small, found)
-        found = _choose(builder, _below(builder, a, _TOO_LARGE), found, _I32(0x7C00))
+        found = builder.select(_below(builder, a, _SMALLEST_NORMAL), small, found)
+        found = builder.select(_below(builder, a, _TOO_LARGE), found, _I32(0x7C00))
         nan = _I32(0x7E00)
     elif random is not None:  # a random number may carry an infinity to NaN
-        found = _choose(builder, builder.icmp_unsigned("==", a, _I32(_INFINITY)), _I32(_INFINITY >> 16), found)
-    found = _choose(builder, builder.icmp_unsigned(">", a, _I32(_INFINITY)), nan, found)
+        found = builder.select(builder.icmp_unsigned("==", a, _I32(_INFINITY)), _I32(_INFINITY >> 16), found)
+    found = builder.select(builder.icmp_unsigned(">", a, _I32(_INFINITY)), nan, found)
     return builder.trunc(builder.or_(found, builder.lshr(sign, _I32(16))), _I16)
 
 
@@ -153,7 +149,9 @@ def _small_rest(builder, bits, wide):
     scaled = builder.fmul(builder.fsub(a, b), ir.Constant(_F32, 2.0**40))
     magic = ir.Constant(_F32, 1.5 * 2.0**23)  # adding it rounds to an integer
     found = builder.fptosi(builder.fsub(builder.fadd(scaled, magic), magic), _I32)
-    return _choose(builder, builder.icmp_signed(">", found, _I32(0x7FFF)), _I32(0x7FFF), found)
+    # 2**15 is halfway to another number, which the sum could round to.
+    found = builder.select(builder.icmp_signed(">", found, _I32(0x7FFF)), _I32(0x7FFF), found)
+    return builder.select(builder.icmp_signed("<", found, _I32(-0x7FFF)), _I32(-0x7FFF), found)
 
 
 def _is_subnormal(builder, x):
@@ -175,20 +173,21 @@ def make_join(kind):
             x, rest = (builder.load(builder.gep(p, [args[2]])) for p in args[:2])
             rest = builder.sext(rest, _I32)
             wide = builder.bitcast(_widened(builder, x, kind), _I32)
-            # The user may have written another number. Then zero has no negative rest, and a normal float16 has a rest
-            # of at most 2**13, from just below a power of two.
-            if kind == BFLOAT16:
-                is_zero = builder.icmp_unsigned("==", builder.and_(wide, _I32(_MAGNITUDE)), _I32(0))
-                fits = builder.not_(builder.and_(is_zero, builder.icmp_signed("<", rest, _I32(0))))
-            else:
-                fits = _below(builder, builder.add(rest, _I32(1 << _SHIFT)), (2 << _SHIFT) + 1)
-            found = builder.add(wide, _choose(builder, fits, rest, _I32(0)))
+            found = builder.add(wide, rest)
             if kind != BFLOAT16:
                 unit = builder.fmul(builder.sitofp(rest, _F32), ir.Constant(_F32, 2.0**-40))
                 sum_ = builder.fadd(builder.bitcast(builder.and_(wide, _I32(_MAGNITUDE)), _F32), unit)
                 small = builder.xor(builder.bitcast(sum_, _I32), builder.and_(wide, _I32(_SIGN)))
-                found = _choose(builder, _is_subnormal(builder, x), small, found)
-            return builder.bitcast(_choose(builder, _is_special(builder, x, kind), wide, found), _F32)
+                found = builder.select(_is_subnormal(builder, x), small, found)
+            # The user may have written another number, which the rest does not belong to. With bfloat16, every rest
+            # fits every number but zero, which has none below it.
+            if kind == BFLOAT16:
+                is_zero = builder.icmp_unsigned("==", builder.and_(wide, _I32(_MAGNITUDE)), _I32(0))
+                fits = builder.not_(builder.and_(is_zero, builder.icmp_signed("<", rest, _I32(0))))
+            else:
+                fits = builder.icmp_unsigned("==", _rounded(builder, builder.bitcast(found, _F32), kind, None), x)
+            found = builder.select(fits, found, wide)
+            return builder.bitcast(builder.select(_is_special(builder, x, kind), wide, found), _F32)
 
         return types.float32(ptr, rests, i), code
 
@@ -209,17 +208,14 @@ def make_put_split(kind):
                 a = builder.and_(bits, _I32(_MAGNITUDE))
                 found = builder.lshr(builder.add(bits, _I32(0x8000)), _I32(16))
                 nan = builder.or_(builder.lshr(bits, _I32(16)), _I32(0x40))
-                found = builder.trunc(
-                    _choose(builder, builder.icmp_unsigned(">", a, _I32(_INFINITY)), nan, found), _I16
-                )
+                found = builder.trunc(builder.select(builder.icmp_unsigned(">", a, _I32(_INFINITY)), nan, found), _I16)
                 rest = builder.sub(bits, builder.shl(builder.zext(found, _I32), _I32(16)))
             else:
                 found = _rounded(builder, args[3], kind, None)
                 wide = builder.bitcast(_widened(builder, found, kind), _I32)
-                rest = _choose(
-                    builder, _is_subnormal(builder, found), _small_rest(builder, bits, wide), builder.sub(bits, wide)
-                )
-            rest = _choose(builder, _is_special(builder, found, kind), _I32(0), rest)
+                small = _small_rest(builder, bits, wide)
+                rest = builder.select(_is_subnormal(builder, found), small, builder.sub(bits, wide))
+            rest = builder.select(_is_special(builder, found, kind), _I32(0), rest)
             builder.store(found, builder.gep(args[0], [args[2]]))
             builder.store(builder.trunc(rest, _I16), builder.gep(args[1], [args[2]]))
             return context.get_dummy_value()

@@ -126,6 +126,8 @@ class Plan:
         groups, state = optimizer.param_groups, optimizer.state
         self._kind, self._keys, self._state = kind, keys, state
         self.params = list(chain.from_iterable(map(_params, groups)))
+        # Another dtype of the same size, at the same address, is not seen otherwise.
+        self._halves = [(p, p.dtype) for p in self.params if p.dtype in HALVES]
         self._lengths = _lengths(groups)
         self._locals = list(map(local, self.params))
         self._has_wrappers = any(x is not p for x, p in zip(self._locals, self.params, strict=True))
@@ -176,6 +178,8 @@ class Plan:
         if not self._same_params(params) or _lengths(groups) != self._lengths:
             return False
         if self._has_wrappers and not all(map(is_, map(local, params), self._locals)):
+            return False
+        if any(p.dtype is not dtype for p, dtype in self._halves):
             return False
         if state is not self._state or torch.get_num_threads() != self._threads:
             return False

@@ -54,6 +54,8 @@ def check_gradient(g: Any, p: Any, name: str) -> None:
 def check_state(x: Any, p: Any, name: str) -> None:
     """Refuse a state tensor that is not like its parameter. That of a parameter of 16 bits may be float32 too."""
     need = f"a tensor like its parameter, {described(p)}"
+    if p.dtype in HALVES:
+        need += ", in float32 or that dtype"
     if not isinstance(x, torch.Tensor):
         raise TypeError(f"`{name}` must be {need}, got {described(x)}")
     fits = x.dtype in (p.dtype, DTYPES[p.dtype])

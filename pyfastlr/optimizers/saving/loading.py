@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from pyfastlr.optimizers.base import Optimizer
 
 _DTYPES = ("float32", "float64")
-_OF_HALVES = frozenset(SLOTS.values())
 
 
 class Checked(NamedTuple):
@@ -112,8 +111,8 @@ def _check_header(optimizer: "Optimizer", given: Mapping[str, Any], cast: bool) 
 def _state_pairs(optimizer: "Optimizer", given: Mapping[str, Any], match: Match, cast: bool) -> list[tuple[Any, Any]]:
     own, slots = optimizer._state.slots, given["state"]
     if cast and isinstance(slots, Mapping):  # what only parameters of 16 bits have is made anew, or left out
-        slots = {name: x for name, x in slots.items() if name not in _OF_HALVES or name in optimizer._state.formats}
-        own = tuple(slot for slot in own if slot.name not in _OF_HALVES or slot.name in slots)
+        slots = {name: x for name, x in slots.items() if name not in SLOTS or name in optimizer._state.formats}
+        own = tuple(slot for slot in own if slot.name not in SLOTS or slot.name in slots)
     names = [slot.name for slot in own]
     if not isinstance(slots, Mapping) or set(slots) != set(names):
         raise ValueError(

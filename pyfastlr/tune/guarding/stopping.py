@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pyfastlr.arrays.host import describe
+from pyfastlr.arrays.host import BITS, describe
 from pyfastlr.arrays.parameters import Parameters
 from pyfastlr.engines.hyper import AT_LEAST_ZERO, number
 from pyfastlr.tune.values import count, real
@@ -115,7 +115,7 @@ class EarlyStopping:
         self._threshold_mode = _choice(threshold_mode, "threshold_mode", ("abs", "rel"))
         self._min_updates = count(min_updates, "min_updates", 0)
         self._params, self._progress = params, _Progress()
-        self._parameters = None if params is None else Parameters(params)
+        self._parameters = None if params is None else Parameters(params, halves=BITS)
         if self._parameters is not None and self._parameters.device is not None:
             raise ValueError("`params` must be in host memory, got arrays on a CUDA device")
         #: Two copies: the best parameters, and room for the next best. An interrupt leaves one of them whole.
