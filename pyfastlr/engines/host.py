@@ -139,7 +139,7 @@ class HostEngine:
                 self._explain_moved(MOVED - status)
             elif viewed:
                 leaves = self._parameters.checked(gradients)
-                if not self._takes(leaves) and launch is self.launch:  # else another thread has changed the dtype
+                if not self._takes(leaves, launch):
                     self._explain_gradient(leaves)
             else:
                 gradients = self._parameters.gather(grads)
@@ -150,14 +150,15 @@ class HostEngine:
             launch = self.launch
             status = launch(gradients, inv_scale, held, grads)
 
-    def _takes(self, leaves: Any) -> bool:
-        """Build the next launch for the dtype of these gradients, if it is for another one."""
+    def _takes(self, leaves: Any, refused: Callable[..., int]) -> bool:
+        """Whether to launch again with these gradients, which a launch has refused: it was for another dtype."""
         dtype = self._parameters.gradient_dtype(leaves)
-        if dtype is self._gradient or (dtype == self._gradient and dtype.names == self._gradient.names):
-            return False
-        self._gradient = dtype
-        self.renew()
-        return True
+        with self._lock.held:  # dtype and launch change together: another thread may want a third dtype
+            if dtype is self._gradient:
+                return refused is not self.launch
+            self._gradient = dtype
+            self.renew()
+            return True
 
     def _stages(self) -> str:
         """Name of the code of the stages, empty if a step does nothing but the update."""
