@@ -21,7 +21,7 @@ BAD_COPIES = {
     "strided": (lambda p: np.ones(16)[::2], ValueError, "`copy_to` must be C-contiguous"),
     "misaligned": (lambda p: unaligned(8, "f8"), ValueError, "`copy_to` must be aligned"),
     "dict": (lambda p: {"w": np.ones(8)}, TypeError, "`copy_to`"),
-    "number": (lambda p: 1.0, TypeError, "`copy_to` must be a float64 ndarray, got float"),
+    "number": (lambda p: 1.0, TypeError, "`copy_to` must be a float64 ndarray like the parameters, got float"),
     "scalar": (lambda p: np.float64(1), TypeError, "`copy_to` must be"),
     "big-endian": (lambda p: np.ones(8, ">f8"), ValueError, "`copy_to` must be in native byte order"),
     "masked": (lambda p: np.ma.masked_array(np.ones(8)), TypeError, "MaskedArray"),
